@@ -1,1 +1,20 @@
-//! Under construction.
+//! A run as pure data: what is planned, what was seen, and what it means.
+//!
+//! Nothing here touches tokio, a database, a socket, a clock, a file or the operating system's entropy; the same
+//! input always gives the same output. In reading order: [`seed`] where every draw comes from, [`plan`] what will
+//! be done, [`history`] what was seen, [`verdict`] what it means, [`promise`] what a scenario claims, [`checker`] whether it
+//! holds, [`run`] the
+//! summary that reports show.
+
+pub mod checker;
+pub mod history;
+pub mod plan;
+pub mod promise;
+pub mod run;
+pub mod seed;
+pub mod verdict;
+
+pub use history::History;
+pub use plan::Plan;
+pub use seed::Seed;
+pub use verdict::{Anomaly, Class, Finding, Verdict};

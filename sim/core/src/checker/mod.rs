@@ -1,0 +1,20 @@
+//! What a history means: one checker a file, each a pure function of [`Context`] alone.
+//!
+//! A checker never sees a world, a device or a plan. [`timeline`] is the one analysis that several share: which
+//! prefix of the server's commits each device shows at each moment.
+
+use fixtures::App;
+
+use crate::history::History;
+use crate::promise::Promises;
+
+/// All that a checker may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The application.
+    pub app: &'a App,
+    /// The history.
+    pub history: &'a History,
+    /// What the scenario claims.
+    pub promises: &'a Promises,
+}

@@ -1,0 +1,442 @@
+//! What will be done: timed intents of devices, and faults. A function of (scenario, seed) alone.
+//!
+//! Intents name symbolic rows (`#12`), never ids or values that a device would have to know; the device turns an
+//! intent into SQL from what it sees at that moment. Times are microseconds of plan time, from 0. Every step has
+//! a key that shrinking never changes, so that the fate of its messages stays the same when others are removed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::seed::Seed;
+
+/// The instant that plan time 0 stands for: 2026-01-05T08:00:00Z, in microseconds since 1970.
+pub const EPOCH_US: i64 = 1_767_600_000_000_000;
+
+/// The format that [`Plan::version`] names.
+pub const VERSION: u32 = 1;
+
+/// One plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The application's name.
+    pub app: String,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed of this plan. Ids, client ids and the fate of messages are drawn from it during execution.
+    pub seed: Seed,
+    /// The devices; an index into this list is a device's name.
+    pub devices: Vec<Device>,
+    /// How every device's link behaves when no fault is active.
+    pub link: Link,
+    /// Seconds that a token lives after it is issued.
+    pub token_lifetime_s: u32,
+    /// The table of each symbolic row; an index into this list is the row's name. Its id is [`Plan::row_id`].
+    pub rows: Vec<String>,
+    /// Rows that are on the server, and on every device, before plan time 0.
+    pub seed_rows: Vec<SeedRow>,
+    /// What happens, ordered by time, then by key.
+    pub steps: Vec<Step>,
+    /// The traffic that resumes after healing and settling; times count from its start.
+    pub resume: Vec<Step>,
+}
+
+/// One installation of the app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// Its platform.
+    pub kind: Kind,
+    /// The `sub` of its tokens.
+    pub user: String,
+    /// How far its clock is ahead, in microseconds.
+    pub clock_skew_us: i64,
+}
+
+/// A platform: timer constants and lifecycle (see the harness's device kinds).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A browser with tabs that share one database.
+    Web,
+    /// A desktop program.
+    Tauri,
+    /// A phone.
+    Mobile,
+}
+
+/// A link's behaviour, one way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Least delay of a message.
+    pub latency_min_us: u64,
+    /// Greatest delay of a message; the delay of each is drawn uniformly.
+    pub latency_max_us: u64,
+}
+
+/// A row that is there before the plan begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedRow {
+    /// The symbolic row.
+    pub row: u32,
+    /// Its columns; those not named take their defaults.
+    pub set: Vec<(String, Expr)>,
+}
+
+/// One timed step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// When, in microseconds of plan time.
+    pub at_us: i64,
+    /// A name that shrinking never changes; unique in the plan.
+    pub key: u32,
+    /// What.
+    pub action: Action,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Action {
+    /// A device runs one local transaction.
+    Tx {
+        /// The device.
+        device: u32,
+        /// What people call it, for the story: `complete-task`.
+        activity: String,
+        /// What it does, in order.
+        intents: Vec<Intent>,
+    },
+    /// A fault begins. It ends by itself after its duration, or when the run heals.
+    Fault(Fault),
+}
+
+/// One operation that a person or program intends, in terms of symbolic rows.
+///
+/// If the row that it acts on is not visible on the device at that moment, the intent is recorded as skipped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Intent {
+    /// `INSERT` the row. Skipped if a row with its id is visible, unless `replace` (then `INSERT OR REPLACE`).
+    Insert {
+        /// The symbolic row.
+        row: u32,
+        /// Columns to name; the others take no value on the device and their default on the server.
+        set: Vec<(String, Expr)>,
+        /// Whether a visible row is replaced whole.
+        replace: bool,
+    },
+    /// `INSERT` the row unless a row with the same values in `key` is visible; then `UPDATE` that one. The device
+    /// takes the visible row for this symbolic row from then on.
+    Ensure {
+        /// The symbolic row.
+        row: u32,
+        /// The columns of the unique key, each of which is in `set`.
+        key: Vec<String>,
+        /// Columns to name.
+        set: Vec<(String, Expr)>,
+    },
+    /// `UPDATE` columns of the row.
+    Set {
+        /// The symbolic row.
+        row: u32,
+        /// Columns and their new values.
+        set: Vec<(String, Expr)>,
+    },
+    /// Adds an element to a JSON array of strings, read and written whole as apps do.
+    Add {
+        /// The symbolic row.
+        row: u32,
+        /// The set column.
+        column: String,
+        /// The element; a no-op write if it is there already.
+        element: Expr,
+    },
+    /// Removes an element from a JSON array of strings.
+    Remove {
+        /// The symbolic row.
+        row: u32,
+        /// The set column.
+        column: String,
+        /// The element; skipped if it is not there.
+        element: Expr,
+    },
+    /// `column = coalesce(column, 0) + by`.
+    Increment {
+        /// The symbolic row.
+        row: u32,
+        /// The integer column.
+        column: String,
+        /// The difference.
+        by: i64,
+    },
+    /// Moves the row right behind another in the list of its table by renumbering: every visible row of `list`
+    /// gets its position, as one `UPDATE` a row whose position changes.
+    MoveAfter {
+        /// The symbolic row that moves.
+        row: u32,
+        /// The row that it then follows; `None` moves it to the front.
+        after: Option<u32>,
+        /// The integer position column.
+        column: String,
+        /// The rows of the list.
+        list: Vec<u32>,
+    },
+    /// `DELETE` the row.
+    Delete {
+        /// The symbolic row.
+        row: u32,
+    },
+    /// Reads the rows (by id), each whole; rows that are not visible are recorded as absent.
+    Read {
+        /// The symbolic rows.
+        rows: Vec<u32>,
+    },
+}
+
+/// A value that a device computes when it runs the intent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Expr {
+    /// This JSON scalar.
+    Value(Json),
+    /// The id of a symbolic row, as the device knows it.
+    Id(u32),
+    /// The device's clock, as ISO 8601 with milliseconds and `Z`.
+    Now,
+    /// The device's own name, such as `device-2`.
+    Device,
+}
+
+/// A fault. Each is small data, strikes at its step's time, and ends after `for_us` or when the run heals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// The device has no network, knows it, and closes its connections: airplane mode, radio lost.
+    Offline {
+        /// The device.
+        device: u32,
+        /// How long.
+        for_us: u64,
+    },
+    /// Messages between the device and one or both servers vanish; nobody is told: a captive portal, a broken route.
+    Partition {
+        /// The device.
+        device: u32,
+        /// Which server it cannot reach.
+        from: Server,
+        /// Which way messages vanish.
+        direction: Direction,
+        /// How long.
+        for_us: u64,
+    },
+    /// Messages of the device take longer: a slow mobile network.
+    Slow {
+        /// The device.
+        device: u32,
+        /// Added to every delay, one way.
+        latency_us: u64,
+        /// Greatest further delay, drawn a message.
+        jitter_us: u64,
+        /// Bytes a second, each way; 0 is unlimited.
+        bandwidth: u64,
+        /// How long.
+        for_us: u64,
+    },
+    /// Each request of the device to the server may meet one of these fates, drawn by its own key: Wi-Fi at the edge.
+    Lossy {
+        /// The device.
+        device: u32,
+        /// Which server.
+        server: Server,
+        /// Percent of requests that vanish on their way; the connection resets at the request's timeout.
+        request_lost: u8,
+        /// Percent of replies that vanish after the server acted; the connection resets at once.
+        reply_lost: u8,
+        /// Percent of requests that arrive twice, as proxies and HTTP clients retry.
+        duplicated: u8,
+        /// How long.
+        for_us: u64,
+    },
+    /// The device's stream ends in the middle of a line: a proxy that closes an idle or long connection.
+    StreamCut {
+        /// The device.
+        device: u32,
+    },
+    /// The device's open stream goes silent in both directions without an end: a NAT entry that expired. It resets
+    /// when healed.
+    HalfOpen {
+        /// The device.
+        device: u32,
+        /// How long.
+        for_us: u64,
+    },
+    /// The app is killed after this many further SQLite commits of its sync engine and interpreter, and starts again
+    /// after `down_us`.
+    Crash {
+        /// The device.
+        device: u32,
+        /// Further commits before the kill; 0 is at once.
+        after_steps: u32,
+        /// How long it stays down.
+        down_us: u64,
+    },
+    /// All timers and sockets of the app freeze: a closed laptop, a backgrounded phone. On resuming, its sockets are
+    /// dead without its knowing.
+    Suspend {
+        /// The device.
+        device: u32,
+        /// How long.
+        for_us: u64,
+    },
+    /// The browser tab that owns the connection is closed; another tab of the same database takes over.
+    TabClose {
+        /// The device, of kind web.
+        device: u32,
+        /// How long nobody owns the connection.
+        handover_us: u64,
+    },
+    /// The device's clock jumps.
+    ClockJump {
+        /// The device.
+        device: u32,
+        /// By how much.
+        by_us: i64,
+    },
+    /// Tokens that the device fetches name another audience.
+    WrongAudience {
+        /// The device.
+        device: u32,
+        /// How long.
+        for_us: u64,
+    },
+    /// The backend is killed and comes back. Requests in flight are reset, before or after their commit as drawn.
+    BackendDown {
+        /// How long it stays down.
+        for_us: u64,
+    },
+    /// The sync service is killed and comes back: its streams end, its storage stays.
+    ServiceDown {
+        /// How long it stays down.
+        for_us: u64,
+    },
+    /// The sync service stops answering and streams nothing, then goes on.
+    ServicePaused {
+        /// How long.
+        for_us: u64,
+    },
+    /// Replication from the database to the service stands still, then catches up.
+    ReplicationStalled {
+        /// How long.
+        for_us: u64,
+    },
+}
+
+/// A server as a device sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Server {
+    /// The sync service.
+    Service,
+    /// The upload backend.
+    Backend,
+    /// Both.
+    Both,
+}
+
+/// Which way messages vanish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the device to the server.
+    Up,
+    /// From the server to the device.
+    Down,
+    /// Both ways.
+    Both,
+}
+
+impl Plan {
+    /// The id of a symbolic row: a UUID drawn from the fork `ids`.
+    #[must_use]
+    pub fn row_id(&self, row: u32) -> String {
+        self.seed.uuid("ids", &[u64::from(row)])
+    }
+
+    /// The client id of a device, for its first database.
+    #[must_use]
+    pub fn client_id(&self, device: u32) -> String {
+        self.seed.uuid("client", &[u64::from(device)])
+    }
+
+    /// How many operations it holds: one an intent, reads and resumed traffic not counted.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.steps
+            .iter()
+            .map(|step| match &step.action {
+                Action::Tx { intents, .. } => {
+                    intents.iter().filter(|intent| !matches!(intent, Intent::Read { .. })).count()
+                }
+                Action::Fault(_) => 0,
+            })
+            .sum()
+    }
+
+    /// How many faults it holds.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.action, Action::Fault(_))).count()
+    }
+}
+
+impl Fault {
+    /// The name that scenario files and reports use, such as `reply-lost` for its dominant effect.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Offline { .. } => "offline",
+            Self::Partition { .. } => "partition",
+            Self::Slow { .. } => "slow",
+            Self::Lossy { .. } => "lossy",
+            Self::StreamCut { .. } => "stream-cut",
+            Self::HalfOpen { .. } => "half-open",
+            Self::Crash { .. } => "crash",
+            Self::Suspend { .. } => "suspend",
+            Self::TabClose { .. } => "tab-close",
+            Self::ClockJump { .. } => "clock-jump",
+            Self::WrongAudience { .. } => "wrong-audience",
+            Self::BackendDown { .. } => "backend-down",
+            Self::ServiceDown { .. } => "service-down",
+            Self::ServicePaused { .. } => "service-paused",
+            Self::ReplicationStalled { .. } => "replication-stalled",
+        }
+    }
+
+    /// The device that it strikes, if it strikes one.
+    #[must_use]
+    pub fn device(&self) -> Option<u32> {
+        match self {
+            Self::Offline { device, .. }
+            | Self::Partition { device, .. }
+            | Self::Slow { device, .. }
+            | Self::Lossy { device, .. }
+            | Self::StreamCut { device }
+            | Self::HalfOpen { device, .. }
+            | Self::Crash { device, .. }
+            | Self::Suspend { device, .. }
+            | Self::TabClose { device, .. }
+            | Self::ClockJump { device, .. }
+            | Self::WrongAudience { device, .. } => Some(*device),
+            Self::BackendDown { .. }
+            | Self::ServiceDown { .. }
+            | Self::ServicePaused { .. }
+            | Self::ReplicationStalled { .. } => None,
+        }
+    }
+}

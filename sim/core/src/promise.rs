@@ -1,0 +1,51 @@
+//! What a scenario claims beyond what every run owes.
+
+use serde::{Deserialize, Serialize};
+
+/// Claims of a scenario on each of its histories; each is judged by the checker `claims`.
+///
+/// Every run owes convergence, durability and the rest in any case. These say what the scenario's own sentence
+/// says, in terms of the history alone, so that it cannot be true by accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Claim {
+    /// No write is overridden by one that had not seen it: edits of different columns all stand in the end.
+    NothingOverridden,
+    /// Of concurrent writes of one register, the one with the greatest (clock, client) is the final value.
+    GreatestStampStays,
+    /// A deleted row that nobody created again is on no device and not on the server in the end.
+    DeletedStayDeleted,
+    /// The columns of a group end as one single operation left them together on some device.
+    GroupsWhole,
+    /// Each counter ends at its start plus every increment of a committed transaction.
+    CountersExact,
+    /// In each set, additions that nobody who saw them removed are present, removals of seen elements hold.
+    SetsExact,
+    /// Each unique key is on one row, with the id that was committed first; losing ids are on no device.
+    OneRowPerKey,
+    /// All settled devices list the rows of each table that has a position in one sequence, none lost or doubled.
+    SameSequence,
+    /// Every operation on a child of a deleted parent was refused, or the child's deletion is on record.
+    OrphansRefused,
+    /// Parent changes that would have closed a cycle are superseded with a record; the first commit stands.
+    CyclesSuperseded,
+    /// A second start of an exclusive row has a record; at most one is running at each commit.
+    OneLeader,
+    /// Each committed transaction has exactly one commit, and a repeated upload was given the first answer.
+    OneCommitEach,
+    /// A device sees at most one 401 an expiry and channel, and then progress.
+    OneRefusalPerExpiry,
+}
+
+/// What a scenario promises of each history.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Promises {
+    /// Its own claims.
+    pub claims: Vec<Claim>,
+    /// Tightens the deadline after a heal, in microseconds of plan time.
+    pub deadline_us: Option<u64>,
+    /// The greatest lawful 95th percentile of simulated end-to-end latency, in milliseconds.
+    pub latency_p95_ms_max: Option<u64>,
+    /// What must occur over all its plans together, such as `unseen-override:latest` or `reply-lost-after-commit`.
+    pub must_occur: Vec<String>,
+}

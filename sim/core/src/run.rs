@@ -1,0 +1,152 @@
+//! The summary of a run: what `--json` prints and every report shows.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::verdict::{Class, Verdict};
+
+/// The format of the JSON form.
+pub const VERSION: u32 = 1;
+
+/// A whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The run's seed.
+    pub seed: String,
+    /// `deterministic`, `embedded`, `containers`, `external`.
+    pub world: String,
+    /// The application.
+    pub app: String,
+    /// The upload policy.
+    pub policy: String,
+    /// The commit that the program was built from, or `unknown`.
+    pub commit: String,
+    /// One entry a scenario, in the order of the names.
+    pub scenarios: Vec<ScenarioRun>,
+    /// Sums over all scenarios.
+    pub totals: Totals,
+}
+
+/// What came of one scenario.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ScenarioRun {
+    /// Its name.
+    pub name: String,
+    /// Its claim, one sentence.
+    pub claim: String,
+    /// How many plans ran.
+    pub plans: u32,
+    /// Over all plans.
+    pub verdict: Verdict,
+    /// The kind of promise that was broken first, by exit code.
+    pub class: Option<Class>,
+    /// Concurrent writes of one register, over all plans.
+    pub conflicts: u64,
+    /// Accepted writes that were overridden lawfully by a write that had not seen them, by rule.
+    pub overridden: BTreeMap<String, u64>,
+    /// Everything that coverage counts, by name.
+    pub occurred: BTreeMap<String, u64>,
+    /// How many plans each checker called invalid, and unknown.
+    pub checkers: BTreeMap<String, CheckerCount>,
+    /// The contradictions of the plan shown, one a signature.
+    pub anomalies: Vec<AnomalyText>,
+    /// What could not be judged, or why the scenario is vacuous.
+    pub unknown: Vec<String>,
+    /// Why the scenario did not run in this world.
+    pub not_run: Option<String>,
+    /// Simulated end-to-end latency: local commit to applied on each other device, in milliseconds.
+    pub latency_ms: Option<Percentiles>,
+    /// Per hop: `commit-to-send`, `send-to-server`, `server-to-device`, `arrival-to-apply`.
+    pub hops_ms: BTreeMap<String, Percentiles>,
+    /// How many plans failed.
+    pub failed_plans: u32,
+    /// The smallest plan found that fails the same way.
+    pub shrunk: Option<Shrunk>,
+}
+
+/// How often one checker did not say valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckerCount {
+    /// Plans that it judged valid.
+    pub valid: u32,
+    /// Plans that it could not judge.
+    pub unknown: u32,
+    /// Plans that it judged invalid.
+    pub invalid: u32,
+}
+
+/// An anomaly for people and machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AnomalyText {
+    /// The checker.
+    pub checker: String,
+    /// Its stable code.
+    pub code: String,
+    /// What is wrong.
+    pub what: String,
+    /// Why that is a contradiction.
+    pub because: String,
+    /// The events behind it, in words.
+    pub evidence: Vec<String>,
+    /// Whether a plain convergence check (all devices equal in the end) would have passed this history.
+    pub passes_plain_convergence: bool,
+}
+
+/// Percentiles in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Percentiles {
+    /// Median.
+    pub p50: u64,
+    /// 95th.
+    pub p95: u64,
+    /// 99th.
+    pub p99: u64,
+    /// Greatest.
+    pub max: u64,
+}
+
+/// A shrunk plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shrunk {
+    /// Operations left.
+    pub operations: usize,
+    /// Faults left.
+    pub faults: usize,
+    /// Devices left.
+    pub devices: usize,
+    /// The folder to hand to `replay`.
+    pub path: String,
+}
+
+/// Sums over a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Plans that ran, shrinking not counted.
+    pub plans: u64,
+    /// Local transactions.
+    pub transactions: u64,
+    /// Operations queued by them.
+    pub operations: u64,
+    /// Plan time.
+    pub simulated_seconds: f64,
+    /// Time on the wall.
+    pub wall_seconds: f64,
+    /// Plans by wall time.
+    pub plans_per_second: f64,
+    /// How the workers' time divides, in seconds.
+    pub time: Division,
+}
+
+/// How the workers' time divides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Division {
+    /// Inside SQLite and the sync core.
+    pub sqlite_seconds: f64,
+    /// Checkers.
+    pub checkers_seconds: f64,
+    /// Everything else: servers, network, scheduling, histories.
+    pub other_seconds: f64,
+}
