@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::verdict::{Class, Verdict};
+use crate::verdict::{Anomaly, Class, Verdict};
 
 /// The format of the JSON form.
 pub const VERSION: u32 = 1;
@@ -93,6 +93,24 @@ pub struct AnomalyText {
     pub evidence: Vec<String>,
     /// Whether a plain convergence check (all devices equal in the end) would have passed this history.
     pub passes_plain_convergence: bool,
+    /// Indices of those events in the history of the plan shown, ascending: what diagrams highlight.
+    pub events: Vec<usize>,
+}
+
+impl AnomalyText {
+    /// The words of an anomaly, for the history that it was found in.
+    #[must_use]
+    pub fn new(anomaly: &Anomaly, passes_plain_convergence: bool) -> Self {
+        Self {
+            checker: anomaly.checker.to_owned(),
+            code: anomaly.code.to_owned(),
+            what: anomaly.what.clone(),
+            because: anomaly.because.clone(),
+            evidence: anomaly.evidence.clone(),
+            passes_plain_convergence,
+            events: anomaly.events.clone(),
+        }
+    }
 }
 
 /// Percentiles in milliseconds.
@@ -149,4 +167,50 @@ pub struct Division {
     pub checkers_seconds: f64,
     /// Everything else: servers, network, scheduling, histories.
     pub other_seconds: f64,
+}
+
+/// What came of one planted defect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MutantResult {
+    /// The defect's name.
+    pub name: String,
+    /// The part that it was planted in.
+    #[serde(rename = "where")]
+    pub place: Place,
+    /// Whether a checker called a plan with it invalid.
+    pub caught: bool,
+    /// The checker that caught it first.
+    pub checker: Option<String>,
+    /// Plans that ran until it was caught, or in all.
+    pub plans: u32,
+}
+
+/// The part of the stack that a defect is planted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// How conflicts are decided.
+    Policy,
+    /// How the backend stores.
+    Store,
+    /// The sync service.
+    Service,
+    /// The client engine.
+    Engine,
+    /// The network between them.
+    Network,
+}
+
+impl Place {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Store => "store",
+            Self::Service => "service",
+            Self::Engine => "engine",
+            Self::Network => "network",
+        }
+    }
 }
