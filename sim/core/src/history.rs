@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Fault, Kind};
 use crate::seed::Seed;
 
+pub mod label;
+
 /// The format of the JSONL form.
 pub const VERSION: u32 = 1;
 

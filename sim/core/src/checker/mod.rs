@@ -3,10 +3,16 @@
 //! A checker never sees a world, a device or a plan. [`timeline`] is the one analysis that several share: which
 //! prefix of the server's commits each device shows at each moment.
 
+pub mod timeline;
+pub mod view;
+pub mod visibility;
+
 use fixtures::App;
 
 use crate::history::History;
 use crate::promise::Promises;
+
+pub use timeline::Timeline;
 
 /// All that a checker may look at.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,367 @@
+//! Which prefix of the server's commits each device shows at each moment, and where in the history things stand.
+//!
+//! Built once, in time linear in the history (times a logarithm), and shared by the checkers. A full apply should
+//! leave a device with exactly the rows that its user sees after some commit: that commit is the device's *prefix*.
+//! Where it does not, [`Applied::state`] says how, and the nearest commit stands in, so that one defect is told
+//! once and does not turn every later judgement into nonsense.
+
+mod walk;
+
+pub use walk::written;
+
+use std::collections::BTreeMap;
+
+use fixtures::Row;
+
+use super::Context;
+use super::view::{Version, View};
+use super::visibility::{Audience, Visibility};
+use crate::history::{Commit, Event, History, LocalOp, LocalTx, Origin, RowId, What, Who};
+
+/// The analysis of a history that checkers share.
+#[derive(Debug)]
+pub struct Timeline<'a> {
+    history: &'a History,
+    /// (commit, its event), ascending.
+    commits: Vec<(u64, usize)>,
+    /// (origin, commit), sorted.
+    origins: Vec<(Origin, u64)>,
+    devices: Vec<Device>,
+    /// The server's rows, then what each distinct audience sees.
+    views: Vec<View>,
+    /// How many columns each table has.
+    widths: Vec<usize>,
+    /// Why the rows that users should see are not known, if they are not.
+    blind: Option<String>,
+    flaws: Vec<String>,
+}
+
+/// What is known of one device.
+#[derive(Debug, Default)]
+struct Device {
+    view: usize,
+    /// (op id, event, index in its transaction), sorted.
+    ops: Vec<(i64, usize, usize)>,
+    /// (transaction, event), sorted.
+    txs: Vec<(i64, usize)>,
+    /// (transaction, event), sorted.
+    completed: Vec<(i64, usize)>,
+    applied: Vec<Applied>,
+    /// What partial applies showed of single rows: (event, commit), ascending by event.
+    partial: BTreeMap<RowId, Vec<(usize, u64)>>,
+}
+
+/// What a device showed after one apply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The apply's event.
+    pub event: usize,
+    /// `None`: a full apply.
+    pub priority: Option<u32>,
+    /// The greatest commit whose effects the device shows from here on (as far as full applies tell).
+    pub prefix: u64,
+    /// Whether it showed what it should.
+    pub state: State,
+}
+
+/// How the rows that a device shows after an apply relate to the server's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// They are the server's after commit [`Applied::prefix`]; for a partial apply: each listed row is or was the server's.
+    Prefix,
+    /// They are the server's after that commit, but that commit came later than the apply.
+    Future,
+    /// They are the server's after that commit, which leaves out a commit of the device's own that it has completed.
+    MissingOwn {
+        /// The device's own commit.
+        own: u64,
+    },
+    /// They are the server's after that commit, although the device had shown a later one already.
+    Back {
+        /// What it had shown.
+        from: u64,
+    },
+    /// They differ from the server's exactly as they did before; nothing new is wrong.
+    Repeated,
+    /// They are the server's after no commit at all.
+    Wrong(Wrong),
+    /// It could not be told, because the sync config is not understood.
+    Unknown,
+}
+
+/// A state that the server never had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wrong {
+    /// Some of the rows that differ from the server's after [`Applied::prefix`], ascending.
+    pub rows: Vec<Differing>,
+    /// How many rows differ.
+    pub count: usize,
+}
+
+/// A row that is not as the server has it after a given commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Differing {
+    /// The row.
+    pub row: RowId,
+    /// What the device shows, where that is known; `None` in it: absent.
+    pub shown: Option<Option<Row>>,
+    /// The commit after which the server's row first was as shown, if it ever was (0: before the first).
+    pub shown_since: Option<u64>,
+    /// The commit that made the server's row what it is after the prefix (0: before the first).
+    pub expected_since: u64,
+}
+
+impl<'a> Timeline<'a> {
+    /// Analyses the history.
+    #[must_use]
+    pub fn build(ctx: &Context<'a>) -> Self {
+        let history = ctx.history;
+        let mut timeline = Self {
+            history,
+            commits: Vec::new(),
+            origins: Vec::new(),
+            devices: history.header.devices.iter().map(|_| Device::default()).collect(),
+            views: Vec::new(),
+            widths: ctx.app.schema.tables.iter().map(|table| table.columns.len()).collect(),
+            blind: None,
+            flaws: Vec::new(),
+        };
+        timeline.index();
+        timeline.build_views(ctx);
+        timeline.walk();
+        timeline
+    }
+
+    fn index(&mut self) {
+        for (event, Event { who, what, .. }) in self.history.events.iter().enumerate() {
+            match (who, what) {
+                (_, What::Commit(commit)) => {
+                    if self.commits.last().is_some_and(|(last, _)| *last >= commit.seq) || commit.seq == 0 {
+                        self.flaws.push(format!("commit {} comes out of order in the change feed", commit.seq));
+                        continue;
+                    }
+                    self.commits.push((commit.seq, event));
+                    if let Some(origin) = commit.origin {
+                        self.origins.push((origin, commit.seq));
+                    }
+                }
+                (Who::Client(device), What::Tx(tx)) => {
+                    let Some(device) = self.devices.get_mut(*device as usize) else { continue };
+                    device.ops.extend(tx.ops.iter().enumerate().map(|(index, op)| (op.op_id, event, index)));
+                    device.txs.extend(tx.tx_id.map(|tx_id| (tx_id, event)));
+                }
+                (Who::Client(device), What::Complete { tx_id }) => {
+                    let Some(device) = self.devices.get_mut(*device as usize) else { continue };
+                    device.completed.push((*tx_id, event));
+                }
+                _ => {}
+            }
+        }
+        self.origins.sort_by_key(|(origin, seq)| (origin.device, origin.tx_id, *seq));
+        for device in &mut self.devices {
+            device.ops.sort_unstable();
+            device.txs.sort_unstable();
+            device.completed.sort_unstable();
+        }
+    }
+
+    fn build_views(&mut self, ctx: &Context<'a>) {
+        let history = self.history;
+        let mut server = View::new(history.rows.len());
+        for index in 0..self.commits.len() {
+            let (seq, event) = self.commits[index];
+            let commit = commit_in(history, event);
+            for change in &commit.changes {
+                let known = server.versions(change.row).last().and_then(|version| version.row.as_ref());
+                if known != change.before.as_ref() && commit.changes.iter().filter(|other| other.row == change.row).count() == 1 {
+                    self.flaws.push(format!(
+                        "commit {seq} changes {}, but the row was not what the change feed had said of it before",
+                        history.row_label(ctx.app, change.row)
+                    ));
+                }
+            }
+            server.commit(seq, commit.changes.iter().map(|change| (change.row, change.after.as_ref())));
+        }
+        server.seal();
+        self.views.push(server);
+        let visibility = match Visibility::parse(ctx.app) {
+            Ok(visibility) if visibility.everything() => return,
+            Ok(visibility) => visibility,
+            Err(why) => {
+                self.blind = Some(why);
+                return;
+            }
+        };
+        let mut users: Vec<&str> = history.header.devices.iter().map(|device| device.user.as_str()).collect();
+        users.sort_unstable();
+        users.dedup();
+        for (device, name) in self.devices.iter_mut().zip(&history.header.devices) {
+            device.view = 1 + users.partition_point(|user| *user < name.user.as_str());
+        }
+        let mut views: Vec<View> = users.iter().map(|_| View::new(history.rows.len())).collect();
+        let mut audience = Audience::new(&visibility, history, &users);
+        for (seq, event) in &self.commits {
+            let seen = audience.commit(&commit_in(history, *event).changes);
+            for run in seen.chunk_by(|one, other| one.0 == other.0) {
+                views[run[0].0].commit(*seq, run.iter().map(|(_, row, image)| (*row, image.as_ref())));
+            }
+        }
+        for view in &mut views {
+            view.seal();
+        }
+        self.views.append(&mut views);
+    }
+
+    /// The history that this is an analysis of.
+    #[must_use]
+    pub fn history(&self) -> &'a History {
+        self.history
+    }
+
+    /// The last commit; 0 if there is none.
+    #[must_use]
+    pub fn last_commit(&self) -> u64 {
+        self.commits.last().map_or(0, |(seq, _)| *seq)
+    }
+
+    /// Every commit with its event, ascending.
+    pub fn commits(&self) -> impl Iterator<Item = (usize, &'a Commit)> {
+        self.commits.iter().map(|(_, event)| (*event, commit_in(self.history, *event)))
+    }
+
+    /// The commit with this number.
+    #[must_use]
+    pub fn commit(&self, seq: u64) -> Option<&'a Commit> {
+        self.commit_event(seq).map(|event| commit_in(self.history, event))
+    }
+
+    /// The event of the commit with this number.
+    #[must_use]
+    pub fn commit_event(&self, seq: u64) -> Option<usize> {
+        self.commits.binary_search_by_key(&seq, |(seq, _)| *seq).ok().map(|index| self.commits[index].1)
+    }
+
+    /// The last commit whose event stands before this one; 0 if there is none.
+    #[must_use]
+    pub fn committed_before(&self, event: usize) -> u64 {
+        let index = self.commits.partition_point(|(_, at)| *at < event);
+        index.checked_sub(1).map_or(0, |index| self.commits[index].0)
+    }
+
+    /// The commits of a device's transaction, ascending: one, none if it was refused, more if it was applied twice.
+    #[must_use]
+    pub fn commit_of(&self, device: u32, tx_id: i64) -> Vec<u64> {
+        self.commits_of(device, tx_id).collect()
+    }
+
+    /// As [`Timeline::commit_of`], without a list.
+    pub fn commits_of(&self, device: u32, tx_id: i64) -> impl Iterator<Item = u64> {
+        let from = self.origins.partition_point(|(origin, _)| (origin.device, origin.tx_id) < (device, tx_id));
+        let wanted = Origin { device, tx_id };
+        self.origins[from..].iter().take_while(move |(origin, _)| *origin == wanted).map(|(_, seq)| *seq)
+    }
+
+    /// The event of a device's local transaction.
+    #[must_use]
+    pub fn local_tx(&self, device: u32, tx_id: i64) -> Option<usize> {
+        let txs = &self.devices.get(device as usize)?.txs;
+        first(txs, |(id, _)| *id < tx_id).filter(|(id, _)| *id == tx_id).map(|(_, event)| *event)
+    }
+
+    /// The event at which a device removed the transaction from its queue.
+    #[must_use]
+    pub fn completed(&self, device: u32, tx_id: i64) -> Option<usize> {
+        let completed = &self.devices.get(device as usize)?.completed;
+        first(completed, |(id, _)| *id < tx_id).filter(|(id, _)| *id == tx_id).map(|(_, event)| *event)
+    }
+
+    /// A device's operation, its transaction, and that transaction's event.
+    #[must_use]
+    pub fn op(&self, device: u32, op_id: i64) -> Option<(&'a LocalOp, &'a LocalTx, usize)> {
+        let ops = &self.devices.get(device as usize)?.ops;
+        let (id, event, index) = *first(ops, |(id, _, _)| *id < op_id)?;
+        let What::Tx(tx) = &self.history.events[event].what else { return None };
+        tx.ops.get(index).filter(|_| id == op_id).map(|op| (op, tx, event))
+    }
+
+    /// The server's row after a commit.
+    #[must_use]
+    pub fn row_at(&self, row: RowId, seq: u64) -> Option<&Row> {
+        self.views[0].row_at(row, seq)
+    }
+
+    /// Every version of the server's row, ascending.
+    #[must_use]
+    pub fn versions(&self, row: RowId) -> &[Version] {
+        self.views[0].versions(row)
+    }
+
+    /// The server's rows.
+    #[must_use]
+    pub fn server(&self) -> &View {
+        &self.views[0]
+    }
+
+    /// What a device should see; the server's rows while [`Timeline::blind`].
+    #[must_use]
+    pub fn view(&self, device: u32) -> &View {
+        &self.views[self.devices.get(device as usize).map_or(0, |device| device.view)]
+    }
+
+    /// Why it is not known which rows users should see, if it is not: the sync config asks for something that
+    /// [`Visibility`] does not know. Prefixes are then only what single rows tell.
+    #[must_use]
+    pub fn blind(&self) -> Option<&str> {
+        self.blind.as_deref()
+    }
+
+    /// Contradictions within the change feed itself.
+    #[must_use]
+    pub fn flaws(&self) -> &[String] {
+        &self.flaws
+    }
+
+    /// A device's applies, in order.
+    #[must_use]
+    pub fn applied(&self, device: u32) -> &[Applied] {
+        self.devices.get(device as usize).map_or(&[], |device| &device.applied)
+    }
+
+    /// The greatest commit whose effects the device's synced rows include just before this event; 0: none.
+    #[must_use]
+    pub fn seen(&self, device: u32, event: usize) -> u64 {
+        let applied = self.applied(device);
+        applied.partition_point(|applied| applied.event < event).checked_sub(1).map_or(0, |index| applied[index].prefix)
+    }
+
+    /// As [`Timeline::seen`], for one row: a partial apply may have shown more of it than of the others.
+    #[must_use]
+    pub fn seen_row(&self, device: u32, event: usize, row: RowId) -> u64 {
+        let seen = self.seen(device, event);
+        let partial = self.devices.get(device as usize).and_then(|device| device.partial.get(&row));
+        partial.map_or(seen, |partial| {
+            let index = partial.partition_point(|(at, _)| *at < event);
+            index.checked_sub(1).map_or(seen, |index| seen.max(partial[index].1))
+        })
+    }
+
+    /// The first full apply at which the device shows the effects of this commit.
+    #[must_use]
+    pub fn shown_at(&self, device: u32, seq: u64) -> Option<usize> {
+        let applied = self.applied(device);
+        // Prefixes ascend but for defects, which other checkers tell.
+        let index = applied.partition_point(|applied| applied.prefix < seq);
+        applied.get(index).filter(|applied| applied.prefix >= seq).map(|applied| applied.event)
+    }
+}
+
+fn commit_in(history: &History, event: usize) -> &Commit {
+    match &history.events[event].what {
+        What::Commit(commit) => commit,
+        _ => unreachable!("only events of commits are indexed as commits"),
+    }
+}
+
+fn first<T>(sorted: &[T], before: impl FnMut(&T) -> bool) -> Option<&T> {
+    sorted.get(sorted.partition_point(before))
+}
