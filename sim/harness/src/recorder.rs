@@ -1,0 +1,190 @@
+//! Writes the history of one plan while it runs.
+//!
+//! It turns what devices and servers say (ids, JSON, client ids) into the history's own words, and times
+//! everything by plan time.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fixtures::{App, Row, Value};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use sim_core::Plan;
+use sim_core::history::{DeviceName, Event, Header, History, RowId, RowName, VERSION, What, Who};
+use tokio::time::Instant;
+
+/// Writes one history. Clones share it.
+#[derive(Clone)]
+pub struct Recorder {
+    inner: Rc<RefCell<Inner>>,
+    app: Arc<App>,
+}
+
+struct Inner {
+    history: History,
+    ids: BTreeMap<Arc<str>, Vec<(usize, RowId)>>,
+    images: BTreeMap<Box<str>, Row>,
+    start: Instant,
+    fault: Option<String>,
+}
+
+impl Recorder {
+    /// An empty history of the plan.
+    #[must_use]
+    pub fn new(app: Arc<App>, plan: &Plan, world: &str, policy: &str) -> Self {
+        let devices = (0u32..)
+            .zip(&plan.devices)
+            .map(|(index, device)| DeviceName {
+                kind: device.kind,
+                user: device.user.clone(),
+                client_id: plan.client_id(index),
+            })
+            .collect();
+        let header = Header {
+            v: VERSION,
+            app: plan.app.clone(),
+            scenario: plan.scenario.clone(),
+            seed: plan.seed,
+            world: world.to_owned(),
+            policy: policy.to_owned(),
+            devices,
+        };
+        let mut inner = Inner {
+            history: History { header, rows: Vec::new(), events: Vec::with_capacity(512) },
+            ids: BTreeMap::new(),
+            images: BTreeMap::new(),
+            start: Instant::now(),
+            fault: None,
+        };
+        for (number, table) in (0u32..).zip(&plan.rows) {
+            let table = app.schema.table_index(table).expect("plans are checked against the schema");
+            inner.intern(table, &Arc::from(plan.row_id(number)));
+        }
+        Self { inner: Rc::new(RefCell::new(inner)), app }
+    }
+
+    /// Makes the present instant plan time 0.
+    pub fn start_clock(&self) {
+        self.inner.borrow_mut().start = Instant::now();
+    }
+
+    /// Plan time in microseconds; negative while the world warms up.
+    #[must_use]
+    pub fn now_us(&self) -> i64 {
+        let start = self.inner.borrow().start;
+        let now = Instant::now();
+        let micros = |duration: std::time::Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        match now.checked_duration_since(start) {
+            Some(since) => micros(since),
+            None => -micros(start - now),
+        }
+    }
+
+    /// Adds an event at the present instant.
+    pub fn add(&self, who: Who, what: What) {
+        let at_us = self.now_us();
+        self.inner.borrow_mut().history.events.push(Event { at_us, who, what });
+    }
+
+    /// The history's name for a row.
+    #[must_use]
+    pub fn row(&self, table: usize, id: &str) -> RowId {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(row) = inner.find(table, id) {
+            return row;
+        }
+        inner.intern(table, &Arc::from(id))
+    }
+
+    /// Reads a row as a device or a service writes it, typed. Equal texts give one shared row.
+    #[must_use]
+    pub fn image(&self, table: usize, json: &str) -> Option<Row> {
+        if let Some(row) = self.inner.borrow().images.get(json) {
+            return Some(row.clone());
+        }
+        let row = row_from_json(&self.app, table, json)?;
+        self.inner.borrow_mut().images.insert(Box::from(json), row.clone());
+        Some(row)
+    }
+
+    /// Notes that something did not go as the harness itself must guarantee; the plan is then no evidence.
+    pub fn harness_failed(&self, message: String) {
+        self.inner.borrow_mut().fault.get_or_insert(message);
+    }
+
+    /// What [`Recorder::harness_failed`] was told first.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.inner.borrow().fault.clone()
+    }
+
+    /// The finished history.
+    #[must_use]
+    pub fn finish(&self) -> History {
+        let mut inner = self.inner.borrow_mut();
+        let empty = History { header: inner.history.header.clone(), rows: Vec::new(), events: Vec::new() };
+        std::mem::replace(&mut inner.history, empty)
+    }
+}
+
+impl Inner {
+    fn find(&self, table: usize, id: &str) -> Option<RowId> {
+        self.ids.get(id)?.iter().find(|(of, _)| *of == table).map(|(_, row)| *row)
+    }
+
+    fn intern(&mut self, table: usize, id: &Arc<str>) -> RowId {
+        let row = RowId::try_from(self.history.rows.len()).expect("a plan has fewer than 2^32 rows");
+        self.history.rows.push(RowName { table, id: id.clone() });
+        self.ids.entry(id.clone()).or_default().push((table, row));
+        row
+    }
+}
+
+/// Reads one row's JSON object; keys that are no columns are skipped, missing ones are NULL.
+fn row_from_json(app: &App, table: usize, json: &str) -> Option<Row> {
+    struct Columns<'a> {
+        table: &'a fixtures::Table,
+    }
+    impl<'de> Visitor<'de> for Columns<'_> {
+        type Value = Vec<Value>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a row as a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let columns = &self.table.columns;
+            let mut values = vec![Value::Null; columns.len()];
+            let mut hint = 0;
+            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                let index = if columns.get(hint).is_some_and(|column| column.name == *key) {
+                    Some(hint)
+                } else {
+                    self.table.column_index(&key)
+                };
+                match index {
+                    Some(index) => {
+                        hint = index + 1;
+                        let json: serde_json::Value = map.next_value()?;
+                        values[index] =
+                            Value::from_json(columns[index].ty, &json).map_err(serde::de::Error::custom)?;
+                    }
+                    None => {
+                        map.next_value::<serde::de::IgnoredAny>()?;
+                    }
+                }
+            }
+            Ok(values)
+        }
+    }
+    impl<'de> DeserializeSeed<'de> for Columns<'_> {
+        type Value = Vec<Value>;
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_map(self)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_str(json);
+    Columns { table: &app.schema.tables[table] }.deserialize(&mut reader).ok().map(Row::from)
+}
