@@ -3,6 +3,9 @@
 //! A checker never sees a world, a device or a plan. [`timeline`] is the one analysis that several share: which
 //! prefix of the server's commits each device shows at each moment.
 
+pub mod policy;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod timeline;
 pub mod view;
 pub mod visibility;

@@ -5,6 +5,8 @@
 //! Where it does not, [`Applied::state`] says how, and the nearest commit stands in, so that one defect is told
 //! once and does not turn every later judgement into nonsense.
 
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use walk::written;

@@ -15,7 +15,7 @@ use fixtures::{App, Row, Value};
 use serde_norway::Value as Yaml;
 
 use crate::history::{Change, History, RowId};
-use expression::{Expression, Key, Scope};
+use expression::{Key, Scope};
 use query::{Data, Parameters};
 
 /// A sync config, resolved against the schema.

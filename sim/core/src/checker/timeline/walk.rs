@@ -110,7 +110,8 @@ impl Timeline<'_> {
             return (settled(seq), if early { State::Future } else { State::Prefix });
         }
         if let Some(seq) = view.find(screen.sum, screen.prefix) {
-            return (settled(seq), State::MissingOwn { own: screen.own.max(screen.partial) });
+            let state = if screen.own > seq { State::MissingOwn { own: screen.own } } else { State::Back { from: floor } };
+            return (settled(seq), state);
         }
         if let Some(seq) = view.find_before(screen.sum, screen.prefix) {
             return (seq, State::Back { from: screen.prefix });
