@@ -1,0 +1,215 @@
+//! Replication from a source in the same process: row changes in, operations out, no input or output of its own.
+//!
+//! A source transaction becomes one checkpoint, its changes are not collapsed. For each change: when the replica
+//! identity changed, a REMOVE for each bucket that the old row was in, then a PUT for each that the new one is in;
+//! otherwise the PUTs, then a REMOVE for each bucket left.
+
+use std::sync::Arc;
+
+use fixtures::{Row, Schema, Value};
+use uuid::Uuid;
+
+use super::{ReplicaIdentity, RowChange, SourceTransaction};
+use crate::bucket::{RowOp, Subkey};
+use crate::storage::{Generation, State};
+use crate::sync_config::SyncConfig;
+
+/// Turns row changes into operations.
+#[derive(Clone, Debug)]
+pub struct Replicator {
+    schema: Arc<Schema>,
+    identity: ReplicaIdentity,
+    /// Identifies each table in subkeys.
+    tables: Vec<Uuid>,
+}
+
+/// A bucket that a row is in, and as what.
+#[derive(Clone, Debug)]
+struct Membership {
+    bucket: Arc<str>,
+    projection: usize,
+    object_id: Arc<str>,
+}
+
+impl Replicator {
+    /// A replicator for the tables of the schema.
+    #[must_use]
+    pub fn new(schema: Arc<Schema>, identity: ReplicaIdentity) -> Self {
+        let namespace = Uuid::new_v5(&Uuid::NAMESPACE_OID, b"powersync-replica-identity");
+        let tables = schema.tables.iter().map(|table| Uuid::new_v5(&namespace, table.name.as_bytes())).collect();
+        Self { schema, identity, tables }
+    }
+
+    /// Applies a transaction, unless it was applied before; whether it was new.
+    pub(crate) fn replicate(&self, state: &mut State, transaction: &SourceTransaction) -> bool {
+        if transaction.lsn <= state.replicated_lsn {
+            return false;
+        }
+        state.rows.resize_with(self.schema.tables.len(), Default::default);
+        for change in &transaction.changes {
+            for generation in state.active.iter_mut().chain(&mut state.next) {
+                self.apply(generation, &mut state.last_op_id, change);
+            }
+            let rows = &mut state.rows[change.table];
+            match &change.after {
+                Some(row) => rows.insert(change.id.clone(), row.clone()),
+                None => rows.remove(&change.id),
+            };
+        }
+        state.replicated_lsn = transaction.lsn;
+        state.version += 1;
+        true
+    }
+
+    /// Fills a new generation from the rows that are there, table by table in order of id.
+    pub(crate) fn snapshot(&self, state: &mut State, mut generation: Generation) -> Generation {
+        for (table, rows) in state.rows.iter().enumerate() {
+            for (id, row) in rows {
+                let insert = RowChange { table, id: id.clone(), before: None, after: Some(row.clone()) };
+                self.apply(&mut generation, &mut state.last_op_id, &insert);
+            }
+        }
+        generation
+    }
+
+    fn apply(&self, generation: &mut Generation, last_op_id: &mut u64, change: &RowChange) {
+        let config = Arc::clone(&generation.config);
+        self.apply_lookups(generation, &config, change);
+        if config.data_by_table[change.table].is_empty() {
+            return;
+        }
+        let members = |row: &Option<Row>| {
+            row.as_ref().map_or_else(Vec::new, |row| memberships(generation, &config, change, row))
+        };
+        let (before, after) = (members(&change.before), members(&change.after));
+        let old_key = change.before.as_ref().map(|row| self.subkey(change, row));
+        let new_key = change.after.as_ref().map(|row| self.subkey(change, row));
+        let mut push = |bucket: &Arc<str>, op: Arc<RowOp>| {
+            *last_op_id += 1;
+            match generation.buckets.get_mut(bucket) {
+                Some(known) => known.push(*last_op_id, op),
+                None => generation.buckets.entry(bucket.clone()).or_default().push(*last_op_id, op),
+            }
+        };
+        let object_type = |member: &Membership| &config.projections[member.projection].object_type;
+        let same = old_key == new_key;
+        // The operations of one row share their text over buckets.
+        let mut removes: Vec<(usize, Arc<str>, Arc<RowOp>)> = Vec::new();
+        let mut remove_op = |member: &Membership, key: Subkey| {
+            match removes.iter().find(|(projection, id, _)| *projection == member.projection && *id == member.object_id)
+            {
+                Some((_, _, op)) => op.clone(),
+                None => {
+                    let op = Arc::new(RowOp::remove(object_type(member), &member.object_id, key));
+                    removes.push((member.projection, member.object_id.clone(), op.clone()));
+                    op
+                }
+            }
+        };
+        if let Some(key) = old_key.filter(|_| !same) {
+            for member in &before {
+                push(&member.bucket, remove_op(member, key));
+            }
+        }
+        if let (Some(key), Some(row)) = (new_key, &change.after) {
+            let mut puts: Vec<(usize, Arc<RowOp>)> = Vec::new();
+            for member in &after {
+                let op = match puts.iter().find(|(projection, _)| *projection == member.projection) {
+                    Some((_, op)) => op.clone(),
+                    None => {
+                        let projection = &config.projections[member.projection];
+                        let mut data = String::with_capacity(512);
+                        projection.write(&mut data, &self.schema, &change.id, row, config.time_format);
+                        let op = Arc::new(RowOp::put(&projection.object_type, &member.object_id, key, &data));
+                        puts.push((member.projection, op.clone()));
+                        op
+                    }
+                };
+                push(&member.bucket, op);
+            }
+        }
+        if let Some(key) = old_key.filter(|_| same) {
+            let stays = |member: &Membership| {
+                after.iter().any(|other| {
+                    other.bucket == member.bucket
+                        && other.object_id == member.object_id
+                        && object_type(other) == object_type(member)
+                })
+            };
+            for member in before.iter().filter(|member| !stays(member)) {
+                push(&member.bucket, remove_op(member, key));
+            }
+        }
+    }
+
+    fn apply_lookups(&self, generation: &mut Generation, config: &SyncConfig, change: &RowChange) {
+        for (definition, query) in &config.lookups_by_table[change.table] {
+            let crate::sync_config::query::ParameterQuery::Lookup(lookup) =
+                &config.definitions[*definition].parameters[*query]
+            else {
+                unreachable!("only queries with FROM are listed by table");
+            };
+            let entry = |row: &Option<Row>| {
+                row.as_ref().and_then(|row| lookup.index_entry(&change.id, row, config.time_format))
+            };
+            let (before, after) = (entry(&change.before), entry(&change.after));
+            let index = generation.lookups.get_mut(&(*definition, *query)).expect("each lookup has its index");
+            if index.update(&change.id, before, after) {
+                generation.lookups_version += 1;
+            }
+        }
+    }
+
+    fn subkey(&self, change: &RowChange, row: &Row) -> Subkey {
+        let table = self.tables[change.table];
+        let mut identity = Vec::with_capacity(256);
+        identity.extend_from_slice(change.id.as_bytes());
+        if self.identity == ReplicaIdentity::Full {
+            for value in row.iter() {
+                identify(&mut identity, value);
+            }
+        }
+        Subkey { table, row: Uuid::new_v5(&table, &identity) }
+    }
+}
+
+/// Appends a value so that different rows have different bytes.
+fn identify(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => out.push(0),
+        Value::Int(int) => {
+            out.push(1);
+            out.extend_from_slice(&int.to_le_bytes());
+        }
+        Value::Real(real) => {
+            out.push(2);
+            out.extend_from_slice(&real.to_bits().to_le_bytes());
+        }
+        Value::Text(text) => {
+            out.push(3);
+            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+        Value::Time(micros) => {
+            out.push(4);
+            out.extend_from_slice(&micros.to_le_bytes());
+        }
+    }
+}
+
+fn memberships(generation: &Generation, config: &SyncConfig, change: &RowChange, row: &Row) -> Vec<Membership> {
+    let mut found: Vec<Membership> = Vec::new();
+    for (definition, query) in &config.data_by_table[change.table] {
+        let query = &config.definitions[*definition].data[*query];
+        let object_id = config.projections[query.projection].client_id(&change.id, row, config.time_format);
+        config.buckets_of_row(query, &change.id, row, &mut |parameters| {
+            let name = config.bucket_name(generation.number, *definition, parameters.iter());
+            let bucket = match generation.buckets.get_key_value(name.as_str()) {
+                Some((known, _)) => known.clone(),
+                None => Arc::from(name),
+            };
+            found.push(Membership { bucket, projection: query.projection, object_id: object_id.clone() });
+        });
+    }
+    found
+}

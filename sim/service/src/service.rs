@@ -1,0 +1,227 @@
+//! The service itself: a configuration and a storage, put to work.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fixtures::Schema;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::auth::Keys;
+use crate::checkpoint::WriteCheckpoints;
+use crate::replication::memory::Replicator;
+use crate::replication::{ReplicaIdentity, SourceTransaction};
+use crate::storage::{Generation, Storage};
+use crate::sync_config::SyncConfig;
+
+/// Microseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// The position of the last transaction that the source committed.
+pub type Head = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a service needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// The source's tables.
+    pub schema: Arc<Schema>,
+    /// Which rows are in which buckets. Parsed once, shared by all services of an application.
+    pub sync_config: Arc<SyncConfig>,
+    /// The keys of tokens.
+    pub keys: Keys,
+    /// Audiences of which a token must name one.
+    pub audience: Vec<String>,
+    /// The service's clock, for tokens and keepalives. Waiting happens on tokio's.
+    pub clock: Clock,
+    /// The source's position now.
+    pub head: Head,
+    /// The replica identity of the source's tables.
+    pub replica_identity: ReplicaIdentity,
+    /// Between keepalives.
+    pub keepalive: Duration,
+    /// How many streams may be open at once.
+    pub max_streams: usize,
+    /// What versioned bucket names of the first generation start with.
+    pub bucket_prefix: u32,
+    /// How long the old buckets are still served after a restart with a changed sync configuration.
+    pub activation_delay: Duration,
+}
+
+impl Config {
+    /// A configuration with the official service's values where it has any.
+    #[must_use]
+    pub fn new(
+        schema: Arc<Schema>,
+        sync_config: Arc<SyncConfig>,
+        keys: Keys,
+        audience: Vec<String>,
+        clock: Clock,
+        head: Head,
+    ) -> Self {
+        Self {
+            schema,
+            sync_config,
+            keys,
+            audience,
+            clock,
+            head,
+            replica_identity: ReplicaIdentity::Full,
+            keepalive: Duration::from_secs(20),
+            max_streams: 200,
+            bucket_prefix: 1,
+            activation_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("audience", &self.audience)
+            .field("replica_identity", &self.replica_identity)
+            .field("keepalive", &self.keepalive)
+            .field("max_streams", &self.max_streams)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running service. Clones share; dropping all of them, and all response bodies, is killing it.
+#[derive(Clone, Debug)]
+pub struct Service(pub(crate) Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) storage: Storage,
+    pub(crate) keys: Mutex<Arc<Keys>>,
+    /// Marks that streams may have something to send.
+    pub(crate) changes: watch::Sender<()>,
+    pub(crate) open_streams: Arc<AtomicUsize>,
+    replicator: Replicator,
+    stopped: AtomicBool,
+    /// When the next generation takes over, while one waits.
+    activation: Mutex<Option<Instant>>,
+}
+
+impl Service {
+    /// Starts a service on a storage. When the storage holds buckets of another sync configuration, the new ones
+    /// are filled now, and take over after [`Config::activation_delay`]; until then the old ones are served.
+    ///
+    /// Must be called within a tokio runtime.
+    #[must_use]
+    pub fn new(config: Config, storage: Storage) -> Self {
+        let replicator = Replicator::new(Arc::clone(&config.schema), config.replica_identity);
+        let mut activation = None;
+        {
+            let mut state = storage.lock();
+            let wanted = Arc::clone(&config.sync_config);
+            let serves = |generation: &Option<Generation>| {
+                generation.as_ref().is_some_and(|generation| generation.config.text == wanted.text)
+            };
+            if state.active.is_none() {
+                state.active = Some(Generation::new(config.bucket_prefix, wanted));
+            } else if serves(&state.active) {
+                state.next = None;
+            } else {
+                if !serves(&state.next) {
+                    let newest = [&state.active, &state.next].into_iter().flatten().map(|one| one.number).max();
+                    let number = newest.expect("one is active") + 1;
+                    let filled = replicator.snapshot(&mut state, Generation::new(number, wanted));
+                    state.next = Some(filled);
+                }
+                activation = Some(Instant::now() + config.activation_delay);
+            }
+        }
+        Self(Arc::new(Shared {
+            keys: Mutex::new(Arc::new(config.keys.clone())),
+            config,
+            storage,
+            changes: watch::Sender::new(()),
+            open_streams: Arc::default(),
+            replicator,
+            stopped: AtomicBool::new(false),
+            activation: Mutex::new(activation),
+        }))
+    }
+
+    /// Applies a source transaction, unless it was applied before.
+    pub fn replicate(&self, transaction: &SourceTransaction) {
+        let new = self.0.replicator.replicate(&mut self.0.storage.lock(), transaction);
+        if new {
+            self.0.changes.send_replace(());
+        }
+    }
+
+    /// Compacts all buckets. Clients notice only that less is sent.
+    pub fn compact(&self) {
+        let mut state = self.0.storage.lock();
+        if let Some(active) = &mut state.active {
+            active.buckets.values_mut().for_each(crate::bucket::Bucket::compact);
+        }
+    }
+
+    /// Replaces the keys; tokens are judged once, so open streams go on.
+    pub fn replace_keys(&self, keys: Keys) {
+        *self.0.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Ends all streams and refuses requests from now on, as a service does that is asked to stop.
+    pub fn stop(&self) {
+        self.0.stopped.store(true, Ordering::Release);
+        self.0.changes.send_replace(());
+    }
+
+    /// Changes the write checkpoints, and wakes the streams if what was added is replicated already.
+    pub(crate) fn acknowledge_at(&self, head: u64, change: impl FnOnce(&mut WriteCheckpoints) -> u64) -> u64 {
+        let mut state = self.0.storage.lock();
+        let counter = change(&mut state.write_checkpoints);
+        // A stream looks at write checkpoints when replication moves; here it will not have to.
+        if head <= state.replicated_lsn {
+            state.version += 1;
+            drop(state);
+            self.0.changes.send_replace(());
+        }
+        counter
+    }
+
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The storage that it works on.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.0.storage
+    }
+
+    /// How many streams are open.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.0.open_streams.load(Ordering::Acquire)
+    }
+}
+
+impl Shared {
+    pub(crate) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn activation_due(&self) -> Option<Instant> {
+        *self.activation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the next generation take over when its time has come.
+    pub(crate) fn activate_when_due(&self) {
+        let mut due = self.activation.lock().unwrap_or_else(PoisonError::into_inner);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            *due = None;
+            let mut state = self.storage.lock();
+            if let Some(next) = state.next.take() {
+                state.active = Some(next);
+                state.version += 1;
+            }
+            self.changes.send_replace(());
+        }
+    }
+}

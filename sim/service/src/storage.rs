@@ -1,0 +1,128 @@
+//! What outlives a service process: buckets, operation ids, parameter index, write checkpoints, position.
+//!
+//! A storage holds one *generation* of buckets for each sync configuration that it serves: the active one, and
+//! while a changed configuration waits to take over, the next one, which is replicated in parallel.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fixtures::{Row, Value};
+
+use crate::bucket::Bucket;
+use crate::checkpoint::WriteCheckpoints;
+use crate::sync_config::SyncConfig;
+
+/// The durable part of a service. Cheap to clone: clones share.
+#[derive(Clone, Default)]
+pub struct Storage(Arc<Mutex<State>>);
+
+impl Storage {
+    /// An empty storage.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The greatest operation id given out.
+    #[must_use]
+    pub fn last_op_id(&self) -> u64 {
+        self.lock().last_op_id
+    }
+
+    /// The source position up to which everything is in the buckets.
+    #[must_use]
+    pub fn replicated_lsn(&self) -> u64 {
+        self.lock().replicated_lsn
+    }
+
+    /// Names, operation counts and checksums of the active generation's buckets.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<(Arc<str>, usize, u32)> {
+        self.lock().active.as_ref().map_or_else(Vec::new, |generation| {
+            let all = generation.buckets.iter();
+            all.map(|(name, bucket)| (name.clone(), bucket.count(), bucket.checksum())).collect()
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Storage")
+            .field("last_op_id", &state.last_op_id)
+            .field("replicated_lsn", &state.replicated_lsn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The state behind a [`Storage`].
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) last_op_id: u64,
+    pub(crate) replicated_lsn: u64,
+    /// Counts everything that may give a stream something to send.
+    pub(crate) version: u64,
+    pub(crate) active: Option<Generation>,
+    pub(crate) next: Option<Generation>,
+    /// The current rows of the source, by table: what a new generation starts from.
+    pub(crate) rows: Vec<BTreeMap<Arc<str>, Row>>,
+    pub(crate) write_checkpoints: WriteCheckpoints,
+}
+
+/// The buckets of one sync configuration.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    /// What versioned bucket names start with.
+    pub(crate) number: u32,
+    pub(crate) config: Arc<SyncConfig>,
+    pub(crate) buckets: BTreeMap<Arc<str>, Bucket>,
+    /// By (definition, query), for each parameter query with FROM.
+    pub(crate) lookups: BTreeMap<(usize, usize), Lookup>,
+    /// Counts changes of `lookups`.
+    pub(crate) lookups_version: u64,
+}
+
+/// The index of one parameter query: key, source row, what the row contributes.
+#[derive(Debug, Default)]
+pub(crate) struct Lookup {
+    pub(crate) entries: BTreeMap<String, BTreeMap<Arc<str>, Vec<Value>>>,
+}
+
+impl Generation {
+    pub(crate) fn new(number: u32, config: Arc<SyncConfig>) -> Self {
+        let all = config.lookups_by_table.iter().flatten();
+        let lookups = all.map(|query| (*query, Lookup::default())).collect();
+        Self { number, config, buckets: BTreeMap::new(), lookups, lookups_version: 0 }
+    }
+}
+
+impl Lookup {
+    /// Replaces the row's entry; whether anything changed.
+    pub(crate) fn update(
+        &mut self,
+        id: &Arc<str>,
+        before: Option<(String, Vec<Value>)>,
+        after: Option<(String, Vec<Value>)>,
+    ) -> bool {
+        if before == after {
+            return false;
+        }
+        if let Some((key, _)) = before
+            && let Some(rows) = self.entries.get_mut(&key)
+        {
+            rows.remove(id);
+            if rows.is_empty() {
+                self.entries.remove(&key);
+            }
+        }
+        if let Some((key, values)) = after {
+            self.entries.entry(key).or_default().insert(id.clone(), values);
+        }
+        true
+    }
+}

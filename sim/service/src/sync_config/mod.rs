@@ -1,0 +1,262 @@
+//! The sync configuration: which rows are in which buckets, and which buckets a request gets.
+//!
+//! Understood are `bucket_definitions` (sync rules) in editions 1 and 2, and single-table sync streams in edition
+//! 2. A parameter query without FROM is evaluated for each request; one with FROM is indexed as rows are
+//! replicated. What a configuration asks for and this service does not know is refused by name.
+
+mod document;
+mod streams;
+pub mod expression;
+pub mod query;
+
+use std::sync::Arc;
+
+use fixtures::{Row, Schema};
+
+use crate::row::{TimeFormat, write_parameter, write_string, write_value};
+use expression::{Expression, Input};
+use query::{DataQuery, Key, LookupQuery, Output, ParameterQuery, Source};
+
+/// Why a sync configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("sync config, {place}: {problem}")]
+pub struct ConfigError {
+    /// The place in the document, as a path of keys.
+    pub place: String,
+    /// What is wrong or not known.
+    pub problem: String,
+}
+
+/// A sync configuration, resolved against a schema.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncConfig {
+    /// The document, as it was given: two configurations are the same when their texts are.
+    pub text: Arc<str>,
+    /// How row data writes instants.
+    pub time_format: TimeFormat,
+    /// Whether bucket names start with `<generation>#`.
+    pub versioned: bool,
+    /// What the `streams` of a checkpoint line list.
+    pub streams: Vec<Stream>,
+    /// The sources of buckets.
+    pub definitions: Vec<Definition>,
+    /// The distinct select lists of all data queries.
+    pub projections: Vec<Projection>,
+    /// Per table of the schema: data queries as (definition, query).
+    pub data_by_table: Vec<Vec<(usize, usize)>>,
+    /// Per table of the schema: parameter queries as (definition, query).
+    pub lookups_by_table: Vec<Vec<(usize, usize)>>,
+}
+
+/// What a client subscribes to: a sync stream, or a bucket definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Its name.
+    pub name: String,
+    /// Whether every client is subscribed to it.
+    pub default: bool,
+    /// Whether a client can subscribe to it by name; a bucket definition cannot be subscribed to.
+    pub by_name: bool,
+}
+
+/// One source of buckets: a bucket definition, or one query of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    /// Index of the stream that it belongs to.
+    pub stream: usize,
+    /// What bucket names start with, after the generation.
+    pub name: String,
+    /// 0 to 3; lower is sooner.
+    pub priority: u8,
+    /// How a request finds its buckets; any query may contribute.
+    pub parameters: Vec<ParameterQuery>,
+    /// How a row finds its buckets.
+    pub data: Vec<DataQuery>,
+}
+
+/// A select list over one table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    /// The table.
+    pub table: usize,
+    /// The table on the client.
+    pub object_type: Arc<str>,
+    /// The row on the client; `None` when it is the source's id.
+    pub object_id: Option<Expression>,
+    /// `"name":` and where the value comes from.
+    pub columns: Vec<(String, Source)>,
+}
+
+impl SyncConfig {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// The first thing that is malformed or not known, with its place.
+    pub fn parse(text: &str, schema: &Schema) -> Result<Self, ConfigError> {
+        document::parse(text, schema)
+    }
+
+    /// The name of a bucket.
+    #[must_use]
+    pub fn bucket_name<'v>(
+        &self,
+        generation: u32,
+        definition: usize,
+        parameters: impl Iterator<Item = &'v fixtures::Value>,
+    ) -> String {
+        let mut name = String::with_capacity(48);
+        if self.versioned {
+            write_value(&mut name, &fixtures::Value::Int(i64::from(generation)), fixtures::Type::BigInt, self.time_format);
+            name.push('#');
+        }
+        name.push_str(&self.definitions[definition].name);
+        name.push('[');
+        for (index, parameter) in parameters.enumerate() {
+            if index > 0 {
+                name.push(',');
+            }
+            write_parameter(&mut name, parameter);
+        }
+        name.push(']');
+        name
+    }
+
+    /// Calls back with the parameters of every bucket that the row is in by this query.
+    pub fn buckets_of_row(&self, query: &DataQuery, id: &str, row: &Row, found: &mut dyn FnMut(&[fixtures::Value])) {
+        let input = Input::Row(id, row, self.time_format);
+        if !query.filters.iter().all(|filter| filter.holds(input)) {
+            return;
+        }
+        // One list of candidates a parameter: one value, or the elements of an array.
+        let mut combinations: Vec<Vec<fixtures::Value>> = vec![Vec::with_capacity(query.keys.len())];
+        for key in &query.keys {
+            match key {
+                Key::Equal(expression) => {
+                    let value = expression.evaluate(input);
+                    if value.is_null() {
+                        return;
+                    }
+                    for combination in &mut combinations {
+                        combination.push(value.clone());
+                    }
+                }
+                Key::Each(expression) => {
+                    let elements = array_elements(&expression.evaluate(input));
+                    combinations = combinations
+                        .into_iter()
+                        .flat_map(|start| {
+                            elements.iter().map(move |element| {
+                                let mut next = start.clone();
+                                next.push(element.clone());
+                                next
+                            })
+                        })
+                        .collect();
+                }
+            }
+        }
+        for combination in &combinations {
+            found(combination);
+        }
+    }
+}
+
+impl Projection {
+    /// The row's id on the client.
+    #[must_use]
+    pub fn client_id(&self, id: &Arc<str>, row: &Row, format: TimeFormat) -> Arc<str> {
+        match &self.object_id {
+            None => id.clone(),
+            Some(expression) => match expression.evaluate(Input::Row(id, row, format)) {
+                fixtures::Value::Text(text) => text,
+                fixtures::Value::Null => Arc::from(""),
+                other => Arc::from(crate::row::value_text(&other, format)),
+            },
+        }
+    }
+
+    /// Appends the row data.
+    pub fn write(&self, out: &mut String, schema: &Schema, id: &str, row: &Row, format: TimeFormat) {
+        let columns = &schema.tables[self.table].columns;
+        out.push('{');
+        for (index, (name, source)) in self.columns.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            out.push_str(name);
+            match source {
+                Source::Id => write_string(out, id),
+                Source::Column(column) => write_value(out, &row[*column], columns[*column].ty, format),
+                Source::Computed(expression) => {
+                    let value = expression.evaluate(Input::Row(id, row, format));
+                    write_value(out, &value, fixtures::Type::Double, format);
+                }
+            }
+        }
+        out.push('}');
+    }
+}
+
+impl LookupQuery {
+    /// The index entry of a row: its key, and what it contributes. `None` when no request can find it.
+    #[must_use]
+    pub fn index_entry(&self, id: &str, row: &Row, format: TimeFormat) -> Option<(String, Vec<fixtures::Value>)> {
+        let input = Input::Row(id, row, format);
+        if !self.filters.iter().all(|filter| filter.holds(input)) {
+            return None;
+        }
+        let key = lookup_key(self.keys.iter().map(|(row_side, _)| row_side.evaluate(input)))?;
+        Some((key, self.stored.iter().map(|expression| expression.evaluate(input)).collect()))
+    }
+
+    /// The key under which a request looks; `None` when it matches nothing.
+    #[must_use]
+    pub fn request_key(&self, request: &expression::RequestValues) -> Option<String> {
+        let input = Input::Request(request);
+        if !self.gates.iter().all(|gate| gate.holds(input)) {
+            return None;
+        }
+        lookup_key(self.keys.iter().map(|(_, request_side)| request_side.evaluate(input)))
+    }
+
+    /// The parameters of the bucket that an index entry stands for.
+    #[must_use]
+    pub fn outputs(&self, stored: &[fixtures::Value], request: &expression::RequestValues) -> Vec<fixtures::Value> {
+        self.outputs
+            .iter()
+            .map(|output| match output {
+                Output::Stored(index) => stored[*index].clone(),
+                Output::Request(expression) => expression.evaluate(Input::Request(request)),
+            })
+            .collect()
+    }
+}
+
+fn lookup_key(values: impl Iterator<Item = fixtures::Value>) -> Option<String> {
+    let mut key = String::from("[");
+    for value in values {
+        if value.is_null() {
+            return None;
+        }
+        write_parameter(&mut key, &value);
+        key.push(',');
+    }
+    Some(key)
+}
+
+fn array_elements(value: &fixtures::Value) -> Vec<fixtures::Value> {
+    let fixtures::Value::Text(text) = value else {
+        return Vec::new();
+    };
+    let Ok(serde_json::Value::Array(elements)) = serde_json::from_str(text) else {
+        return Vec::new();
+    };
+    let mut values: Vec<fixtures::Value> = Vec::with_capacity(elements.len());
+    for element in &elements {
+        let value = expression::sql_value(Some(element));
+        if !value.is_null() && !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
+}

@@ -1,0 +1,117 @@
+//! Sync streams over a single table, as edition 2 knows them.
+//!
+//! A stream's query is taken apart into the same two halves as a bucket definition: `column = auth.user_id()`
+//! makes the column a parameter of the bucket, filled from the request; `column IN (SELECT …)` fills it from a
+//! lookup.
+
+use fixtures::Schema;
+use serde_norway::Value as Yaml;
+use sqlparser::ast::{Expr, SelectItem};
+
+use super::document::{known_keys, mapping, priority, refuse, string, strings};
+use super::expression::{Expression, Scope};
+use super::query::{
+    Conditions, DataQuery, Key, ParameterQuery, Shape, intern, lookup, projection,
+};
+use super::{ConfigError, Definition, Projection, Stream, SyncConfig};
+
+pub(super) fn sync_stream(
+    config: &mut SyncConfig,
+    name: &str,
+    body: &Yaml,
+    schema: &Schema,
+) -> Result<(), ConfigError> {
+    let place = format!("streams.{name}");
+    let body = mapping(body, &place)?;
+    let known = ["auto_subscribe", "priority", "query", "queries", "accept_potentially_dangerous_queries"];
+    known_keys(body, &place, &known)?;
+    let default = match body.get("auto_subscribe") {
+        None => false,
+        Some(flag) => flag
+            .as_bool()
+            .ok_or_else(|| refuse(&format!("{place}.auto_subscribe"), "must be true or false"))?,
+    };
+    let priority = priority(body, &place)?;
+    let queries = match (body.get("query"), body.get("queries")) {
+        (Some(query), None) => vec![string(query, &format!("{place}.query"))?],
+        (None, queries @ Some(_)) => strings(queries, &format!("{place}.queries"))?,
+        _ => return Err(refuse(&place, "must have either `query` or `queries`")),
+    };
+    let stream = config.streams.len();
+    config.streams.push(Stream { name: name.to_owned(), default, by_name: true });
+    for (variant, sql) in queries.iter().enumerate() {
+        let (parameters, data) = stream_query(sql, schema, &mut config.projections)
+            .map_err(|problem| refuse(&format!("{place}.query.{variant}"), &problem))?;
+        config.definitions.push(Definition {
+            stream,
+            name: format!("{name}|{variant}"),
+            priority,
+            parameters: vec![parameters],
+            data: vec![data],
+        });
+    }
+    Ok(())
+}
+
+fn stream_query(
+    sql: &str,
+    schema: &Schema,
+    projections: &mut Vec<Projection>,
+) -> Result<(ParameterQuery, DataQuery), String> {
+    let shape = Shape::parse(sql)?;
+    let (table, alias) = shape.table(schema)?;
+    let scope = Scope { table: Some((&schema.tables[table], alias)), bucket: &[], request: true, stream: true };
+    let select_list = projection(&shape.items, schema, table, alias, scope)?;
+    let mut outer = Conditions::default();
+    let mut keys = Vec::new();
+    let mut outputs = Vec::new();
+    let mut inner: Option<(usize, Conditions)> = None;
+    for condition in &shape.conditions {
+        if let Expr::InSubquery { expr, subquery, negated: false } = condition {
+            if inner.is_some() {
+                return Err(format!("`{condition}`: one subquery in a query is known, not two"));
+            }
+            let member = Expression::resolve(expr, scope)?;
+            if !member.reads().row || member.reads().request {
+                return Err(format!("`{condition}`: the left side of IN must come from the row"));
+            }
+            let (inner_table, conditions, output) = subquery_parts(subquery, schema)?;
+            inner = Some((inner_table, conditions));
+            keys.push(Key::Equal(member));
+            outputs.push(output);
+            continue;
+        }
+        outer.add(Expression::resolve(condition, scope)?, condition)?;
+    }
+    for (row_side, request_side) in std::mem::take(&mut outer.keys) {
+        keys.push(Key::Equal(row_side));
+        outputs.push(request_side);
+    }
+    let data = DataQuery { table, projection: intern(projections, select_list), filters: outer.filters, keys };
+    let parameters = match inner {
+        None => ParameterQuery::Static { gates: outer.gates, outputs, priority: None },
+        Some((inner_table, mut conditions)) => {
+            conditions.gates.append(&mut outer.gates);
+            ParameterQuery::Lookup(lookup(inner_table, conditions, outputs, None)?)
+        }
+    };
+    Ok((parameters, data))
+}
+
+fn subquery_parts(
+    subquery: &sqlparser::ast::Query,
+    schema: &Schema,
+) -> Result<(usize, Conditions, Expression), String> {
+    let shape = Shape::of(subquery)?;
+    let (table, alias) = shape.table(schema)?;
+    let scope = Scope { table: Some((&schema.tables[table], alias)), bucket: &[], request: true, stream: true };
+    let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] = shape.items.as_slice() else {
+        return Err("a subquery must select one expression".to_owned());
+    };
+    let output = Expression::resolve(expr, scope)?;
+    let mut conditions = Conditions::default();
+    for condition in &shape.conditions {
+        conditions.add(Expression::resolve(condition, scope)?, condition)?;
+    }
+    Ok((table, conditions, output))
+}
