@@ -1,0 +1,49 @@
+//! Which planted defects were caught: the proof that the checkers see what they claim to see.
+
+use serde::Serialize;
+use sim_core::run::MutantResult;
+
+use crate::text::{Align, Column, table};
+use crate::words::{count, counted, visible};
+
+/// One line a defect, then how many were caught.
+#[must_use]
+pub fn text(mutants: &[MutantResult]) -> String {
+    let columns = [
+        Column::new("defect", Align::Left),
+        Column::new("planted in", Align::Left),
+        Column::new("caught by", Align::Left),
+        Column::new("plans", Align::Right),
+    ];
+    let rows: Vec<Vec<String>> = mutants
+        .iter()
+        .map(|mutant| {
+            let by = match (mutant.caught, &mutant.checker) {
+                (true, Some(checker)) => visible(checker),
+                (true, None) => "caught".to_owned(),
+                (false, _) => "NOT CAUGHT".to_owned(),
+            };
+            vec![visible(&mutant.name), mutant.place.name().to_owned(), by, count(u64::from(mutant.plans))]
+        })
+        .collect();
+    let caught = mutants.iter().filter(|mutant| mutant.caught).count();
+    let defects = counted(mutants.len() as u64, "planted defect", "planted defects");
+    let mut text = table(&columns, &rows);
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&format!("{} of {defects} caught.\n", count(caught as u64)));
+    text
+}
+
+/// `{"mutants":[{"name":…,"where":…,"caught":…,"checker":…,"plans":…}]}`.
+#[must_use]
+pub fn json(mutants: &[MutantResult]) -> String {
+    #[derive(Serialize)]
+    struct Mutants<'a> {
+        mutants: &'a [MutantResult],
+    }
+    let mut text = serde_json::to_string_pretty(&Mutants { mutants }).expect("mutants hold names and numbers alone");
+    text.push('\n');
+    text
+}

@@ -1,0 +1,418 @@
+//! One pass over a history for those who retell it: which upload led to which commit, what each device showed
+//! before and after an apply, what held when somebody edited, and where everything ended.
+//!
+//! This judges nothing: it only joins events that belong together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fixtures::{App, Default, Row, Value};
+use sim_core::history::{Change, Commit, LocalOp, Op, Phase, RowId, Scope, Upload, What, Who};
+use sim_core::plan::{Expr, Fault};
+use sim_core::{History, Plan};
+
+use crate::faults::{Target, state, target};
+use crate::words::{Names, device_of};
+
+/// A history, joined.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    pub(crate) names: Names<'a>,
+    pub(crate) attempts: Vec<Attempt>,
+    /// The attempt that an event is part of.
+    pub(crate) attempt_of: BTreeMap<usize, usize>,
+    /// What an apply changed of what its device showed.
+    pub(crate) applied: BTreeMap<usize, Vec<Difference>>,
+    /// What held for a device when it ran a transaction: `offline`.
+    pub(crate) conditions: BTreeMap<usize, Vec<String>>,
+    /// What every register came to.
+    pub(crate) registers: Vec<Register>,
+    /// Rows that were there before the plan began.
+    pub(crate) initial: BTreeMap<RowId, Row>,
+    /// Events that only set the stage: seed rows, the first whole apply of each device.
+    pub(crate) stage: BTreeSet<usize>,
+    transactions: BTreeMap<(u32, i64), usize>,
+    operations: BTreeMap<(u32, i64), (usize, usize)>,
+    written: BTreeMap<(RowId, usize), Vec<(Value, u32)>>,
+    devices_end: Vec<BTreeMap<RowId, Row>>,
+    server_end: BTreeMap<RowId, Row>,
+}
+
+/// One attempt to upload a transaction, from sending to its end.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) device: u32,
+    pub(crate) tx_id: i64,
+    pub(crate) number: u32,
+    pub(crate) invoke: usize,
+    pub(crate) commits: Vec<usize>,
+    pub(crate) end: Option<usize>,
+}
+
+/// One change of what somebody sees.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Difference {
+    Appears(RowId),
+    Disappears(RowId),
+    Changes { row: RowId, column: usize, before: Value, after: Value },
+}
+
+/// One thing that can be written: a column of a row, or (without a column) whether the row is there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Register {
+    pub(crate) row: RowId,
+    pub(crate) column: Option<usize>,
+    /// The devices that wrote it.
+    pub(crate) writers: BTreeSet<u32>,
+    /// The first event that wrote it.
+    pub(crate) first: usize,
+}
+
+/// What a register holds somewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Held {
+    /// The row is not there.
+    Absent,
+    /// The row is there.
+    Present,
+    /// The column's value.
+    Value(Value),
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn new(plan: &'a Plan, history: &'a History, app: &'a App) -> Self {
+        let names = Names::new(plan, history, app);
+        let initial = initial_rows(plan, history, app);
+        let devices = names.devices() as usize;
+        let mut reading = Self {
+            names,
+            attempts: Vec::new(),
+            attempt_of: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            conditions: BTreeMap::new(),
+            registers: Vec::new(),
+            stage: BTreeSet::new(),
+            transactions: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            written: BTreeMap::new(),
+            devices_end: vec![initial.clone(); devices],
+            server_end: initial.clone(),
+            initial,
+        };
+        reading.pass();
+        reading
+    }
+
+    fn pass(&mut self) {
+        let history = self.names.history;
+        let mut registers: BTreeMap<(RowId, Option<usize>), Register> = BTreeMap::new();
+        let mut latest: BTreeMap<(u32, i64), usize> = BTreeMap::new();
+        let mut active: Vec<(u32, &Fault)> = Vec::new();
+        let mut started: BTreeSet<u32> = BTreeSet::new();
+        for (index, event) in history.events.iter().enumerate() {
+            let device = device_of(event.who);
+            match (&event.what, device) {
+                (What::Tx(tx), Some(device)) => {
+                    let held = active.iter().filter(|(_, fault)| target(fault) == Target::Device(device));
+                    self.conditions.insert(index, held.filter_map(|(_, fault)| state(fault)).collect());
+                    if let Some(tx_id) = tx.tx_id {
+                        self.transactions.insert((device, tx_id), index);
+                    }
+                    for (place, op) in tx.ops.iter().enumerate() {
+                        self.operations.insert((device, op.op_id), (index, place));
+                        self.write(device, op);
+                        self.touch(&mut registers, index, device, op);
+                    }
+                }
+                (What::Upload(upload), Some(device)) => self.upload(&mut latest, index, device, upload),
+                (What::Commit(commit), _) => {
+                    self.commit(&latest, index, commit);
+                    if commit.origin.is_none() && event.at_us <= 0 {
+                        self.stage.insert(index);
+                    }
+                }
+                (What::Apply(apply), Some(device)) => {
+                    let first = apply.whole && started.insert(device);
+                    let differences = self.apply(device, &apply.rows, apply.whole);
+                    if first {
+                        self.stage.insert(index);
+                    } else {
+                        started.insert(device);
+                        self.applied.insert(index, differences);
+                    }
+                }
+                (What::Read { scope: Scope::Final, rows }, _) => {
+                    let rows = rows.iter().filter_map(|(row, seen)| Some((*row, seen.clone()?))).collect();
+                    match event.who {
+                        Who::Client(device) => {
+                            if let Some(end) = self.devices_end.get_mut(device as usize) {
+                                *end = rows;
+                            }
+                        }
+                        Who::Server => self.server_end = rows,
+                        Who::Run => {}
+                    }
+                }
+                (What::Fault { phase: Phase::Invoke, key, fault }, _) => active.push((*key, fault)),
+                (What::Fault { key, .. }, _) => active.retain(|(other, _)| other != key),
+                _ => {}
+            }
+        }
+        self.registers = registers.into_values().collect();
+    }
+
+    /// What a local transaction leaves on its device.
+    fn write(&mut self, device: u32, op: &LocalOp) {
+        let width = self.names.table(op.row).map_or(0, |table| self.names.app.schema.tables[table].columns.len());
+        let Some(state) = self.devices_end.get_mut(device as usize) else { return };
+        if op.op == Op::Delete {
+            state.remove(&op.row);
+            return;
+        }
+        let base = state.get(&op.row).filter(|_| op.op == Op::Patch);
+        let mut row: Vec<Value> = base.map_or_else(|| vec![Value::Null; width], |row| row.to_vec());
+        let known = if base.is_some() { &[][..] } else { &op.old[..] };
+        for (column, value) in known.iter().chain(&op.data) {
+            if let Some(place) = row.get_mut(*column) {
+                *place = value.clone();
+            }
+        }
+        state.insert(op.row, Row::from(row));
+    }
+
+    fn touch(
+        &mut self,
+        registers: &mut BTreeMap<(RowId, Option<usize>), Register>,
+        index: usize,
+        device: u32,
+        op: &LocalOp,
+    ) {
+        let mut touched = |column| {
+            let fresh = Register { row: op.row, column, writers: BTreeSet::new(), first: index };
+            registers.entry((op.row, column)).or_insert(fresh).writers.insert(device);
+        };
+        if op.op == Op::Delete {
+            touched(None);
+        }
+        for (column, value) in &op.data {
+            if !self.names.is_clock(op.row, *column) {
+                touched(Some(*column));
+            }
+            let written = self.written.entry((op.row, *column)).or_default();
+            if !written.iter().any(|(other, by)| other == value && *by == device) {
+                written.push((value.clone(), device));
+            }
+        }
+    }
+
+    fn upload(&mut self, latest: &mut BTreeMap<(u32, i64), usize>, index: usize, device: u32, upload: &Upload) {
+        if upload.phase == Phase::Invoke {
+            latest.insert((device, upload.tx_id), self.attempts.len());
+            self.attempt_of.insert(index, self.attempts.len());
+            let (tx_id, number) = (upload.tx_id, upload.attempt);
+            self.attempts.push(Attempt { device, tx_id, number, invoke: index, commits: Vec::new(), end: None });
+        } else if let Some(attempt) = latest.get(&(device, upload.tx_id)) {
+            self.attempt_of.insert(index, *attempt);
+            self.attempts[*attempt].end = Some(index);
+        }
+    }
+
+    fn commit(&mut self, latest: &BTreeMap<(u32, i64), usize>, index: usize, commit: &Commit) {
+        if let Some(attempt) = commit.origin.and_then(|origin| latest.get(&(origin.device, origin.tx_id))) {
+            self.attempt_of.insert(index, *attempt);
+            self.attempts[*attempt].commits.push(index);
+        }
+        for change in &commit.changes {
+            match &change.after {
+                Some(row) => self.server_end.insert(change.row, Arc::clone(row)),
+                None => self.server_end.remove(&change.row),
+            };
+        }
+    }
+
+    fn apply(&mut self, device: u32, rows: &[(RowId, Option<Row>)], whole: bool) -> Vec<Difference> {
+        let Some(state) = self.devices_end.get_mut(device as usize) else { return Vec::new() };
+        let mut differences = Vec::new();
+        if whole {
+            let there: BTreeSet<RowId> = rows.iter().filter(|(_, row)| row.is_some()).map(|(row, _)| *row).collect();
+            let gone: Vec<RowId> = state.keys().filter(|row| !there.contains(row)).copied().collect();
+            for row in gone {
+                state.remove(&row);
+                differences.push(Difference::Disappears(row));
+            }
+        }
+        for (row, after) in rows {
+            let before = match after {
+                Some(after) => state.insert(*row, Arc::clone(after)),
+                None => state.remove(row),
+            };
+            differences.extend(self.names.differences(*row, before.as_ref(), after.as_ref()));
+        }
+        differences
+    }
+
+    /// The local transaction behind an upload.
+    pub(crate) fn transaction(&self, device: u32, tx_id: i64) -> Option<usize> {
+        self.transactions.get(&(device, tx_id)).copied()
+    }
+
+    /// A queued operation.
+    pub(crate) fn operation(&self, device: u32, op_id: i64) -> Option<&'a LocalOp> {
+        let (event, place) = self.operations.get(&(device, op_id))?;
+        match &self.names.history.events[*event].what {
+            What::Tx(tx) => tx.ops.get(*place),
+            _ => None,
+        }
+    }
+
+    /// What people call the transaction behind an upload.
+    pub(crate) fn activity(&self, device: u32, tx_id: i64) -> Option<&'a str> {
+        match &self.names.history.events[self.transaction(device, tx_id)?].what {
+            What::Tx(tx) => Some(&tx.activity),
+            _ => None,
+        }
+    }
+
+    /// The one device that wrote this value there, if it was one.
+    pub(crate) fn wrote(&self, row: RowId, column: usize, value: &Value) -> Option<u32> {
+        let written = self.written.get(&(row, column))?;
+        let mut by = written.iter().filter(|(other, _)| other == value).map(|(_, device)| *device);
+        by.next().filter(|_| by.next().is_none())
+    }
+
+    /// Where a commit put an upload's value over one that its device had not seen: the value that it had seen.
+    pub(crate) fn had_seen(&self, commit: &Commit, change: &Change, column: usize) -> Option<&'a Value> {
+        let op = self.operation(commit.origin?.device, change.op_id?)?;
+        let value = |list: &'a [(usize, Value)]| list.iter().find(|(at, _)| *at == column).map(|(_, value)| value);
+        let (seen, sent) = (value(&op.old)?, value(&op.data)?);
+        let before = change.before.as_ref()?.get(column)?;
+        let after = change.after.as_ref()?.get(column)?;
+        (before != seen && after == sent && before != after).then_some(seen)
+    }
+
+    /// The rows that an event is about.
+    pub(crate) fn rows_of(&self, index: usize) -> Vec<RowId> {
+        let event = &self.names.history.events[index];
+        match (&event.what, device_of(event.who)) {
+            (What::Tx(tx), _) => tx.ops.iter().map(|op| op.row).collect(),
+            (What::Upload(Upload { tx_id, .. }) | What::Complete { tx_id }, Some(device)) => {
+                self.transaction(device, *tx_id).map(|tx| self.rows_of(tx)).unwrap_or_default()
+            }
+            (What::Commit(commit), _) => {
+                let changed = commit.changes.iter().map(|change| change.row);
+                let own = commit.origin.and_then(|origin| self.transaction(origin.device, origin.tx_id));
+                changed.chain(own.map(|tx| self.rows_of(tx)).unwrap_or_default()).collect()
+            }
+            (What::Apply(apply), _) => apply.rows.iter().map(|(row, _)| *row).collect(),
+            (What::Read { scope: Scope::Look, rows }, _) => rows.iter().map(|(row, _)| *row).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What the server holds in the end.
+    pub(crate) fn server_held(&self, register: &Register) -> Held {
+        held(&self.server_end, register)
+    }
+
+    /// What a device shows in the end.
+    pub(crate) fn device_held(&self, device: u32, register: &Register) -> Held {
+        self.devices_end.get(device as usize).map_or(Held::Absent, |state| held(state, register))
+    }
+
+    /// The registers to show in the end: those behind the highlighted events first, then those that most devices
+    /// wrote.
+    pub(crate) fn main_registers(&self, highlight: &[usize], most: usize) -> Vec<Register> {
+        let rows: BTreeSet<RowId> = highlight.iter().flat_map(|event| self.rows_of(*event)).collect();
+        let mut registers = self.registers.clone();
+        registers.sort_by_key(|register| {
+            (
+                !rows.contains(&register.row),
+                std::cmp::Reverse(register.writers.len()),
+                register.first,
+                register.row,
+                register.column,
+            )
+        });
+        if !rows.is_empty() && registers.iter().any(|register| rows.contains(&register.row)) {
+            registers.retain(|register| rows.contains(&register.row));
+        }
+        registers.truncate(most);
+        registers
+    }
+}
+
+impl Names<'_> {
+    /// What differs between two images of a row, clocks and filled-in defaults left out.
+    pub(crate) fn differences(&self, row: RowId, before: Option<&Row>, after: Option<&Row>) -> Vec<Difference> {
+        match (before, after) {
+            (None, None) => Vec::new(),
+            (None, Some(_)) => vec![Difference::Appears(row)],
+            (Some(_), None) => vec![Difference::Disappears(row)],
+            (Some(before), Some(after)) => (0..before.len().min(after.len()))
+                .filter(|column| before[*column] != after[*column])
+                .filter(|column| !self.is_clock(row, *column))
+                .filter(|column| !(before[*column].is_null() && self.is_default(row, *column, &after[*column])))
+                .map(|column| Difference::Changes {
+                    row,
+                    column,
+                    before: before[column].clone(),
+                    after: after[column].clone(),
+                })
+                .collect(),
+        }
+    }
+
+    fn is_default(&self, row: RowId, column: usize, value: &Value) -> bool {
+        let table = self.table(row).map(|table| &self.app.schema.tables[table]);
+        match table.and_then(|table| table.columns.get(column)).map(|column| &column.default) {
+            Some(Default::Literal(literal)) => literal == value,
+            Some(Default::Now) => true,
+            Some(Default::Null) | None => false,
+        }
+    }
+}
+
+fn held(rows: &BTreeMap<RowId, Row>, register: &Register) -> Held {
+    match (rows.get(&register.row), register.column) {
+        (None, _) => Held::Absent,
+        (Some(_), None) => Held::Present,
+        (Some(row), Some(column)) => row.get(column).cloned().map_or(Held::Absent, Held::Value),
+    }
+}
+
+/// The rows that are there before anything happens: as the server's first commits show them, else as planned.
+fn initial_rows(plan: &Plan, history: &History, app: &App) -> BTreeMap<RowId, Row> {
+    let mut rows = BTreeMap::new();
+    for seed in &plan.seed_rows {
+        let Some(table) = plan.rows.get(seed.row as usize).and_then(|name| app.schema.table_index(name)) else { continue };
+        let columns = &app.schema.tables[table].columns;
+        let mut row: Vec<Value> = columns
+            .iter()
+            .map(|column| match &column.default {
+                Default::Literal(value) => value.clone(),
+                Default::Null | Default::Now => Value::Null,
+            })
+            .collect();
+        for (name, expr) in &seed.set {
+            let Some(column) = app.schema.tables[table].column_index(name) else { continue };
+            let value = match expr {
+                Expr::Value(json) => Value::from_json(columns[column].ty, json).ok(),
+                Expr::Id(other) => Some(Value::text(&plan.row_id(*other))),
+                Expr::Now | Expr::Device => None,
+            };
+            row[column] = value.unwrap_or(Value::Null);
+        }
+        rows.insert(seed.row, Row::from(row));
+    }
+    let before = history.events.iter().take_while(|event| event.at_us <= 0);
+    for event in before {
+        let What::Commit(commit) = &event.what else { continue };
+        for change in commit.changes.iter().filter(|_| commit.origin.is_none()) {
+            match &change.after {
+                Some(row) => rows.insert(change.row, Arc::clone(row)),
+                None => rows.remove(&change.row),
+            };
+        }
+    }
+    rows
+}

@@ -1,0 +1,81 @@
+//! Which events of a history are worth telling: all that matter of a small one, those around the anomaly of a
+//! large one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sim_core::history::{Lifecycle, Phase, RowId, Scope, What};
+
+use crate::reading::Reading;
+
+/// The events to show, ascending, and how many that would be shown of a smaller history are not.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Selection {
+    pub(crate) events: Vec<usize>,
+    pub(crate) left_out: usize,
+}
+
+/// Chooses at most `most` events; the highlighted ones come before all others.
+pub(crate) fn select(reading: &Reading<'_>, highlight: &[usize], most: usize) -> Selection {
+    let highlighted: BTreeSet<usize> = highlight.iter().copied().collect();
+    let events = &reading.names.history.events;
+    let candidates: Vec<usize> =
+        (0..events.len()).filter(|index| highlighted.contains(index) || tells(reading, *index)).collect();
+    if candidates.len() <= most {
+        return Selection { events: candidates, left_out: 0 };
+    }
+    let rows = rows_of_interest(reading, highlight);
+    let middle = highlight.get(highlight.len() / 2).copied().unwrap_or(0);
+    let mut ranked: Vec<(u8, usize, usize)> = candidates
+        .iter()
+        .map(|index| (rank(reading, &highlighted, &rows, *index), index.abs_diff(middle), *index))
+        .collect();
+    ranked.sort_unstable();
+    ranked.truncate(most);
+    let left_out = candidates.len() - ranked.len();
+    let mut events: Vec<usize> = ranked.into_iter().map(|(_, _, index)| index).collect();
+    events.sort_unstable();
+    Selection { events, left_out }
+}
+
+/// Whether an event tells anything that a reader of a small history wants to know.
+fn tells(reading: &Reading<'_>, index: usize) -> bool {
+    if reading.stage.contains(&index) {
+        return false;
+    }
+    match &reading.names.history.events[index].what {
+        What::Tx(tx) => !tx.ops.is_empty() || tx.failed.is_some() || tx.skipped > 0,
+        What::Upload(_) | What::Commit(_) | What::Protocol { .. } | What::Fault { .. } | What::Conflicts { .. } => true,
+        What::Apply(_) => reading.applied.get(&index).is_some_and(|differences| !differences.is_empty()),
+        What::Lifecycle(life) => !matches!(life, Lifecycle::Started) || reading.names.history.events[index].at_us > 0,
+        What::Barrier { phase, .. } => *phase != Phase::Invoke,
+        What::Read { scope, .. } => *scope == Scope::Look,
+        What::Complete { .. } | What::WriteCheckpoint { .. } | What::Stream { .. } => false,
+    }
+}
+
+fn rank(reading: &Reading<'_>, highlighted: &BTreeSet<usize>, rows: &BTreeSet<RowId>, index: usize) -> u8 {
+    if highlighted.contains(&index) {
+        return 0;
+    }
+    let touches = reading.rows_of(index).iter().any(|row| rows.contains(row));
+    match &reading.names.history.events[index].what {
+        What::Tx(_) | What::Commit(_) if touches => 1,
+        What::Protocol { .. } => 1,
+        What::Apply(_) | What::Upload(_) | What::Read { .. } if touches => 2,
+        What::Fault { .. } | What::Lifecycle(_) => 3,
+        What::Barrier { .. } | What::Conflicts { .. } => 4,
+        _ => 5,
+    }
+}
+
+/// The rows of the highlighted events; without any, those that more than one device wrote.
+fn rows_of_interest(reading: &Reading<'_>, highlight: &[usize]) -> BTreeSet<RowId> {
+    if !highlight.is_empty() {
+        return highlight.iter().flat_map(|index| reading.rows_of(*index)).collect();
+    }
+    let mut writers: BTreeMap<RowId, BTreeSet<u32>> = BTreeMap::new();
+    for register in &reading.registers {
+        writers.entry(register.row).or_default().extend(&register.writers);
+    }
+    writers.into_iter().filter(|(_, writers)| writers.len() > 1).map(|(row, _)| row).collect()
+}

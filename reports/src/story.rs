@@ -1,0 +1,466 @@
+//! A history in plain words, step by step, for somebody who has never seen one.
+
+use std::collections::BTreeSet;
+
+use fixtures::App;
+use sim_core::history::{
+    Barrier, Change, Commit, ConflictRecord, Event, Lifecycle, LocalOp, LocalTx, Moment, Op, OpAnswer, Outcome, Phase,
+    RowId, TxOutcome, Upload, What, Writer,
+};
+use sim_core::run::AnomalyText;
+use sim_core::{History, Plan};
+
+use crate::faults;
+use crate::reading::{Difference, Held, Reading, Register};
+use crate::selection::select;
+use crate::words::{counted, device_name, device_of, listed, moment, visible};
+
+/// Larger histories are told around the events of their anomalies.
+const STEPS_MAX: usize = 60;
+/// More changes than these are counted, not listed.
+const CHANGES_MAX: usize = 4;
+/// Registers compared in the end.
+const REGISTERS_MAX: usize = 6;
+
+/// A story.
+#[derive(Debug)]
+pub(crate) struct Story {
+    /// Who takes part, and what there is before anything happens.
+    pub(crate) setting: Vec<String>,
+    /// What happens.
+    pub(crate) steps: Vec<Step>,
+    /// How many steps of a large history are not told.
+    pub(crate) left_out: usize,
+    /// Where it ends.
+    pub(crate) ending: Vec<String>,
+}
+
+/// One step.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) at_us: i64,
+    pub(crate) text: String,
+    /// Whether an anomaly is about it.
+    pub(crate) marked: bool,
+}
+
+/// Tells a history in plain words, a line a step: first the setting, then what happened with its time, then where
+/// it ended and what is wrong with that.
+#[must_use]
+pub fn tell(plan: &Plan, history: &History, app: &App, anomalies: &[AnomalyText]) -> Vec<String> {
+    let reading = Reading::new(plan, history, app);
+    let story = story(&reading, anomalies);
+    let width = story.steps.iter().map(|step| moment(step.at_us).len()).max().unwrap_or(0);
+    let mut lines = story.setting;
+    for step in &story.steps {
+        let mark = if step.marked { '>' } else { ' ' };
+        lines.push(format!("{mark} {:>width$}  {}", moment(step.at_us), step.text));
+    }
+    if story.left_out > 0 {
+        lines.push(format!("({} not told: they do not bear on it)", counted(story.left_out as u64, "further event", "further events")));
+    }
+    lines.extend(story.ending);
+    for anomaly in anomalies {
+        lines.push(format!("What is wrong: {} {}", visible(&anomaly.what), visible(&anomaly.because)));
+    }
+    lines
+}
+
+/// Every event that an anomaly names, ascending.
+pub(crate) fn highlights(anomalies: &[AnomalyText]) -> Vec<usize> {
+    let all: BTreeSet<usize> = anomalies.iter().flat_map(|anomaly| anomaly.events.iter().copied()).collect();
+    all.into_iter().collect()
+}
+
+pub(crate) fn story(reading: &Reading<'_>, anomalies: &[AnomalyText]) -> Story {
+    let marked = highlights(anomalies);
+    let selection = select(reading, &marked, STEPS_MAX);
+    let teller = Teller { reading };
+    let steps = selection
+        .events
+        .iter()
+        .filter_map(|index| {
+            let event = &reading.names.history.events[*index];
+            let text = teller.step(*index, event)?;
+            Some(Step { at_us: event.at_us, text, marked: marked.binary_search(index).is_ok() })
+        })
+        .collect();
+    let registers = reading.main_registers(&marked, REGISTERS_MAX);
+    Story {
+        setting: teller.setting(&registers),
+        steps,
+        left_out: selection.left_out,
+        ending: registers.iter().map(|register| teller.ending(register)).collect(),
+    }
+}
+
+struct Teller<'r, 'a> {
+    reading: &'r Reading<'a>,
+}
+
+impl Teller<'_, '_> {
+    fn setting(&self, registers: &[Register]) -> Vec<String> {
+        let names = &self.reading.names;
+        let devices: Vec<String> = (0..names.devices())
+            .map(|device| match names.several_users() {
+                true => format!("{} ({}, {})", device_name(device), names.kind(device), visible(names.user(device))),
+                false => format!("{} ({})", device_name(device), names.kind(device)),
+            })
+            .collect();
+        let mut lines = match devices.len() {
+            0 => Vec::new(),
+            1..=6 => vec![format!("Taking part: {}.", listed(&devices))],
+            many => vec![format!("Taking part: {many} devices.")],
+        };
+        let rows: BTreeSet<RowId> = registers.iter().map(|register| register.row).collect();
+        for row in rows.iter().filter_map(|row| Some((*row, self.reading.initial.get(row)?))).take(3) {
+            let values: Vec<String> = registers
+                .iter()
+                .filter(|register| register.row == row.0)
+                .filter_map(|register| register.column)
+                .filter_map(|column| Some(format!("{} {}", names.column(row.0, column), names.value(row.1.get(column)?))))
+                .collect();
+            let with = if values.is_empty() { String::new() } else { format!(", with {}", listed(&values)) };
+            lines.push(format!("At the start, {} is on the server and on every device{with}.", names.row(row.0)));
+        }
+        lines
+    }
+
+    fn step(&self, index: usize, event: &Event) -> Option<String> {
+        let device = device_of(event.who);
+        let name = device.map(device_name).unwrap_or_default();
+        match &event.what {
+            What::Tx(tx) => Some(self.transaction(index, device?, tx)),
+            What::Upload(upload) => self.upload(index, device?, upload),
+            What::Complete { tx_id } => Some(format!("{name} takes {} out of its queue", self.called(device?, *tx_id))),
+            What::WriteCheckpoint { phase: Phase::Ok, number: Some(number), .. } => {
+                Some(format!("{name} is given write checkpoint {number}"))
+            }
+            What::WriteCheckpoint { phase: Phase::Invoke, .. } => Some(format!("{name} asks for a write checkpoint")),
+            What::WriteCheckpoint { status, .. } => Some(format!("{name} gets no write checkpoint{}", answered(*status))),
+            What::Stream { phase: Phase::Invoke, .. } => Some(format!("{name} asks for a sync stream")),
+            What::Stream { phase: Phase::Ok, .. } => Some(format!("the sync stream of {name} is open")),
+            What::Stream { status, reason, .. } => Some(format!("{name} has no sync stream: {reason}{}", answered(*status))),
+            What::Apply(apply) => {
+                let differences = self.reading.applied.get(&index).map_or(&[][..], Vec::as_slice);
+                let part = apply.priority.map(|up_to| format!(" up to priority {up_to}")).unwrap_or_default();
+                let changes = match differences {
+                    [] => "nothing that it shows changes".to_owned(),
+                    _ => self.changes(differences),
+                };
+                Some(format!("{name} applies what was synced{part}: {changes}"))
+            }
+            What::Protocol { message } => Some(format!("the sync core of {name} reports: {}", visible(message))),
+            What::Read { rows, .. } => {
+                let seen: Vec<String> = rows
+                    .iter()
+                    .take(CHANGES_MAX)
+                    .map(|(row, seen)| match seen {
+                        None => format!("{} is not there", self.reading.names.row(*row)),
+                        Some(_) => self.reading.names.row(*row),
+                    })
+                    .collect();
+                let who = device.map_or_else(|| "the run".to_owned(), device_name);
+                Some(format!("{who} looks at {}{}", listed(&seen), more(rows.len())))
+            }
+            What::Lifecycle(life) => Some(lifecycle(&name, *life)),
+            What::Commit(commit) => Some(self.commit(event, commit)),
+            What::Conflicts { user, records } => {
+                let told: Vec<String> = records.iter().take(CHANGES_MAX).map(|record| self.record(record)).collect();
+                let told = if told.is_empty() { "there are none".to_owned() } else { told.join("; ") };
+                Some(format!("{} asks for the conflicts on record: {told}{}", visible(user), more(records.len())))
+            }
+            What::Fault { phase: Phase::Invoke, fault, .. } => Some(faults::begins(fault)),
+            What::Fault { phase: Phase::Ok, fault, .. } => faults::ends(fault),
+            What::Fault { fault, .. } => Some(format!("the fault {} could not be injected", fault.name())),
+            What::Barrier { barrier, phase, open } => barrier_words(*barrier, *phase, open),
+        }
+    }
+
+    fn transaction(&self, index: usize, device: u32, tx: &LocalTx) -> String {
+        let conditions = self.reading.conditions.get(&index).map_or(&[][..], Vec::as_slice);
+        let mut about = vec![self.reading.names.kind(device).to_owned()];
+        about.extend(conditions.iter().cloned());
+        let who = format!("{} ({})", device_name(device), about.join(", "));
+        let activity = visible(&tx.activity);
+        if let Some(message) = &tx.failed {
+            return format!("{who} tries {activity}, but its database refuses: {}", visible(message));
+        }
+        let ops: Vec<String> = tx.ops.iter().take(CHANGES_MAX).map(|op| self.operation(op)).collect();
+        let done = if ops.is_empty() { "nothing to upload".to_owned() } else { listed(&ops) };
+        let skipped = match tx.skipped {
+            0 => String::new(),
+            some => format!(" ({some} of {} left out: the row is not visible there)", counted(u64::from(tx.intents), "intent", "intents")),
+        };
+        format!("{who}, {activity}: {done}{}{skipped}", more(tx.ops.len()))
+    }
+
+    fn operation(&self, op: &LocalOp) -> String {
+        let names = &self.reading.names;
+        let row = names.row(op.row);
+        let telling: Vec<&(usize, fixtures::Value)> =
+            op.data.iter().filter(|(column, _)| !names.is_clock(op.row, *column)).collect();
+        let unknown = if op.unknown.is_empty() {
+            String::new()
+        } else {
+            format!(", and {} that the server does not know", visible(&listed(&op.unknown)))
+        };
+        let columns: Vec<String> = telling
+            .iter()
+            .take(CHANGES_MAX)
+            .map(|(column, value)| {
+                let name = names.column(op.row, *column);
+                let old = op.old.iter().find(|(at, _)| at == column).map(|(_, old)| names.value(old));
+                match (op.op, old) {
+                    (Op::Patch, Some(old)) => format!("{name} from {old} to {}", names.value(value)),
+                    (Op::Patch, None) => format!("{name} to {}", names.value(value)),
+                    _ => format!("{name} {}", names.value(value)),
+                }
+            })
+            .collect();
+        let columns = format!("{}{}{unknown}", listed(&columns), more(telling.len()));
+        match op.op {
+            Op::Delete => format!("deletes {row}"),
+            Op::Put if columns.is_empty() => format!("creates {row}"),
+            Op::Put => format!("creates {row} with {columns}"),
+            Op::Patch if columns.is_empty() => format!("touches {row}"),
+            Op::Patch => format!("sets {row} {columns}"),
+        }
+    }
+
+    /// Attempts that led to a commit and were answered are told by that commit alone.
+    fn upload(&self, index: usize, device: u32, upload: &Upload) -> Option<String> {
+        let name = device_name(device);
+        let called = self.called(device, upload.tx_id);
+        let attempt = self.reading.attempt_of.get(&index).map(|attempt| &self.reading.attempts[*attempt]);
+        let committed = attempt.is_some_and(|attempt| !attempt.commits.is_empty());
+        match upload.phase {
+            Phase::Invoke if upload.attempt > 1 => {
+                Some(format!("{name} uploads {called} again (attempt {})", upload.attempt))
+            }
+            Phase::Invoke if committed => None,
+            Phase::Invoke => Some(format!("{name} uploads {called}")),
+            Phase::Ok => match upload.outcome {
+                Some(TxOutcome::Refused) => Some(format!("the backend refuses {called} of {name}{}", self.answers(device, upload))),
+                Some(TxOutcome::NotAttempted) => Some(format!("the backend did not try {called} of {name} yet")),
+                _ if committed => {
+                    let answers = self.answers(device, upload);
+                    (!answers.is_empty()).then(|| format!("{name} hears back{answers}"))
+                }
+                _ => Some(format!("{name} hears that {called} is done already: its first answer again{}", self.answers(device, upload))),
+            },
+            Phase::Info if committed => Some(format!(
+                "{name} gets no answer{}: it cannot know that {called} is committed",
+                answered(upload.status)
+            )),
+            Phase::Info => Some(format!("{name} gets no answer for {called}{}", answered(upload.status))),
+            Phase::Fail if upload.outcome == Some(TxOutcome::Refused) => {
+                Some(format!("the backend refuses {called} of {name}{}", self.answers(device, upload)))
+            }
+            Phase::Fail => {
+                let why = upload.status.map_or_else(|| ": the backend is not reached".to_owned(), |_| answered(upload.status));
+                Some(format!("{name} cannot upload {called}{why}"))
+            }
+        }
+    }
+
+    /// What became of the operations, those applied as sent left out.
+    fn answers(&self, device: u32, upload: &Upload) -> String {
+        let special: Vec<&OpAnswer> = upload.ops.iter().filter(|answer| answer.outcome != Outcome::Applied).collect();
+        if special.is_empty() {
+            return String::new();
+        }
+        let told: Vec<String> = special.iter().take(CHANGES_MAX).map(|answer| self.answer(device, answer)).collect();
+        format!(": {}{}", listed(&told), more(special.len()))
+    }
+
+    fn answer(&self, device: u32, answer: &OpAnswer) -> String {
+        let names = &self.reading.names;
+        let what = self.reading.operation(device, answer.op_id).map_or_else(|| "an operation".to_owned(), |op| {
+            let write = if op.op == Op::Delete { "deletion" } else { "write" };
+            format!("its {write} of {}", names.row(op.row))
+        });
+        let by = answer.by.as_ref().map(|by| format!(" by {}", names.writer(by))).unwrap_or_default();
+        let into = answer.merged_into.map(|row| format!(" into {}", names.row(row))).unwrap_or_default();
+        let reason = answer.reason.as_ref().map(|reason| format!(" ({})", visible(reason))).unwrap_or_default();
+        let fate = match answer.outcome {
+            Outcome::Applied => "took effect",
+            Outcome::Merged => "was merged",
+            Outcome::Superseded => "was superseded",
+            Outcome::Rejected => "was rejected",
+            Outcome::RolledBack => "went back with the rest",
+        };
+        format!("{what} {fate}{into}{by}{reason}")
+    }
+
+    fn commit(&self, event: &Event, commit: &Commit) -> String {
+        let names = &self.reading.names;
+        let mut changes: Vec<String> = Vec::new();
+        for change in &commit.changes {
+            let differences = names.differences(change.row, change.before.as_ref(), change.after.as_ref());
+            changes.extend(differences.iter().map(|difference| self.change(commit, change, difference)));
+        }
+        let told: Vec<String> = changes.iter().take(CHANGES_MAX).cloned().collect();
+        let told = if told.is_empty() { "no row changes".to_owned() } else { told.join(", ") };
+        let told = format!("{told}{}", more(changes.len()));
+        let mut text = match commit.origin {
+            Some(origin) => format!(
+                "the backend commits {} of {} as number {}: {told}",
+                self.called(origin.device, origin.tx_id),
+                device_name(origin.device),
+                commit.seq
+            ),
+            None => format!("the server itself commits number {}: {told}", commit.seq),
+        };
+        for record in commit.conflicts.iter().take(CHANGES_MAX) {
+            text.push_str(&format!("; {}", self.override_words(commit, record)));
+        }
+        for (losing, survivor) in &commit.aliases {
+            text.push_str(&format!("; {} becomes {}", names.row(*losing), names.row(*survivor)));
+        }
+        let _ = event;
+        text
+    }
+
+    fn change(&self, commit: &Commit, change: &Change, difference: &Difference) -> String {
+        let names = &self.reading.names;
+        let text = self.difference(difference);
+        let Difference::Changes { column, .. } = difference else { return text };
+        match self.reading.had_seen(commit, change, *column) {
+            Some(seen) => format!("{text} (its device had seen {})", names.value(seen)),
+            None => text,
+        }
+    }
+
+    fn override_words(&self, commit: &Commit, record: &ConflictRecord) -> String {
+        let names = &self.reading.names;
+        let own = |writer: &Writer| match (writer, commit.origin) {
+            (Writer::Client { device, .. }, Some(origin)) => *device == origin.device,
+            _ => false,
+        };
+        let rule = visible(&record.rule);
+        let what = record.column.as_deref().map_or_else(|| names.row(record.row), visible);
+        if own(&record.loser) && !own(&record.winner) {
+            format!("its {what} gives way to that of {} (rule {rule})", names.writer(&record.winner))
+        } else if own(&record.winner) {
+            format!("this overrides the {what} of {} (rule {rule})", names.writer(&record.loser))
+        } else {
+            self.record(record)
+        }
+    }
+
+    fn record(&self, record: &ConflictRecord) -> String {
+        let names = &self.reading.names;
+        let what = match &record.column {
+            Some(column) => format!("{} {}", names.row(record.row), visible(column)),
+            None => names.row(record.row),
+        };
+        let (loser, winner) = (names.writer(&record.loser), names.writer(&record.winner));
+        format!("{what}: {loser} gave way to {winner} (rule {})", visible(&record.rule))
+    }
+
+    fn changes(&self, differences: &[Difference]) -> String {
+        let told: Vec<String> =
+            differences.iter().take(CHANGES_MAX).map(|difference| self.difference(difference)).collect();
+        format!("{}{}", told.join(", "), more(differences.len()))
+    }
+
+    fn difference(&self, difference: &Difference) -> String {
+        let names = &self.reading.names;
+        match difference {
+            Difference::Appears(row) => format!("{} appears", names.row(*row)),
+            Difference::Disappears(row) => format!("{} disappears", names.row(*row)),
+            Difference::Changes { row, column, before, after } => {
+                let (before, after) = (names.value(before), names.value(after));
+                format!("{} {} {before} becomes {after}", names.row(*row), names.column(*row, *column))
+            }
+        }
+    }
+
+    /// What people call a transaction.
+    fn called(&self, device: u32, tx_id: i64) -> String {
+        self.reading.activity(device, tx_id).map_or_else(|| format!("transaction {tx_id}"), visible)
+    }
+
+    /// Who holds what in one register in the end, those who agree together.
+    fn ending(&self, register: &Register) -> String {
+        let names = &self.reading.names;
+        let mut groups: Vec<(Held, Vec<String>)> = vec![(self.reading.server_held(register), vec!["the server".to_owned()])];
+        for device in 0..names.devices() {
+            let held = self.reading.device_held(device, register);
+            match groups.iter_mut().find(|(other, _)| *other == held) {
+                Some((_, members)) => members.push(device_name(device)),
+                None => groups.push((held, vec![device_name(device)])),
+            }
+        }
+        let row = names.row(register.row);
+        let what = register.column.map_or_else(|| row.clone(), |column| format!("{row} {}", names.column(register.row, column)));
+        if let [(held, members)] = &groups[..]
+            && members.len() > 1
+        {
+            return format!("In the end, {what} is {} everywhere.", self.held(held));
+        }
+        let parts: Vec<String> = groups
+            .iter()
+            .map(|(held, members)| format!("{} on {}", self.held(held), listed(members)))
+            .collect();
+        format!("In the end, {what} is {}.", parts.join(", but "))
+    }
+
+    fn held(&self, held: &Held) -> String {
+        match held {
+            Held::Absent => "absent".to_owned(),
+            Held::Present => "there".to_owned(),
+            Held::Value(value) => self.reading.names.value(value),
+        }
+    }
+}
+
+fn more(all: usize) -> String {
+    match all.saturating_sub(CHANGES_MAX) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    }
+}
+
+fn answered(status: Option<u16>) -> String {
+    status.map(|status| format!(" (HTTP {status})")).unwrap_or_default()
+}
+
+fn lifecycle(name: &str, life: Lifecycle) -> String {
+    match life {
+        Lifecycle::Killed(at) => format!("{name} is killed, {}", moment_words(at)),
+        Lifecycle::Started => format!("{name} starts"),
+        Lifecycle::Suspended => format!("{name} stands still"),
+        Lifecycle::Resumed => format!("{name} goes on"),
+        Lifecycle::TabClosed => format!("the tab of {name} that owned the connection is gone"),
+        Lifecycle::TabTookOver => format!("another tab of {name} owns the connection"),
+    }
+}
+
+/// Where a device's upload stood when it was killed.
+pub(crate) fn moment_words(at: Moment) -> &'static str {
+    match at {
+        Moment::Idle => "with nothing to upload",
+        Moment::BeforeSend => "before it sent its upload",
+        Moment::AfterSend => "after it sent its upload, before the answer",
+        Moment::AfterAnswer => "after the answer to its upload, before it took note",
+        Moment::BeforeWriteCheckpoint => "after its upload was done, before its write checkpoint",
+    }
+}
+
+fn barrier_words(barrier: Barrier, phase: Phase, open: &[String]) -> Option<String> {
+    let text = match (barrier, phase) {
+        (Barrier::Heal, Phase::Ok) => "every fault is undone".to_owned(),
+        (Barrier::Settle, Phase::Ok) => "all queues are empty and all devices are up to date".to_owned(),
+        (Barrier::Resume, Phase::Ok) => "a little more traffic has passed".to_owned(),
+        (Barrier::SettleAgain, Phase::Ok) => "all devices are up to date again".to_owned(),
+        (_, Phase::Fail | Phase::Info) => {
+            let open: Vec<String> = open.iter().map(|line| visible(line)).collect();
+            let open = if open.is_empty() { String::new() } else { format!("; still open: {}", open.join("; ")) };
+            format!("the time to settle is over{open}")
+        }
+        (_, Phase::Invoke) => return None,
+    };
+    Some(text)
+}
