@@ -1,0 +1,196 @@
+//! Tokens: who sent a request, and why a token is not believed.
+//!
+//! Signature and claims are checked by a library; `exp`, `nbf` and `aud` are compared here, with the injected clock.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+use serde::{Deserialize, Serialize};
+
+/// Whom the backend believes.
+#[derive(Clone)]
+pub struct Auth {
+    keys: Vec<Key>,
+    algorithms: Vec<Algorithm>,
+    audiences: Vec<String>,
+}
+
+/// A symmetric key.
+#[derive(Clone)]
+pub struct Key {
+    /// Its name in token headers.
+    pub kid: String,
+    /// The shared secret.
+    pub secret: Vec<u8>,
+    /// From when on tokens signed with it are refused; `None` = the key in use.
+    pub retires_us: Option<i64>,
+}
+
+/// Why a token is not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No `Authorization: Bearer …`.
+    #[error("the Authorization header holds no bearer token")]
+    Missing,
+    /// Not a JWT.
+    #[error("the token is not a JWT: {0}")]
+    Malformed(String),
+    /// An algorithm that is not allowed here.
+    #[error("tokens signed with {0} are not accepted here")]
+    Algorithm(String),
+    /// A key that is not known here.
+    #[error("no key is called {0:?}")]
+    Key(String),
+    /// The signature is not that of the key.
+    #[error("the signature does not match the key")]
+    Signature,
+    /// A claim is missing or of another type.
+    #[error("a claim is missing or malformed: {0}")]
+    Claim(String),
+    /// `exp` has passed.
+    #[error("the token expired {0} s ago")]
+    Expired(i64),
+    /// `nbf` has not come.
+    #[error("the token becomes valid in {0} s")]
+    NotYet(i64),
+    /// `aud` is for somebody else.
+    #[error("the token is for another audience: {0}")]
+    Audience(String),
+}
+
+impl AuthError {
+    /// A stable name for the reason.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing-token",
+            Self::Malformed(_) => "malformed-token",
+            Self::Algorithm(_) => "algorithm",
+            Self::Key(_) => "unknown-key",
+            Self::Signature => "bad-signature",
+            Self::Claim(_) => "claim",
+            Self::Expired(_) => "expired",
+            Self::NotYet(_) => "not-yet-valid",
+            Self::Audience(_) => "wrong-audience",
+        }
+    }
+}
+
+/// The claims that matter.
+#[derive(Debug, Deserialize, Serialize)]
+struct Claims {
+    sub: String,
+    exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    nbf: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    iat: Option<i64>,
+    #[serde(default)]
+    aud: Audience,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Audience {
+    #[default]
+    None,
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
+        }
+    }
+}
+
+impl Auth {
+    /// HS256 keys; the first one signs.
+    #[must_use]
+    pub fn hs256(keys: Vec<Key>, audiences: Vec<String>) -> Self {
+        Self { keys, algorithms: vec![Algorithm::HS256], audiences }
+    }
+
+    /// The subject of the bearer token in an `Authorization` header.
+    ///
+    /// # Errors
+    /// Whatever makes the token unbelievable now.
+    pub fn subject(&self, authorization: Option<&str>, now_us: i64) -> Result<Arc<str>, AuthError> {
+        let token = authorization.and_then(bearer).ok_or(AuthError::Missing)?;
+        let header = decode_header(token).map_err(|error| AuthError::Malformed(error.to_string()))?;
+        if !self.algorithms.contains(&header.alg) {
+            return Err(AuthError::Algorithm(format!("{:?}", header.alg)));
+        }
+        let kid = header.kid.unwrap_or_default();
+        let key = self
+            .keys
+            .iter()
+            .find(|key| key.kid == kid && key.retires_us.is_none_or(|at_us| now_us < at_us))
+            .ok_or(AuthError::Key(kid))?;
+        let mut validation = Validation::new(header.alg);
+        // Time and audience are compared below, with the injected clock and with words of our own.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let claims = decode::<Claims>(token, &DecodingKey::from_secret(&key.secret), &validation)
+            .map_err(|error| match error.kind() {
+                jsonwebtoken::errors::ErrorKind::InvalidSignature => AuthError::Signature,
+                _ => AuthError::Claim(error.to_string()),
+            })?
+            .claims;
+        let now_s = now_us.div_euclid(1_000_000);
+        if claims.exp <= now_s {
+            return Err(AuthError::Expired(now_s.saturating_sub(claims.exp)));
+        }
+        if let Some(nbf) = claims.nbf.filter(|nbf| *nbf > now_s) {
+            return Err(AuthError::NotYet(nbf.saturating_sub(now_s)));
+        }
+        if !claims.aud.names().iter().any(|name| self.audiences.contains(name)) {
+            return Err(AuthError::Audience(claims.aud.names().join(", ")));
+        }
+        if claims.sub.is_empty() {
+            return Err(AuthError::Claim("sub is empty".to_owned()));
+        }
+        Ok(Arc::from(claims.sub))
+    }
+
+    /// A token for a subject, signed with the key in use; `None` without keys.
+    #[must_use]
+    pub fn mint(&self, subject: &str, now_us: i64, lifetime_s: i64) -> Option<String> {
+        let key = self.keys.first()?;
+        let now_s = now_us.div_euclid(1_000_000);
+        let claims = Claims {
+            sub: subject.to_owned(),
+            iat: Some(now_s),
+            nbf: None,
+            exp: now_s.saturating_add(lifetime_s),
+            aud: self.audiences.first().map_or(Audience::None, |name| Audience::One(name.clone())),
+        };
+        let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::HS256) };
+        encode(&header, &claims, &EncodingKey::from_secret(&key.secret)).ok()
+    }
+
+    /// The key set. A symmetric key is a secret: it is in the set only where `with_secrets` says so, which is for
+    /// development, where the sync service takes its key from here.
+    #[must_use]
+    pub fn jwks(&self, with_secrets: bool) -> serde_json::Value {
+        let keys: Vec<serde_json::Value> = self
+            .keys
+            .iter()
+            .filter(|_| with_secrets)
+            .map(|key| serde_json::json!({"kty": "oct", "alg": "HS256", "kid": key.kid, "k": URL_SAFE_NO_PAD.encode(&key.secret)}))
+            .collect();
+        serde_json::json!({ "keys": keys })
+    }
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then(|| token.trim())
+}

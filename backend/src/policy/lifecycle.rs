@@ -1,0 +1,203 @@
+//! Creation and deletion: what all policies but the baseline share.
+
+use std::sync::Arc;
+
+use fixtures::{Rule, Value};
+
+use crate::operation::OpKind;
+use crate::policy::live::{self, set_written, unchanged_since_base};
+use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, Target, inserted_row};
+use crate::record::{Author, RowMeta, Stamp, StoredRow, Tombstone, Writer};
+use crate::wire::Outcome;
+
+/// What a policy does with a live row.
+pub(crate) struct OnLive {
+    /// PUT and PATCH.
+    pub(crate) write: fn(&Situation<'_>, &StoredRow) -> Decision,
+    /// DELETE.
+    pub(crate) delete: fn(&Situation<'_>, &StoredRow) -> Decision,
+    /// Whether tables may declare that an edit revives a deleted row.
+    pub(crate) may_revive: bool,
+}
+
+/// The frame that all policies but the baseline fill in.
+pub(crate) fn decide(s: &Situation<'_>, on_live: &OnLive) -> Decision {
+    match (s.op.kind, s.target) {
+        (OpKind::Put | OpKind::Patch, Target::Live(stored)) => (on_live.write)(s, stored),
+        (OpKind::Delete, Target::Live(stored)) => (on_live.delete)(s, stored),
+        (OpKind::Put, Target::Absent) => create(s, i64::MIN),
+        (OpKind::Put, Target::Deleted(tombstone)) => create_again(s, tombstone),
+        (OpKind::Patch, Target::Deleted(tombstone)) if on_live.may_revive && s.rules.edit_revives => revive(s, tombstone),
+        (OpKind::Patch, Target::Deleted(tombstone)) => deleted(s, tombstone),
+        (OpKind::Patch, Target::Absent) => Decision::rejected("no-such-row".to_owned()),
+        (OpKind::Delete, Target::Deleted(tombstone)) => Decision {
+            effect: if s.is_later_than(tombstone.at_us, &tombstone.writer) {
+                Effect::Bury { at_us: s.clock_us() }
+            } else {
+                Effect::None
+            },
+            outcome: Outcome::Merged,
+            reason: Some("already-deleted".to_owned()),
+            by: Some(Author::Client(tombstone.writer.clone())),
+            conflicts: Vec::new(),
+        },
+        (OpKind::Delete, Target::Absent) => Decision {
+            outcome: Outcome::Merged,
+            reason: Some("already-deleted".to_owned()),
+            ..Decision::nothing()
+        },
+    }
+}
+
+/// A new row. `after_us` is the stamp that it must follow.
+fn create(s: &Situation<'_>, after_us: i64) -> Decision {
+    for (column, value) in &s.op.data {
+        if let Some(refusal) = out_of_range(s.rules.register(*column).rule, value, &s.rules.columns[*column].name) {
+            return refusal;
+        }
+    }
+    let row = inserted_row(s.rules, s.op, s.received_us);
+    let stamp = Stamp {
+        at_us: s.clock_us().max(after_us.saturating_add(1)),
+        writer: s.writer.clone(),
+        beneath: None,
+    };
+    let defaulted = (0..row.len()).filter(|column| s.op.sent(*column).is_none() && !row[*column].is_null()).collect();
+    let meta = RowMeta {
+        stamps: vec![Some(stamp); s.rules.registers.len()],
+        written: row.clone(),
+        defaulted,
+        heartbeats: Vec::new(),
+    };
+    Decision { effect: Effect::Write(RowWrite { row: row.to_vec(), meta }), ..Decision::nothing() }
+}
+
+/// Rejects a counter value outside its range.
+pub(crate) fn out_of_range(rule: Rule, value: &Value, name: &str) -> Option<Decision> {
+    let Rule::Counter { min, max } = rule else { return None };
+    let int = value.as_int()?;
+    (!(min..=max).contains(&int)).then(|| Decision::rejected(format!("out-of-range: {name}: {int} is not in {min}..={max}")))
+}
+
+/// A PUT on a tombstone creates the row anew if its stamp is later, or if its own client made the deletion before:
+/// then it was seen.
+fn create_again(s: &Situation<'_>, tombstone: &Tombstone) -> Decision {
+    let by = Author::Client(tombstone.writer.clone());
+    if by.is_earlier_of(s.writer) {
+        return create(s, tombstone.at_us);
+    }
+    if !s.is_later_than(tombstone.at_us, &tombstone.writer) {
+        return deleted(s, tombstone);
+    }
+    let mut decision = create(s, tombstone.at_us);
+    if decision.outcome == Outcome::Applied {
+        decision.conflicts.push(Conflict { column: None, rule: "revived".into(), loser: by, winner: s.author() });
+    }
+    decision
+}
+
+/// The deletion stands.
+fn deleted(s: &Situation<'_>, tombstone: &Tombstone) -> Decision {
+    superseded_by_deletion(s.author(), tombstone)
+}
+
+/// An operation on a row that is gone, and stays gone.
+#[must_use]
+pub fn superseded_by_deletion(author: Author, tombstone: &Tombstone) -> Decision {
+    let by = Author::Client(tombstone.writer.clone());
+    Decision {
+        effect: Effect::None,
+        outcome: Outcome::Superseded,
+        reason: Some("deleted".to_owned()),
+        by: Some(by.clone()),
+        conflicts: vec![Conflict { column: None, rule: "deleted".into(), loser: author, winner: by }],
+    }
+}
+
+/// The row as it was deleted, overlaid with the edit.
+fn revive(s: &Situation<'_>, tombstone: &Tombstone) -> Decision {
+    let stored = StoredRow { row: tombstone.image.clone(), meta: tombstone.meta.clone() };
+    let mut row = stored.row.to_vec();
+    let mut meta = match &stored.meta {
+        Some(meta) => RowMeta::clone(meta),
+        None => RowMeta::unknown(s.rules.registers.len(), &stored.row),
+    };
+    let mut touched: Vec<usize> = Vec::new();
+    for (column, value) in &s.op.data {
+        if let Some(refusal) = out_of_range(s.rules.register(*column).rule, value, &s.rules.columns[*column].name) {
+            return refusal;
+        }
+        row[*column] = value.clone();
+        meta.defaulted.retain(|defaulted| defaulted != column);
+        set_written(&mut meta, *column, value);
+        let register = s.rules.register_of[*column];
+        if !touched.contains(&register) {
+            touched.push(register);
+        }
+    }
+    for register in touched {
+        let at_us = s.clock_us().max(tombstone.at_us.saturating_add(1));
+        meta.stamps[register] = Some(Stamp { at_us, writer: s.writer.clone(), beneath: None });
+    }
+    meta.heartbeats.clear();
+    let by = Author::Client(tombstone.writer.clone());
+    Decision {
+        effect: Effect::Write(RowWrite { row, meta }),
+        outcome: Outcome::Merged,
+        reason: Some("revived".to_owned()),
+        by: None,
+        conflicts: if by.is_earlier_of(s.writer) {
+            Vec::new()
+        } else {
+            vec![Conflict { column: None, rule: "revived".into(), loser: by, winner: s.author() }]
+        },
+    }
+}
+
+/// The row goes, and each write in it that the deleting device had not seen has a record.
+pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
+    let at_us = s.clock_us().max(stored.last_stamp_us().map_or(i64::MIN, |at_us| at_us.saturating_add(1)));
+    let mut losers: Vec<Author> = Vec::new();
+    for (index, register) in s.rules.registers.iter().enumerate() {
+        let unseen = match &s.op.old {
+            None => stored.stamp(index).is_some_and(|stamp| !same_client(&stamp.writer, s.writer)),
+            Some(_) => {
+                register.columns.iter().any(|column| s.op.base(*column).is_some())
+                    && !unchanged_since_base(s, stored, register)
+            }
+        };
+        if !unseen {
+            continue;
+        }
+        let mut author = stored.author(index, &register.columns);
+        if author.is_earlier_of(s.writer) {
+            match stored.stamp(index).and_then(|stamp| stamp.beneath.clone()) {
+                Some(beneath) => author = Author::Client(beneath),
+                None => continue,
+            }
+        }
+        if !losers.contains(&author) {
+            losers.push(author);
+        }
+    }
+    let conflicts = losers
+        .into_iter()
+        .map(|loser| Conflict { column: None, rule: "deleted".into(), loser, winner: s.author() })
+        .collect();
+    Decision { effect: Effect::Delete { at_us }, conflicts, ..Decision::nothing() }
+}
+
+fn same_client(a: &Arc<Writer>, b: &Arc<Writer>) -> bool {
+    a.client == b.client && a.subject == b.subject
+}
+
+/// A DELETE that does not stand, because the row changed since its base.
+pub(crate) fn delete_unless_changed(s: &Situation<'_>, stored: &StoredRow, rule: &'static str) -> Decision {
+    let changed = s.rules.registers.iter().enumerate().find(|(_, register)| {
+        register.columns.iter().any(|column| s.op.base(*column).is_some()) && !unchanged_since_base(s, stored, register)
+    });
+    match changed {
+        Some((index, register)) => live::superseded_whole(s, stored, rule, stored.author(index, &register.columns)),
+        None => delete(s, stored),
+    }
+}

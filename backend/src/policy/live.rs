@@ -1,0 +1,297 @@
+//! An operation against a live row: what was changed since its base, and the bookkeeping of each verdict.
+
+use fixtures::{Rule, Value};
+
+use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, sets};
+use crate::record::{Author, RowMeta, Stamp, StoredRow};
+use crate::rules::Register;
+use crate::wire::Outcome;
+
+/// What became of one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It holds what was sent.
+    Stands,
+    /// It holds a combination of what was sent and what was there.
+    Merged,
+    /// It holds what was there.
+    Lost,
+}
+
+/// The merge of one operation into one row, register by register.
+pub(crate) struct Merge<'a> {
+    pub(crate) s: &'a Situation<'a>,
+    pub(crate) stored: &'a StoredRow,
+    row: Vec<Value>,
+    meta: RowMeta,
+    verdicts: Vec<(usize, Verdict)>,
+    conflicts: Vec<Conflict>,
+    /// The first loss: rule, register, author of what stands.
+    loss: Option<(&'static str, usize, Author)>,
+    restamped: bool,
+}
+
+/// One register of the operation against the row.
+pub(crate) struct Contest<'a> {
+    /// The register's index.
+    pub(crate) index: usize,
+    /// The register.
+    pub(crate) register: &'a Register,
+    /// What the operation makes of it, one value a column.
+    pub(crate) new: Vec<Value>,
+    /// Whether the row holds what the writer saw. `None`: the operation has no base.
+    pub(crate) unchanged: Option<bool>,
+    /// Whether `new` is what the row holds.
+    pub(crate) equal: bool,
+    /// Who wrote what the row holds.
+    pub(crate) author: Author,
+}
+
+impl<'a> Merge<'a> {
+    pub(crate) fn new(s: &'a Situation<'a>, stored: &'a StoredRow) -> Self {
+        let meta = match &stored.meta {
+            Some(meta) => RowMeta::clone(meta),
+            None => RowMeta::unknown(s.rules.registers.len(), &stored.row),
+        };
+        Self {
+            s,
+            stored,
+            row: stored.row.to_vec(),
+            meta,
+            verdicts: Vec::new(),
+            conflicts: Vec::new(),
+            loss: None,
+            restamped: false,
+        }
+    }
+
+    /// The registers that the operation writes, in order of their first column.
+    pub(crate) fn contests(&self) -> Vec<Contest<'a>> {
+        let mut indices: Vec<usize> = Vec::with_capacity(self.s.op.data.len());
+        for (column, _) in &self.s.op.data {
+            let index = self.s.rules.register_of[*column];
+            if !indices.contains(&index) {
+                indices.push(index);
+            }
+        }
+        indices.into_iter().map(|index| self.contest(index)).collect()
+    }
+
+    fn contest(&self, index: usize) -> Contest<'a> {
+        let register = &self.s.rules.registers[index];
+        let has_base = self.s.op.old.is_some() && self.s.op.kind == crate::operation::OpKind::Patch;
+        let new: Vec<Value> = register.columns.iter().map(|column| self.overlaid(*column, has_base)).collect();
+        let equal = register.columns.iter().zip(&new).all(|(column, new)| same(register, self.stored.value(*column), new));
+        Contest {
+            index,
+            register,
+            equal,
+            new,
+            unchanged: has_base.then(|| unchanged_since_base(self.s, self.stored, register)),
+            author: self.stored.author(index, &register.columns),
+        }
+    }
+
+    /// A group's value is `old` overlaid with `data`. Where the device recorded nothing, or NULL where the server
+    /// filled in the default, the server's value stands in.
+    fn overlaid(&self, column: usize, has_base: bool) -> Value {
+        if let Some(sent) = self.s.op.sent(column) {
+            return sent.clone();
+        }
+        let current = self.stored.value(column);
+        if !has_base {
+            return current.clone();
+        }
+        match self.s.op.base(column) {
+            Some(old) if !old.is_null() => old.clone(),
+            _ if self.stored.is_defaulted(column) || self.s.rules.columns[column].not_null => current.clone(),
+            _ => Value::Null,
+        }
+    }
+
+    /// The stamp of a write that follows what is stored.
+    pub(crate) fn next_stamp_us(&self, register: usize) -> i64 {
+        let stored = self.stored.stamp(register).map_or(i64::MIN, |stamp| stamp.at_us.saturating_add(1));
+        self.s.clock_us().max(stored)
+    }
+
+    /// The operation's value stands, with nothing overridden unseen.
+    pub(crate) fn stand(&mut self, contest: Contest<'_>, stamp_us: i64) {
+        self.store(&contest, stamp_us, false);
+        self.verdicts.push((contest.index, Verdict::Stands));
+    }
+
+    /// The operation's value stands; what it replaces had not been seen by its writer.
+    pub(crate) fn win(&mut self, contest: Contest<'_>, stamp_us: i64, rule: &'static str) {
+        if !contest.equal {
+            if let Some(loser) = self.unseen_author(contest.index, &contest.author) {
+                self.conflict(&contest, rule, loser, self.s.author());
+            }
+        }
+        self.stand(contest, stamp_us);
+    }
+
+    /// The server's value stands.
+    pub(crate) fn lose(&mut self, contest: &Contest<'_>, rule: &'static str) {
+        if contest.equal {
+            self.verdicts.push((contest.index, Verdict::Stands));
+            return;
+        }
+        self.conflict(contest, rule, self.s.author(), contest.author.clone());
+        self.verdicts.push((contest.index, Verdict::Lost));
+        if self.loss.is_none() {
+            self.loss = Some((rule, contest.index, contest.author.clone()));
+        }
+    }
+
+    /// A combination stands: nobody's write is lost.
+    pub(crate) fn combine(&mut self, mut contest: Contest<'_>, value: Value, stamp_us: i64) {
+        let verdict = if value == contest.new[0] { Verdict::Stands } else { Verdict::Merged };
+        contest.new = vec![value];
+        self.store(&contest, stamp_us, true);
+        self.verdicts.push((contest.index, verdict));
+    }
+
+    /// The author of a register's value, if the operation's writer had not seen it.
+    pub(crate) fn unseen_author(&self, register: usize, author: &Author) -> Option<Author> {
+        if author.is_earlier_of(self.s.writer) {
+            let beneath = self.stored.stamp(register).and_then(|stamp| stamp.beneath.clone());
+            return beneath.map(Author::Client);
+        }
+        Some(author.clone())
+    }
+
+    fn conflict(&mut self, contest: &Contest<'_>, rule: &'static str, loser: Author, winner: Author) {
+        self.conflicts.push(Conflict { column: Some(contest.register.name.clone()), rule: rule.into(), loser, winner });
+    }
+
+    fn store(&mut self, contest: &Contest<'_>, stamp_us: i64, combined: bool) {
+        for (column, value) in contest.register.columns.iter().zip(&contest.new) {
+            if self.s.op.sent(*column).is_some() || *value != self.row[*column] {
+                self.meta.defaulted.retain(|defaulted| defaulted != column);
+            }
+            self.row[*column] = value.clone();
+        }
+        let before = self.stored.stamp(contest.index);
+        let beneath = match (&contest.author, combined) {
+            (Author::Client(writer), true) if writer.client == self.s.writer.client => {
+                before.and_then(|stamp| stamp.beneath.clone())
+            }
+            (Author::Client(writer), true) => Some(writer.clone()),
+            _ => None,
+        };
+        self.meta.stamps[contest.index] = Some(Stamp { at_us: stamp_us, writer: self.s.writer.clone(), beneath });
+        for column in &contest.register.columns {
+            set_written(&mut self.meta, *column, &self.row[*column]);
+        }
+        self.restamped = true;
+    }
+
+    /// The decision that the verdicts come to.
+    ///
+    /// The clock column says when, not what: it decides the outcome only when nothing else was sent, or when it is
+    /// all that took effect.
+    pub(crate) fn decide(self) -> Decision {
+        let is_clock = |index: usize| {
+            self.s.rules.clock.is_some_and(|clock| self.s.rules.registers[index].columns == [clock])
+        };
+        let took_effect = |(index, verdict): &(usize, Verdict)| match verdict {
+            Verdict::Lost => false,
+            Verdict::Merged => true,
+            Verdict::Stands => {
+                let register = &self.s.rules.registers[*index];
+                !is_clock(*index) || register.columns.iter().any(|c| self.row[*c] != self.stored.row[*c])
+            }
+        };
+        let only_clock = self.verdicts.iter().all(|(index, _)| is_clock(*index));
+        let mut judged = self.verdicts.iter().filter(|(index, _)| only_clock || !is_clock(*index));
+        let outcome = if judged.all(|(_, verdict)| *verdict == Verdict::Stands) {
+            Outcome::Applied
+        } else if self.verdicts.iter().any(took_effect) {
+            Outcome::Merged
+        } else {
+            Outcome::Superseded
+        };
+        let (reason, by) = match (outcome, &self.loss) {
+            (Outcome::Applied, _) => (None, None),
+            (_, Some((rule, index, author))) => {
+                (Some(format!("{rule}: {}", self.s.rules.registers[*index].name)), Some(author.clone()))
+            }
+            (_, None) => {
+                let merged = self.verdicts.iter().find(|(_, verdict)| *verdict == Verdict::Merged);
+                (merged.map(|(index, _)| self.merged_reason(*index)), None)
+            }
+        };
+        let effect = if self.restamped {
+            Effect::Write(RowWrite { row: self.row, meta: self.meta })
+        } else {
+            Effect::None
+        };
+        Decision { effect, outcome, reason, by, conflicts: self.conflicts }
+    }
+
+    fn merged_reason(&self, index: usize) -> String {
+        let register = &self.s.rules.registers[index];
+        let rule = match register.rule {
+            Rule::Counter { .. } => "counter",
+            Rule::Set => "set",
+            _ => "merged",
+        };
+        format!("{rule}: {}", register.name)
+    }
+}
+
+/// Notes in the image of what the backend wrote that it wrote this column.
+pub(crate) fn set_written(meta: &mut RowMeta, column: usize, value: &Value) {
+    if meta.written[column] != *value {
+        let mut written = meta.written.to_vec();
+        written[column] = value.clone();
+        meta.written = written.into();
+    }
+}
+
+/// Whether two values of a register are one: sets by their members, everything else by typed value.
+pub(crate) fn same(register: &Register, a: &Value, b: &Value) -> bool {
+    if a == b {
+        return true;
+    }
+    register.rule == Rule::Set && sets::same_members(a, b) == Some(true)
+}
+
+/// Whether the row still holds what the writer saw when it wrote.
+pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, register: &Register) -> bool {
+    register.columns.iter().all(|column| {
+        let base = s.op.base(*column).unwrap_or(&Value::Null);
+        let current = stored.value(*column);
+        same(register, base, current) || (base.is_null() && stored.is_defaulted(*column))
+    })
+}
+
+/// The whole operation is superseded. An operation that asks for what the row holds already simply stands.
+pub(crate) fn superseded_whole(s: &Situation<'_>, stored: &StoredRow, rule: &'static str, author: Author) -> Decision {
+    let stands = s.op.kind != crate::operation::OpKind::Delete
+        && s.op.data.iter().all(|(column, value)| {
+            s.rules.clock == Some(*column) || same(s.rules.register(*column), stored.value(*column), value)
+        });
+    if stands {
+        return Decision::nothing();
+    }
+    Decision {
+        effect: Effect::None,
+        outcome: Outcome::Superseded,
+        reason: Some(rule.to_owned()),
+        by: Some(author.clone()),
+        conflicts: vec![Conflict { column: None, rule: rule.into(), loser: s.author(), winner: author }],
+    }
+}
+
+/// Who wrote to the row last: the author of the register with the greatest stamp.
+pub(crate) fn last_author(s: &Situation<'_>, stored: &StoredRow) -> Author {
+    let last = (0..s.rules.registers.len())
+        .filter_map(|index| Some((stored.stamp(index)?.at_us, index)))
+        .max_by_key(|(at_us, index)| (*at_us, std::cmp::Reverse(*index)));
+    match last {
+        Some((_, index)) => stored.author(index, &s.rules.registers[index].columns),
+        None => Author::Server,
+    }
+}

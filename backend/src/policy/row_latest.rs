@@ -1,0 +1,39 @@
+//! `row-latest`: an operation older than the row's clock is superseded whole, with a record.
+//!
+//! The row's clock is its clock column; in a table without one, the greatest stamp in the row. An operation of
+//! the same age is not older. A DELETE carries no clock, so its clock is its receive time and it is never older.
+
+use fixtures::Value;
+
+use crate::policy::live::{Merge, last_author, superseded_whole};
+use crate::policy::{Decision, Situation, lifecycle};
+use crate::record::StoredRow;
+
+/// Decides one operation.
+#[must_use]
+pub fn decide(s: &Situation<'_>) -> Decision {
+    lifecycle::decide(s, &lifecycle::OnLive { write, delete: lifecycle::delete, may_revive: false })
+}
+
+fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
+    if s.clock_us() < row_clock_us(s, stored) {
+        return superseded_whole(s, stored, "row-latest", last_author(s, stored));
+    }
+    let mut merge = Merge::new(s, stored);
+    for contest in merge.contests() {
+        let stamp_us = merge.next_stamp_us(contest.index);
+        if contest.unchanged == Some(true) {
+            merge.stand(contest, stamp_us);
+        } else {
+            merge.win(contest, stamp_us, "row-latest");
+        }
+    }
+    merge.decide()
+}
+
+fn row_clock_us(s: &Situation<'_>, stored: &StoredRow) -> i64 {
+    if let Some(Value::Time(at_us)) = s.rules.clock.map(|column| stored.value(column)) {
+        return *at_us;
+    }
+    stored.last_stamp_us().unwrap_or(i64::MIN)
+}

@@ -1,0 +1,187 @@
+//! Deletions, and what they do to children; and the checks that wait for the end of the transaction.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fixtures::{OnMissingParent, OnParentDelete, Value};
+
+use crate::policy::Conflict;
+use crate::record::{Author, Cause, StoredRow, Tombstone, Writer};
+use crate::rules::TableRules;
+use crate::store::{Session, Stored};
+use crate::upload::transaction::{Deferred, Run, Stop};
+use crate::wire::{OpAnswer, Outcome};
+
+impl<S: Session> Run<'_, S> {
+    /// Deletes a live row and deals with its children, theirs included.
+    ///
+    /// A child that the same transaction deletes by itself later on is left to that operation.
+    pub(super) async fn delete(
+        &mut self,
+        table: usize,
+        id: &Arc<str>,
+        stored: &StoredRow,
+        at_us: i64,
+        writer: &Arc<Writer>,
+        cause: Cause,
+    ) -> Result<(), Stop> {
+        let rules = self.engine.rules.clone();
+        let mut doomed: VecDeque<(usize, Arc<str>, StoredRow, i64, Cause)> = VecDeque::new();
+        doomed.push_back((table, id.clone(), stored.clone(), at_us, cause));
+        while let Some((table, id, row, at_us, cause)) = doomed.pop_front() {
+            // Reached a second time through another reference.
+            if self.session.stored(table, &id).await?.live().is_none() {
+                continue;
+            }
+            if cause == Cause::Cascade {
+                for loser in authors(&rules.tables[table], &row) {
+                    let winner = Author::Client(writer.clone());
+                    let conflict = Conflict { column: None, rule: "cascade".into(), loser, winner };
+                    self.record(table, &id, conflict).await?;
+                }
+            }
+            let tombstone = Tombstone {
+                at_us,
+                received_us: self.received_us,
+                writer: writer.clone(),
+                image: row.row.clone(),
+                meta: row.meta.clone(),
+            };
+            self.session.delete(table, &id, Some(tombstone), writer.op, cause).await?;
+            for index in &rules.tables[table].children {
+                let reference = &rules.references[*index];
+                for child in self.session.children(*index, &id).await? {
+                    let Stored::Live(row) = self.session.stored(reference.table, &child).await? else { continue };
+                    if reference.on_parent_delete == OnParentDelete::Keep {
+                        continue;
+                    }
+                    let goes_later = self
+                        .deletes
+                        .get(&(reference.table, child.clone()))
+                        .is_some_and(|position| *position > self.position);
+                    if goes_later {
+                        self.deferred.push(Deferred {
+                            reference: *index,
+                            child,
+                            parent: id.clone(),
+                            position: self.position,
+                            writer: writer.clone(),
+                            is_orphan: true,
+                        });
+                        continue;
+                    }
+                    if self.release_child(*index, &child, &row, writer).await? {
+                        let at_us = self.received_us.max(row.last_stamp_us().map_or(i64::MIN, |at| at.saturating_add(1)));
+                        doomed.push_back((reference.table, child, row, at_us, Cause::Cascade));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of one child of a deleted parent; `true`: it has to go too.
+    async fn release_child(
+        &mut self,
+        reference: usize,
+        child: &Arc<str>,
+        row: &StoredRow,
+        writer: &Arc<Writer>,
+    ) -> Result<bool, Stop> {
+        let rules = self.engine.rules.clone();
+        let reference = &rules.references[reference];
+        let table = &rules.tables[reference.table];
+        let column = reference.column;
+        match reference.on_parent_delete {
+            OnParentDelete::Keep => Ok(false),
+            OnParentDelete::Cascade => Ok(true),
+            OnParentDelete::Null if !table.columns[column].not_null => {
+                self.lose_parent(reference.table, child, row, column, writer, Author::Client(writer.clone())).await?;
+                Ok(false)
+            }
+            OnParentDelete::Refuse | OnParentDelete::Null => {
+                let register = table.register_of[column];
+                let by = row.author(register, &table.registers[register].columns);
+                Err(Stop::rejected(format!("has-children: {}.{}", table.name, table.columns[column].name), Some(by)))
+            }
+        }
+    }
+
+    /// Sets a reference to NULL, with a record for whoever wrote it unseen.
+    async fn lose_parent(
+        &mut self,
+        table: usize,
+        id: &Arc<str>,
+        row: &StoredRow,
+        column: usize,
+        writer: &Arc<Writer>,
+        winner: Author,
+    ) -> Result<(), Stop> {
+        let rules = self.engine.rules.clone();
+        let register_index = rules.tables[table].register_of[column];
+        let register = &rules.tables[table].registers[register_index];
+        let loser = row.author(register_index, &register.columns);
+        self.set_column(table, id, row, column, Value::Null, writer, Cause::ParentMissing).await?;
+        if loser != winner && (!loser.is_earlier_of(writer) || winner == Author::Server) {
+            let column = Some(register.name.clone());
+            self.record(table, id, Conflict { column, rule: "parent-missing".into(), loser, winner }).await?;
+        }
+        Ok(())
+    }
+
+    /// Judges what could not be judged before all operations had run.
+    pub(super) async fn settle_deferred(&mut self, answers: &mut [OpAnswer]) -> Result<(), (usize, Stop)> {
+        for deferred in std::mem::take(&mut self.deferred) {
+            let position = deferred.position;
+            self.settle(&deferred, &mut answers[position]).await.map_err(|stop| (position, stop))?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, deferred: &Deferred, answer: &mut OpAnswer) -> Result<(), Stop> {
+        let rules = self.engine.rules.clone();
+        let reference = &rules.references[deferred.reference];
+        let Stored::Live(row) = self.session.stored(reference.table, &deferred.child).await? else { return Ok(()) };
+        let still_named = row.value(reference.column).as_text() == Some(&deferred.parent);
+        let parent = self.session.stored(reference.parent, &deferred.parent).await?;
+        if !still_named || parent.live().is_some() {
+            return Ok(());
+        }
+        let writer = &deferred.writer;
+        if deferred.is_orphan {
+            if self.release_child(deferred.reference, &deferred.child, &row, writer).await? {
+                let at_us = self.received_us.max(row.last_stamp_us().map_or(i64::MIN, |at| at.saturating_add(1)));
+                self.delete(reference.table, &deferred.child, &row, at_us, writer, Cause::Cascade).await?;
+            }
+            return Ok(());
+        }
+        let winner = match &parent {
+            Stored::Deleted(tombstone) => Author::Client(tombstone.writer.clone()),
+            _ => Author::Server,
+        };
+        let table = &rules.tables[reference.table];
+        let name = &table.columns[reference.column].name;
+        if reference.on_missing_parent == OnMissingParent::Null && !table.columns[reference.column].not_null {
+            self.lose_parent(reference.table, &deferred.child, &row, reference.column, writer, winner.clone()).await?;
+            if answer.outcome == Outcome::Applied {
+                answer.outcome = Outcome::Merged;
+            }
+            answer.reason.get_or_insert_with(|| format!("parent-missing: {name}").into());
+            answer.by.get_or_insert_with(|| winner.to_string().into());
+            return Ok(());
+        }
+        Err(Stop::rejected(format!("parent-missing: {name}"), Some(winner)))
+    }
+}
+
+/// Everyone whose write is in the row, each once.
+fn authors(table: &TableRules, row: &StoredRow) -> Vec<Author> {
+    let mut authors: Vec<Author> = Vec::new();
+    for (index, register) in table.registers.iter().enumerate() {
+        let author = row.author(index, &register.columns);
+        if !authors.contains(&author) {
+            authors.push(author);
+        }
+    }
+    authors
+}
