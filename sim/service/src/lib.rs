@@ -6,16 +6,16 @@
 //!
 //! In reading order:
 //!
-//! - [`sync_config`]: which rows are in which buckets, and which buckets a request gets
-//! - [`replication`]: source transactions become operations
-//! - [`bucket`]: operations, checksums, compaction
-//! - [`storage`]: what outlives the process
-//! - [`checkpoint`]: write checkpoints
-//! - [`protocol`]: the lines on the wire
-//! - [`stream`]: a request and a storage become lines
-//! - [`auth`]: tokens
-//! - [`routes`]: HTTP
-//! - [`service`]: all of it put together
+//! - [`sync_config`][]: which rows are in which buckets, and which buckets a request gets
+//! - [`replication`][]: source transactions become operations
+//! - [`bucket`][]: operations, checksums, compaction
+//! - [`storage`][]: what outlives the process
+//! - [`checkpoint`][]: write checkpoints
+//! - [`protocol`][]: the lines on the wire
+//! - [`stream`][]: a request and a storage become lines
+//! - [`auth`][]: which tokens are good
+//! - [`routes`][]: the HTTP surface
+//! - [`service`][]: all of it put together
 
 pub mod auth;
 pub mod bucket;

@@ -125,12 +125,12 @@ fn bucket_position(bucket: &Json, index: usize) -> Result<(String, u64), String>
     let Json::Object(bucket) = bucket else {
         return Err(format!("{place}: type must be object"));
     };
-    for key in ["name", "after"] {
-        match bucket.get(key) {
-            None => return Err(format!("{place} must have required property '{key}'")),
-            Some(value) if !value.is_string() => return Err(format!("{place}/{key}: type must be string")),
-            Some(_) => {}
-        }
+    let keys = ["name", "after"];
+    if let Some(key) = keys.iter().find(|key| !bucket.contains_key(**key)) {
+        return Err(format!("{place} must have required property '{key}'"));
+    }
+    if let Some(key) = keys.iter().find(|key| !bucket[**key].is_string()) {
+        return Err(format!("{place}/{key}: type must be string"));
     }
     let text = |key: &str| bucket.get(key).and_then(Json::as_str).expect("checked to be a string");
     match text("after").parse() {
@@ -368,8 +368,12 @@ mod tests {
             }),
         );
         check(
-            json!({"raw_data": "yes", "buckets": [{"name": 1}]}),
-            Err(&["/buckets/0/name: type must be string", "/raw_data: type must be boolean"]),
+            json!({"raw_data": "yes", "buckets": [{"name": 1}, {"name": 1, "after": "0"}]}),
+            Err(&[
+                "/buckets/0 must have required property 'after'",
+                "/buckets/1/name: type must be string",
+                "/raw_data: type must be boolean",
+            ]),
         );
         check(json!({"parameters": 1}), Err(&["/parameters: type must be object"]));
         check(

@@ -36,8 +36,8 @@ pub struct Config {
     pub clock: Clock,
     /// The source's position now.
     pub head: Head,
-    /// The replica identity of the source's tables.
-    pub replica_identity: ReplicaIdentity,
+    /// The replica identity of each table, in schema order; those that are missing have FULL.
+    pub replica_identity: Vec<ReplicaIdentity>,
     /// Between keepalives.
     pub keepalive: Duration,
     /// How many streams may be open at once.
@@ -66,7 +66,7 @@ impl Config {
             audience,
             clock,
             head,
-            replica_identity: ReplicaIdentity::Full,
+            replica_identity: Vec::new(),
             keepalive: Duration::from_secs(20),
             max_streams: 200,
             bucket_prefix: 1,
@@ -111,7 +111,7 @@ impl Service {
     /// Must be called within a tokio runtime.
     #[must_use]
     pub fn new(config: Config, storage: Storage) -> Self {
-        let replicator = Replicator::new(Arc::clone(&config.schema), config.replica_identity);
+        let replicator = Replicator::new(Arc::clone(&config.schema), &config.replica_identity);
         let mut activation = None;
         {
             let mut state = storage.lock();

@@ -18,9 +18,14 @@ use crate::sync_config::SyncConfig;
 #[derive(Clone, Debug)]
 pub struct Replicator {
     schema: Arc<Schema>,
+    tables: Vec<SourceTable>,
+}
+
+#[derive(Clone, Debug)]
+struct SourceTable {
+    /// Identifies the table in subkeys.
+    id: Uuid,
     identity: ReplicaIdentity,
-    /// Identifies each table in subkeys.
-    tables: Vec<Uuid>,
 }
 
 /// A bucket that a row is in, and as what.
@@ -32,12 +37,15 @@ struct Membership {
 }
 
 impl Replicator {
-    /// A replicator for the tables of the schema.
+    /// A replicator for the tables of the schema. `identities` are in its order; those missing are FULL.
     #[must_use]
-    pub fn new(schema: Arc<Schema>, identity: ReplicaIdentity) -> Self {
+    pub fn new(schema: Arc<Schema>, identities: &[ReplicaIdentity]) -> Self {
         let namespace = Uuid::new_v5(&Uuid::NAMESPACE_OID, b"powersync-replica-identity");
-        let tables = schema.tables.iter().map(|table| Uuid::new_v5(&namespace, table.name.as_bytes())).collect();
-        Self { schema, identity, tables }
+        let tables = schema.tables.iter().enumerate().map(|(index, table)| SourceTable {
+            id: Uuid::new_v5(&namespace, table.name.as_bytes()),
+            identity: identities.get(index).copied().unwrap_or(ReplicaIdentity::Full),
+        });
+        Self { tables: tables.collect(), schema }
     }
 
     /// Applies a transaction, unless it was applied before; whether it was new.
@@ -161,15 +169,15 @@ impl Replicator {
     }
 
     fn subkey(&self, change: &RowChange, row: &Row) -> Subkey {
-        let table = self.tables[change.table];
+        let table = &self.tables[change.table];
         let mut identity = Vec::with_capacity(256);
         identity.extend_from_slice(change.id.as_bytes());
-        if self.identity == ReplicaIdentity::Full {
+        if table.identity == ReplicaIdentity::Full {
             for value in row.iter() {
                 identify(&mut identity, value);
             }
         }
-        Subkey { table, row: Uuid::new_v5(&table, &identity) }
+        Subkey { table: table.id, row: Uuid::new_v5(&table.id, &identity) }
     }
 }
 

@@ -1,0 +1,1 @@
+//! What streams promise, tested over HTTP.
