@@ -1,7 +1,10 @@
 //! Tests over the service's HTTP surface, in reading order: [`rig`] a source with its service, [`client`] a client
-//! restated, [`conformance`] recorded exchanges, [`streams`] what streams promise.
+//! restated, [`conformance`] recorded exchanges, [`http`] the surface, [`streams`] what streams promise,
+//! [`histories`] the same under random histories.
 
 mod client;
 mod conformance;
+mod histories;
+mod http;
 mod rig;
 mod streams;

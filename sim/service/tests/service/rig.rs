@@ -29,7 +29,6 @@ pub(crate) struct Rig {
     rows: Vec<BTreeMap<Arc<str>, Row>>,
     open: Vec<RowChange>,
     committed: Vec<SourceTransaction>,
-    token: String,
 }
 
 /// `name a:text b:integer`.
@@ -85,9 +84,8 @@ impl Rig {
         change(&mut config);
         let storage = Storage::new();
         let service = Service::new(config.clone(), storage.clone());
-        let token = token("dev-1", SECRET, &claims("u1", 0, 3600));
         let rows = vec![BTreeMap::new(); schema.tables.len()];
-        Self { config, storage, service, head, rows, open: Vec::new(), committed: Vec::new(), token }
+        Self { config, storage, service, head, rows, open: Vec::new(), committed: Vec::new() }
     }
 
     /// Kills the service and starts another on the same storage.
@@ -171,7 +169,8 @@ impl Rig {
     /// Asks for a write checkpoint as the user `u1`.
     pub(crate) async fn write_checkpoint(&self, client_id: &str) -> String {
         let path = format!("/write-checkpoint2.json?client_id={client_id}");
-        let response = self.send(request("GET", &path, Some(&format!("Token {}", self.token)), "")).await;
+        let token = token("dev-1", SECRET, &claims("u1", 0, 3600));
+        let response = self.send(request("GET", &path, Some(&format!("Token {token}")), "")).await;
         let body: Json = serde_json::from_str(&text_of(response).await).expect("the answer is JSON");
         body["data"]["write_checkpoint"].as_str().expect("a text").to_owned()
     }
