@@ -36,6 +36,7 @@ pub struct Timeline<'a> {
     /// Why the rows that users should see are not known, if they are not.
     blind: Option<String>,
     flaws: Vec<String>,
+    misread: Vec<(usize, RowId, Option<Row>)>,
 }
 
 /// What is known of one device.
@@ -127,6 +128,7 @@ impl<'a> Timeline<'a> {
             widths: ctx.app.schema.tables.iter().map(|table| table.columns.len()).collect(),
             blind: None,
             flaws: Vec::new(),
+            misread: Vec::new(),
         };
         timeline.index();
         timeline.build_views(ctx);
@@ -321,6 +323,12 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn flaws(&self) -> &[String] {
         &self.flaws
+    }
+
+    /// Reads on a device that did not show what it had applied and written: (event, row, what it should have shown).
+    #[must_use]
+    pub fn misread(&self) -> &[(usize, RowId, Option<Row>)] {
+        &self.misread
     }
 
     /// A device's applies, in order.

@@ -15,7 +15,8 @@ use fixtures::{App, Row, Value};
 use serde_norway::Value as Yaml;
 
 use crate::history::{Change, History, RowId};
-use expression::{Key, Scope};
+pub(super) use expression::Key;
+use expression::Scope;
 use query::{Data, Parameters};
 
 /// A sync config, resolved against the schema.
@@ -289,7 +290,7 @@ impl<'a> Audience<'a> {
 }
 
 /// A value as part of a bucket's name; `None`: it names no bucket.
-fn key(value: &Value) -> Option<Key> {
+pub(super) fn key(value: &Value) -> Option<Key> {
     match value {
         Value::Null => None,
         Value::Int(int) => Some(Key::Integer(*int)),

@@ -4,13 +4,13 @@
 //! changed, and a row that it does not list stays as it was shown. At a full apply nothing of the device's own is
 //! pending, so what it shows must be what its user sees after some commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
 use super::{Applied, Differing, State, Timeline, Wrong};
-use crate::history::{Apply, Event, LocalOp, Op, RowId, What, Who};
 use crate::checker::view::row_hash;
+use crate::history::{Apply, Event, LocalOp, Op, RowId, Scope, What, Who};
 
 /// How many wrong states of a device are described row by row.
 const DESCRIBED: usize = 4;
@@ -34,6 +34,8 @@ struct Screen {
     own: u64,
     /// The greatest commit that partial applies told of.
     partial: u64,
+    /// Rows that the device wrote with values of no lawful type, so that what it shows of them is not known.
+    untyped: BTreeSet<RowId>,
     described: usize,
 }
 
@@ -61,18 +63,31 @@ impl Timeline<'_> {
                     };
                     self.devices[device as usize].applied.push(applied);
                 }
+                What::Read { scope: Scope::Look, rows } => {
+                    for (row, image) in rows {
+                        let shown = screen.rows.get(*row as usize).copied().unwrap_or(0);
+                        if row_hash(*row, image.as_ref()) != shown && !screen.untyped.contains(row) {
+                            let expected = self.image(device, screen, *row);
+                            self.misread.push((event, *row, expected));
+                        }
+                    }
+                }
                 _ => {}
             }
         }
     }
 
+    fn image(&self, device: u32, screen: &Screen, row: RowId) -> Option<Row> {
+        screen.images.get(&row).cloned().unwrap_or_else(|| self.view(device).row_at(row, screen.prefix).cloned())
+    }
+
     /// The device's own write becomes visible on it at once.
     fn write(&self, device: u32, screen: &mut Screen, op: &LocalOp) {
         let Some(table) = self.history.table_of(op.row) else { return };
-        let before = match screen.images.get(&op.row) {
-            Some(image) => image.clone(),
-            None => self.view(device).row_at(op.row, screen.prefix).cloned(),
-        };
+        if !op.unknown.is_empty() {
+            screen.untyped.insert(op.row);
+        }
+        let before = self.image(device, screen, op.row);
         screen.show(op.row, written(op, before.as_ref(), self.widths[table]));
     }
 
@@ -85,6 +100,7 @@ impl Timeline<'_> {
         for (row, image) in &apply.rows {
             screen.show(*row, image.clone());
         }
+        screen.untyped.clear();
         let (prefix, state) = self.locate(device, screen, event, apply, live);
         let view = self.view(device);
         screen.error = screen.sum.wrapping_sub(view.state_at(prefix));
@@ -170,6 +186,9 @@ impl Timeline<'_> {
         let view = self.view(device);
         for (row, image) in &apply.rows {
             let hash = row_hash(*row, image.as_ref());
+            if screen.rows.get(*row as usize).copied().unwrap_or(0) == hash {
+                continue;
+            }
             let floor = self.seen_row(device, event, *row);
             screen.show(*row, image.clone());
             match view.find_image(*row, hash, floor) {

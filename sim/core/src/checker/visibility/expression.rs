@@ -7,7 +7,7 @@ use fixtures::{Table, Type, Value};
 
 /// One value in a bucket's name. An integral real names the same bucket as the integer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
+pub(in crate::checker) enum Key {
     Integer(i64),
     Real(u64),
     Text(Arc<str>),

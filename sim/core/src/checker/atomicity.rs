@@ -1,0 +1,246 @@
+//! A transaction is seen whole or not at all: on every device, and on the server.
+
+use std::collections::BTreeMap;
+
+use fixtures::Value;
+
+use super::exactly_once::{Overlap, effective, overlap};
+use super::timeline::{Applied, Differing, State, Wrong};
+use super::wording::{Case, Gather, image_text, list, local_op, outcome_name};
+use super::{Context, Timeline, causal};
+use crate::history::label::client;
+use crate::history::{Commit, LocalTx, Op, Origin, Outcome, RowId, What};
+use crate::verdict::Finding;
+
+/// Judges device states and commits.
+#[must_use]
+pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
+    let mut gather = Gather::new(ctx, "atomicity");
+    if let Some(why) = timeline.blind() {
+        gather.unknown(format!("which rows each user should see is not known: {why}"));
+    }
+    for device in 0..causal::devices(ctx) {
+        for applied in timeline.applied(device) {
+            if let State::Wrong(wrong) = &applied.state {
+                state(ctx, timeline, device, applied, wrong, &mut gather);
+            }
+        }
+    }
+    let ledger = timeline.commits().any(|(_, commit)| !commit.ledger.is_empty());
+    for (event, commit) in timeline.commits() {
+        if let Some(origin) = commit.origin {
+            split(ctx, timeline, event, commit, origin, &mut gather);
+            partial(ctx, timeline, event, commit, origin, ledger, &mut gather);
+        }
+    }
+    gather.finish()
+}
+
+/// A device that shows what the server never had.
+fn state(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, applied: &Applied, wrong: &Wrong, gather: &mut Gather<'_>) {
+    let prefix = applied.prefix;
+    let because = "A full checkpoint makes a device show exactly what its user sees after some commit.";
+    if let Some(ghost) = wrong.rows.iter().find(|differing| differing.shown_since.is_none()) {
+        let label = ctx.history.row_label(ctx.app, ghost.row);
+        let shown = ghost.shown.as_ref().map(|image| format!("{} shows {}", client(device), image_text(ctx, ghost.row, image.as_ref())));
+        let expected = timeline.view(device).row_at(ghost.row, prefix);
+        gather.add(Case {
+            code: "unknown-state",
+            role: role(ctx, timeline, device, prefix, ghost),
+            what: format!("After an apply {} shows a {label} that the server never had.", client(device)),
+            because: because.to_owned(),
+            notes: shown.into_iter().chain([format!("the server has {}", image_text(ctx, ghost.row, expected))]).collect(),
+            events: vec![applied.event],
+            ..Case::default()
+        });
+        return;
+    }
+    if applied.priority.is_some() {
+        return;
+    }
+    let Some(first) = wrong.rows.first() else {
+        gather.add(Case {
+            code: "torn-state",
+            what: format!("After an apply {} again shows rows that the server had after no commit.", client(device)),
+            because: because.to_owned(),
+            events: vec![applied.event],
+            ..Case::default()
+        });
+        return;
+    };
+    // A row that is older than the rest leaves out a commit, a newer one runs ahead; is another row of that commit shown?
+    let newer = first.shown_since.is_some_and(|since| since > prefix);
+    let seq = if newer { first.shown_since.unwrap_or(prefix) } else { first.expected_since };
+    let whole = |row: RowId| wrong.rows.iter().all(|differing| differing.row != row);
+    let torn = timeline.commit(seq).and_then(|commit| {
+        commit.changes.iter().find(|change| whole(change.row) && effective(change))
+    });
+    let label = ctx.history.row_label(ctx.app, first.row);
+    let since = first.shown_since.unwrap_or_default();
+    let others = if wrong.count > 1 { format!(" and {} other rows", wrong.count - 1) } else { String::new() };
+    let base = Case {
+        role: role(ctx, timeline, device, prefix, first),
+        because: because.to_owned(),
+        notes: vec![format!(
+            "wrong rows: {}",
+            list(wrong.rows.iter().map(|differing| {
+                format!(
+                    "{} as after commit {}, not {}",
+                    ctx.history.row_label(ctx.app, differing.row),
+                    differing.shown_since.unwrap_or_default(),
+                    differing.expected_since
+                )
+            }))
+        )],
+        events: timeline.commit_event(seq).into_iter().chain([applied.event]).collect(),
+        ..Case::default()
+    };
+    gather.add(match torn {
+        Some(change) => {
+            let other = ctx.history.row_label(ctx.app, change.row);
+            let (with, without) = if newer { (label, other) } else { (other, label) };
+            Case {
+                code: "torn-transaction",
+                what: format!("{} shows what commit {seq} did to {with}, but not what it did to {without}.", client(device)),
+                ..base
+            }
+        }
+        None => Case {
+            code: "torn-state",
+            what: format!(
+                "{} shows {label}{others} as after commit {since}, and everything else as after commit {prefix}.",
+                client(device)
+            ),
+            ..base
+        },
+    });
+}
+
+/// The table and the first column in which the row differs from the server's.
+fn role(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, prefix: u64, differing: &Differing) -> String {
+    let expected = timeline.view(device).row_at(differing.row, prefix);
+    match (&differing.shown, expected) {
+        (Some(Some(shown)), Some(expected)) => {
+            let columns = super::wording::differing_columns(shown, expected);
+            ctx.history.column_role(ctx.app, differing.row, columns.first().copied().unwrap_or_default())
+        }
+        _ => ctx.history.row_role(ctx.app, differing.row),
+    }
+}
+
+/// One transaction of a client is one commit.
+fn split(ctx: &Context<'_>, timeline: &Timeline<'_>, event: usize, commit: &Commit, origin: Origin, gather: &mut Gather<'_>) {
+    if !commit.changes.iter().any(effective) {
+        return;
+    }
+    let Origin { device, tx_id } = origin;
+    let earlier = timeline.commits_of(device, tx_id).take_while(|seq| *seq < commit.seq);
+    let mut earlier = earlier.filter_map(|seq| timeline.commit(seq)).filter(|commit| commit.changes.iter().any(effective));
+    let Some(first) = earlier.next() else { return };
+    // Doing the same again is told by exactly-once.
+    if let Overlap::Twice(_) = overlap(first, commit) {
+        return;
+    }
+    let row = commit.changes.first().map_or(0, |change| change.row);
+    gather.add(Case {
+        code: "split-transaction",
+        role: ctx.history.row_role(ctx.app, row),
+        what: format!("tx {tx_id} of {} was committed in parts: commits {} and {}.", client(device), first.seq, commit.seq),
+        because: "What a device commits as one transaction becomes visible to others as one, or not at all.".to_owned(),
+        events: timeline.local_tx(device, tx_id).into_iter().chain(timeline.commit_event(first.seq)).chain([event]).collect(),
+        ..Case::default()
+    });
+}
+
+/// Each operation of a committed transaction has its effect or its fate.
+fn partial(
+    ctx: &Context<'_>,
+    timeline: &Timeline<'_>,
+    event: usize,
+    commit: &Commit,
+    origin: Origin,
+    ledger: bool,
+    gather: &mut Gather<'_>,
+) {
+    let Origin { device, tx_id } = origin;
+    let Some(local) = timeline.local_tx(device, tx_id) else { return };
+    let What::Tx(tx) = &ctx.history.events[local].what else { return };
+    if !commit.changes.iter().any(effective) {
+        return;
+    }
+    let mut case = |row: RowId, op_id: i64, what: String| {
+        gather.add(Case {
+            code: "partial-transaction",
+            role: ctx.history.row_role(ctx.app, row),
+            what,
+            because: "A transaction takes effect whole or not at all; an operation that has none must be answered as merged or \
+                      superseded."
+                .to_owned(),
+            events: vec![local, event],
+            operations: vec![(device, op_id)],
+            ..Case::default()
+        });
+    };
+    if commit.ledger.is_empty() {
+        if !ledger && let Some((row, op_id)) = without_effect(ctx, timeline, commit, tx) {
+            let label = ctx.history.row_label(ctx.app, row);
+            case(row, op_id, format!("Commit {} holds a part of tx {tx_id} of {}, but not what it does to {label}.", commit.seq, client(device)));
+        }
+        return;
+    }
+    for op in &tx.ops {
+        let of_op = |answer: &&crate::history::OpAnswer| answer.op_id == op.op_id;
+        match commit.ledger.iter().find(of_op).map(|answer| answer.outcome) {
+            None if !commit.changes.iter().any(|change| change.op_id == Some(op.op_id)) => {
+                case(op.row, op.op_id, format!("Commit {} of tx {tx_id} of {} leaves out an operation: {}.", commit.seq, client(device), local_op(ctx, op)));
+            }
+            Some(outcome @ (Outcome::Rejected | Outcome::RolledBack)) => {
+                case(op.row, op.op_id, format!(
+                    "Commit {} holds a part of tx {tx_id} of {}, of which an operation is {}: {}.",
+                    commit.seq,
+                    client(device),
+                    outcome_name(outcome),
+                    local_op(ctx, op)
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// For a backend that keeps no ledger and has therefore applied every operation: a row that the transaction must
+/// have changed, and that the commit leaves as it was.
+fn without_effect(ctx: &Context<'_>, timeline: &Timeline<'_>, commit: &Commit, tx: &LocalTx) -> Option<(RowId, i64)> {
+    let mut rows: BTreeMap<RowId, (Option<Vec<Value>>, i64)> = BTreeMap::new();
+    for op in &tx.ops {
+        if !op.unknown.is_empty() {
+            return None;
+        }
+        let table = ctx.history.table_of(op.row)?;
+        let before = || timeline.row_at(op.row, commit.seq - 1).map(|row| row.to_vec());
+        let entry = rows.entry(op.row).or_insert_with(|| (before(), op.op_id));
+        let width = ctx.app.schema.tables[table].columns.len();
+        match op.op {
+            Op::Delete => entry.0 = None,
+            Op::Put => {
+                entry.0.get_or_insert_with(|| vec![Value::Null; width]);
+            }
+            Op::Patch => {}
+        }
+        if let Some(image) = &mut entry.0 {
+            for (column, value) in &op.data {
+                image[*column] = value.clone();
+            }
+        }
+    }
+    let unchanged = |row: RowId| commit.changes.iter().all(|change| change.row != row);
+    rows.into_iter().find_map(|(row, (after, op_id))| {
+        let before = timeline.row_at(row, commit.seq - 1);
+        let same = match (before, &after) {
+            (None, None) => true,
+            (Some(before), Some(after)) => before[..] == after[..],
+            _ => false,
+        };
+        (!same && unchanged(row)).then_some((row, op_id))
+    })
+}

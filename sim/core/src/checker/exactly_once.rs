@@ -1,0 +1,126 @@
+//! Each operation took effect once at most, whatever was lost or repeated, and its repeats got the first answer.
+
+use std::collections::BTreeMap;
+
+use super::wording::{Case, Gather, answer};
+use super::{Context, Timeline};
+use crate::history::label::client;
+use crate::history::{Change, Commit, OpAnswer, Origin, RowId, TxOutcome, What, Who};
+use crate::verdict::Finding;
+
+/// Judges the change feed and the answers.
+#[must_use]
+pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
+    let mut gather = Gather::new(ctx, "exactly-once");
+    commits(ctx, timeline, &mut gather);
+    answers(ctx, timeline, &mut gather);
+    gather.finish()
+}
+
+/// Whether the change changed anything.
+pub(super) fn effective(change: &Change) -> bool {
+    change.before != change.after
+}
+
+/// What two effective commits of one transaction have in common.
+pub(super) enum Overlap {
+    /// An operation, or a row where operations cannot be told apart, that both changed.
+    Twice(RowId),
+    /// Nothing: each did another part.
+    Apart,
+}
+
+/// Compares two effective commits of one transaction.
+pub(super) fn overlap(first: &Commit, second: &Commit) -> Overlap {
+    let changes = || second.changes.iter().filter(|change| effective(change));
+    let same = changes().find(|change| {
+        first.changes.iter().filter(|other| effective(other)).any(|other| match (change.op_id, other.op_id) {
+            (Some(op), Some(other)) => op == other,
+            _ => change.row == other.row,
+        })
+    });
+    same.map_or(Overlap::Apart, |change| Overlap::Twice(change.row))
+}
+
+fn commits(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
+    let mut first: BTreeMap<(u32, i64), (usize, &Commit)> = BTreeMap::new();
+    for (event, commit) in timeline.commits() {
+        let Some(Origin { device, tx_id }) = commit.origin else { continue };
+        let changes = || commit.changes.iter().filter(|change| effective(change));
+        if changes().next().is_none() {
+            continue;
+        }
+        let Some(local) = timeline.local_tx(device, tx_id) else {
+            let row = commit.changes[0].row;
+            gather.add(Case {
+                code: "effect-of-nothing",
+                role: ctx.history.row_role(ctx.app, row),
+                what: format!("Commit {} is said to be tx {tx_id} of {}, which never made it.", commit.seq, client(device)),
+                because: "An effect needs an operation that was accepted on a device.".to_owned(),
+                events: vec![event],
+                ..Case::default()
+            });
+            continue;
+        };
+        let Some((first_event, first)) = first.get(&(device, tx_id)) else {
+            first.insert((device, tx_id), (event, commit));
+            continue;
+        };
+        let Overlap::Twice(row) = overlap(first, commit) else { continue };
+        let ops = changes().filter_map(|change| change.op_id).map(|op| (device, op));
+        gather.add(Case {
+            code: "applied-twice",
+            role: ctx.history.row_role(ctx.app, row),
+            what: format!(
+                "tx {tx_id} of {} took effect twice: in commit {} and again in commit {}, on {}.",
+                client(device),
+                first.seq,
+                commit.seq,
+                ctx.history.row_label(ctx.app, row)
+            ),
+            because: "An upload that is repeated after a lost reply must change nothing: its operations have taken effect \
+                      already, and others may have written, deleted or created the row anew in between."
+                .to_owned(),
+            events: vec![local, *first_event, event],
+            operations: ops.collect(),
+            ..Case::default()
+        });
+    }
+}
+
+/// The answer that an operation was given first.
+struct Given<'a> {
+    event: usize,
+    answer: &'a OpAnswer,
+}
+
+fn answers(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
+    let mut given: BTreeMap<(u32, i64), Given<'_>> = BTreeMap::new();
+    for (event, seen) in ctx.history.events.iter().enumerate() {
+        let (Who::Client(device), What::Upload(upload)) = (seen.who, &seen.what) else { continue };
+        if matches!(upload.outcome, None | Some(TxOutcome::NotAttempted)) {
+            continue;
+        }
+        for answered in &upload.ops {
+            let first = given.entry((device, answered.op_id)).or_insert(Given { event, answer: answered });
+            if first.answer == answered {
+                continue;
+            }
+            let role = timeline.op(device, answered.op_id).map_or_else(String::new, |(op, ..)| ctx.history.row_role(ctx.app, op.row));
+            gather.add(Case {
+                code: "different-answer",
+                role,
+                what: format!(
+                    "{} was answered \"{}\", and when it repeated the upload, \"{}\".",
+                    client(device),
+                    answer(first.answer),
+                    answer(answered)
+                ),
+                because: "The same operation has one fate: a repeat gets the answer that was stored with its effect.".to_owned(),
+                events: vec![first.event, event],
+                operations: vec![(device, answered.op_id)],
+                ..Case::default()
+            });
+        }
+    }
+}
