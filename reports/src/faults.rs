@@ -136,7 +136,6 @@ pub(crate) fn ends(fault: &Fault) -> Option<String> {
         Fault::Partition { from, .. } => format!("{device} reaches {} again", server_name(*from)),
         Fault::Slow { .. } | Fault::Lossy { .. } => format!("the network of {device} is well again"),
         Fault::HalfOpen { .. } => format!("the silent stream of {device} is reset"),
-        Fault::Crash { .. } => format!("{device} may run again"),
         Fault::Suspend { .. } => format!("{device} wakes up"),
         Fault::TabClose { .. } => format!("another tab of {device} takes over"),
         Fault::WrongAudience { .. } => format!("{device} gets good tokens again"),
@@ -144,7 +143,7 @@ pub(crate) fn ends(fault: &Fault) -> Option<String> {
         Fault::ServiceDown { .. } => "the sync service is up again".to_owned(),
         Fault::ServicePaused { .. } => "the sync service goes on".to_owned(),
         Fault::ReplicationStalled { .. } => "replication goes on".to_owned(),
-        Fault::StreamCut { .. } | Fault::ClockJump { .. } => return None,
+        Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Crash { .. } => return None,
     };
     Some(text)
 }

@@ -4,6 +4,7 @@
 //! terminals, [`html`] for people who are new to it, [`story`] a failing history in plain words, [`diagram`] the
 //! same as a picture, [`json`] and [`junit`] for machines, [`mutants`] which planted defects were caught.
 
+pub mod diagram;
 mod faults;
 mod headline;
 pub mod json;

@@ -290,6 +290,17 @@ impl<'a> Reading<'a> {
         (before != seen && after == sent && before != after).then_some(seen)
     }
 
+    /// The one device that wrote the row at all, if it was one.
+    pub(crate) fn only_writer(&self, row: RowId) -> Option<u32> {
+        let writers: BTreeSet<u32> = self
+            .registers
+            .iter()
+            .filter(|register| register.row == row)
+            .flat_map(|register| register.writers.iter().copied())
+            .collect();
+        writers.first().copied().filter(|_| writers.len() == 1)
+    }
+
     /// The rows that an event is about.
     pub(crate) fn rows_of(&self, index: usize) -> Vec<RowId> {
         let event = &self.names.history.events[index];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fixtures::App;
 use sim_core::history::{
     Barrier, Change, Commit, ConflictRecord, Event, Lifecycle, LocalOp, LocalTx, Moment, Op, OpAnswer, Outcome, Phase,
-    RowId, TxOutcome, Upload, What, Writer,
+    RowId, Scope, TxOutcome, Upload, What, Writer,
 };
 use sim_core::run::AnomalyText;
 use sim_core::{History, Plan};
@@ -13,7 +13,7 @@ use sim_core::{History, Plan};
 use crate::faults;
 use crate::reading::{Difference, Held, Reading, Register};
 use crate::selection::select;
-use crate::words::{counted, device_name, device_of, listed, moment, visible};
+use crate::words::{counted, device_name, device_of, listed, moment, plain, visible};
 
 /// Larger histories are told around the events of their anomalies.
 const STEPS_MAX: usize = 60;
@@ -61,7 +61,7 @@ pub fn tell(plan: &Plan, history: &History, app: &App, anomalies: &[AnomalyText]
     }
     lines.extend(story.ending);
     for anomaly in anomalies {
-        lines.push(format!("What is wrong: {} {}", visible(&anomaly.what), visible(&anomaly.because)));
+        lines.push(format!("What is wrong: {} {}", plain(&anomaly.what), plain(&anomaly.because)));
     }
     lines
 }
@@ -151,6 +151,9 @@ impl Teller<'_, '_> {
                 Some(format!("{name} applies what was synced{part}: {changes}"))
             }
             What::Protocol { message } => Some(format!("the sync core of {name} reports: {}", visible(message))),
+            What::Read { scope: Scope::Final, .. } => {
+                Some(format!("everything that {} holds is read", device.map_or_else(|| "the server".to_owned(), device_name)))
+            }
             What::Read { rows, .. } => {
                 let seen: Vec<String> = rows
                     .iter()
@@ -164,7 +167,7 @@ impl Teller<'_, '_> {
                 Some(format!("{who} looks at {}{}", listed(&seen), more(rows.len())))
             }
             What::Lifecycle(life) => Some(lifecycle(&name, *life)),
-            What::Commit(commit) => Some(self.commit(event, commit)),
+            What::Commit(commit) => Some(self.commit(commit)),
             What::Conflicts { user, records } => {
                 let told: Vec<String> = records.iter().take(CHANGES_MAX).map(|record| self.record(record)).collect();
                 let told = if told.is_empty() { "there are none".to_owned() } else { told.join("; ") };
@@ -210,10 +213,11 @@ impl Teller<'_, '_> {
             .take(CHANGES_MAX)
             .map(|(column, value)| {
                 let name = names.column(op.row, *column);
+                let register = names.register(op.row, *column);
                 let old = op.old.iter().find(|(at, _)| at == column).map(|(_, old)| names.value(old));
                 match (op.op, old) {
-                    (Op::Patch, Some(old)) => format!("{name} from {old} to {}", names.value(value)),
-                    (Op::Patch, None) => format!("{name} to {}", names.value(value)),
+                    (Op::Patch, Some(old)) => format!("{register} from {old} to {}", names.value(value)),
+                    (Op::Patch, None) => format!("{register} to {}", names.value(value)),
                     _ => format!("{name} {}", names.value(value)),
                 }
             })
@@ -224,7 +228,7 @@ impl Teller<'_, '_> {
             Op::Put if columns.is_empty() => format!("creates {row}"),
             Op::Put => format!("creates {row} with {columns}"),
             Op::Patch if columns.is_empty() => format!("touches {row}"),
-            Op::Patch => format!("sets {row} {columns}"),
+            Op::Patch => format!("sets {columns}"),
         }
     }
 
@@ -293,7 +297,7 @@ impl Teller<'_, '_> {
         format!("{what} {fate}{into}{by}{reason}")
     }
 
-    fn commit(&self, event: &Event, commit: &Commit) -> String {
+    fn commit(&self, commit: &Commit) -> String {
         let names = &self.reading.names;
         let mut changes: Vec<String> = Vec::new();
         for change in &commit.changes {
@@ -318,7 +322,6 @@ impl Teller<'_, '_> {
         for (losing, survivor) in &commit.aliases {
             text.push_str(&format!("; {} becomes {}", names.row(*losing), names.row(*survivor)));
         }
-        let _ = event;
         text
     }
 
@@ -339,11 +342,12 @@ impl Teller<'_, '_> {
             _ => false,
         };
         let rule = visible(&record.rule);
-        let what = record.column.as_deref().map_or_else(|| names.row(record.row), visible);
+        let row = names.row(record.row);
+        let what = record.column.as_deref().map_or_else(|| row.clone(), |column| format!("{row}.{}", visible(column)));
         if own(&record.loser) && !own(&record.winner) {
-            format!("its {what} gives way to that of {} (rule {rule})", names.writer(&record.winner))
+            format!("its write of {what} gives way to that of {} (rule {rule})", names.writer(&record.winner))
         } else if own(&record.winner) {
-            format!("this overrides the {what} of {} (rule {rule})", names.writer(&record.loser))
+            format!("it overrides the write of {what} by {} (rule {rule})", names.writer(&record.loser))
         } else {
             self.record(record)
         }
@@ -352,7 +356,7 @@ impl Teller<'_, '_> {
     fn record(&self, record: &ConflictRecord) -> String {
         let names = &self.reading.names;
         let what = match &record.column {
-            Some(column) => format!("{} {}", names.row(record.row), visible(column)),
+            Some(column) => format!("{}.{}", names.row(record.row), visible(column)),
             None => names.row(record.row),
         };
         let (loser, winner) = (names.writer(&record.loser), names.writer(&record.winner));
@@ -372,7 +376,7 @@ impl Teller<'_, '_> {
             Difference::Disappears(row) => format!("{} disappears", names.row(*row)),
             Difference::Changes { row, column, before, after } => {
                 let (before, after) = (names.value(before), names.value(after));
-                format!("{} {} {before} becomes {after}", names.row(*row), names.column(*row, *column))
+                format!("{} from {before} to {after}", names.register(*row, *column))
             }
         }
     }
@@ -394,7 +398,7 @@ impl Teller<'_, '_> {
             }
         }
         let row = names.row(register.row);
-        let what = register.column.map_or_else(|| row.clone(), |column| format!("{row} {}", names.column(register.row, column)));
+        let what = register.column.map_or_else(|| row.clone(), |column| names.register(register.row, column));
         if let [(held, members)] = &groups[..]
             && members.len() > 1
         {
@@ -402,7 +406,10 @@ impl Teller<'_, '_> {
         }
         let parts: Vec<String> = groups
             .iter()
-            .map(|(held, members)| format!("{} on {}", self.held(held), listed(members)))
+            .map(|(held, members)| match members.len() {
+                5.. => format!("{} on {} and {} devices", self.held(held), members[0], members.len() - 1),
+                _ => format!("{} on {}", self.held(held), listed(members)),
+            })
             .collect();
         format!("In the end, {what} is {}.", parts.join(", but "))
     }

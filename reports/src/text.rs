@@ -4,7 +4,7 @@ use sim_core::run::{Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
 use crate::headline;
-use crate::words::{count, counted, milliseconds, verdict_name, visible};
+use crate::words::{count, counted, milliseconds, plain, verdict_name, visible};
 
 /// Whether to write colour codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
     for scenario in run.scenarios.iter().filter(|scenario| ran(scenario) && !scenario.unknown.is_empty()) {
         text.push_str(&format!("\n{}  {}\n", paint("could not be judged", Verdict::Unknown, colour), visible(&scenario.name)));
         for why in &scenario.unknown {
-            text.push_str(&format!("  {}\n", visible(why)));
+            text.push_str(&format!("  {}\n", plain(why)));
         }
     }
     let not_run: Vec<&ScenarioRun> = run.scenarios.iter().filter(|scenario| !ran(scenario)).collect();
@@ -53,7 +53,7 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
         text.push_str("\nNot run in this world:\n");
         for scenario in not_run {
             let why = scenario.not_run.as_deref().unwrap_or_default();
-            text.push_str(&format!("  {}: {}\n", visible(&scenario.name), visible(why)));
+            text.push_str(&format!("  {}: {}\n", visible(&scenario.name), plain(why)));
         }
     }
     text.push_str(&format!("\n{}\nseed {}\n", headline::sentence(run), visible(&run.seed)));
@@ -106,10 +106,10 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
     let title = paint("did not hold", Verdict::Invalid, colour);
     text.push_str(&format!("\n{title}  {}: {}\n", visible(&scenario.name), visible(&scenario.claim)));
     for anomaly in &scenario.anomalies {
-        text.push_str(&format!("  {}/{}: {}\n", visible(&anomaly.checker), visible(&anomaly.code), visible(&anomaly.what)));
-        text.push_str(&format!("    {}\n", visible(&anomaly.because)));
+        text.push_str(&format!("  {}/{}: {}\n", visible(&anomaly.checker), visible(&anomaly.code), plain(&anomaly.what)));
+        text.push_str(&format!("    {}\n", plain(&anomaly.because)));
         for evidence in &anomaly.evidence {
-            text.push_str(&format!("    - {}\n", visible(evidence)));
+            text.push_str(&format!("    - {}\n", plain(evidence)));
         }
         let convergence = if anomaly.passes_plain_convergence { "passed" } else { "failed" };
         text.push_str(&format!("    A plain convergence check would have {convergence}.\n"));

@@ -71,6 +71,11 @@ impl<'a> Names<'a> {
         table.and_then(|table| table.columns.get(column)).map_or("?", |column| &column.name)
     }
 
+    /// `notes#12.title`.
+    pub(crate) fn register(&self, row: RowId, column: usize) -> String {
+        format!("{}.{}", self.row(row), self.column(row, column))
+    }
+
     /// Whether a column only carries the writer's clock: a change of it tells nobody anything.
     pub(crate) fn is_clock(&self, row: RowId, column: usize) -> bool {
         self.table(row)
@@ -166,6 +171,30 @@ pub(crate) fn visible(text: &str) -> String {
             other => other,
         })
         .collect()
+}
+
+/// A sentence of a checker for people: devices are called as everywhere else in a report.
+pub(crate) fn plain(text: &str) -> String {
+    let text = visible(text);
+    let mut words = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("lient/") {
+        let (before, after) = (&rest[..at], &rest[at + "lient/".len()..]);
+        let device = match before.chars().last() {
+            Some('c') if after.starts_with(|c: char| c.is_ascii_digit()) => "device ",
+            Some('C') if after.starts_with(|c: char| c.is_ascii_digit()) => "Device ",
+            _ => {
+                words.push_str(&rest[..at + "lient/".len()]);
+                rest = after;
+                continue;
+            }
+        };
+        words.push_str(&before[..before.len() - 1]);
+        words.push_str(device);
+        rest = after;
+    }
+    words.push_str(rest);
+    words
 }
 
 /// A moment of plan time: `12.043 s`, `2 min 03.5 s`, `1 h 02 min 03 s`.
@@ -298,6 +327,13 @@ mod tests {
         check("plain <b> \"x\" 🌀", "plain <b> \"x\" 🌀");
         check("a\nb\u{1b}[31m", "a␊b␛[31m");
         check("a\u{202e}b\u{0}", "a\u{fffd}b␀");
+    }
+
+    #[test]
+    fn clients_are_devices_to_people() {
+        let check = |text: &str, expect: &str| assert_eq!(plain(text), expect);
+        check("client/0 op 1, Client/12.", "device 0 op 1, Device 12.");
+        check("client/x, lient/3, client/", "client/x, lient/3, client/");
     }
 
     #[test]

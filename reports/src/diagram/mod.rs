@@ -1,0 +1,44 @@
+//! A history as a picture: a line for each device, for the backend with its database and for the sync service;
+//! time runs down; messages are arrows; a colour belongs to whoever wrote a value.
+//!
+//! In reading order: [`scene`] decides what stands where, [`draw`] turns that into SVG. Idle time is squeezed.
+//! The SVG carries its own style for light and dark, and needs nothing from the page around it.
+
+mod draw;
+mod label;
+mod scene;
+
+use std::io;
+use std::path::Path;
+
+use fixtures::App;
+use sim_core::{History, Plan};
+
+use crate::reading::Reading;
+use scene::Scene;
+
+/// The style of every diagram; a page that shows several may hold it once for all.
+pub(crate) const STYLE: &str = include_str!("style.css");
+
+/// A space-time diagram as one SVG element. The events with the indices in `highlight` are marked; of a large
+/// history the part around them is shown.
+#[must_use]
+pub fn svg(plan: &Plan, history: &History, app: &App, highlight: &[usize]) -> String {
+    let reading = Reading::new(plan, history, app);
+    draw(&reading, highlight)
+}
+
+/// Writes the diagram alone as an SVG file.
+///
+/// # Errors
+/// What the file system says.
+pub fn write(path: &Path, plan: &Plan, history: &History, app: &App, highlight: &[usize]) -> io::Result<()> {
+    std::fs::write(path, svg(plan, history, app, highlight))
+}
+
+pub(crate) fn draw(reading: &Reading<'_>, highlight: &[usize]) -> String {
+    let mut highlight = highlight.to_vec();
+    highlight.sort_unstable();
+    highlight.dedup();
+    draw::svg(&Scene::new(reading, &highlight)).into_string()
+}
