@@ -6,13 +6,17 @@
 //! holds, [`run`] the
 //! summary that reports show.
 
+pub mod activity;
 pub mod checker;
 pub mod history;
+mod nemesis;
 pub mod plan;
 pub mod promise;
 pub mod run;
+pub mod scenario;
 pub mod seed;
 pub mod verdict;
+pub mod workload;
 
 pub use history::History;
 pub use plan::Plan;

@@ -1,0 +1,416 @@
+//! From a scenario file to a [`Scenario`]: names looked up, ranges and contradictions checked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use fixtures::App;
+
+use super::format::{ActEntry, File, MixEntry, RoundEntry, RoundsEntry, SeedEntry, TargetEntry};
+use super::range::Range;
+use super::{
+    Act, By, Deed, DeviceGroup, DeviceKind, Mix, OCCURRENCES, Rate, Round, Rounds, Scenario, ScenarioError, SeedSpec,
+    Target, When,
+};
+use crate::activity::{self, Activity, Slot, Source, Term, TermEntry, TermScope, resolve_term};
+use crate::nemesis::{Aim, FaultSpec};
+use crate::promise::Promises;
+use crate::workload::layout::Layout;
+
+/// The name that stands for transactions driven from the schema alone.
+const CRUD: &str = "crud-mix";
+/// The name that stands for every activity of the application.
+const EVERY: &str = "*";
+/// The share of the picks that fall on a few rows unless a file says otherwise.
+const HOT: f64 = 0.5;
+/// A day.
+const TOKEN_LIFETIME_S: f64 = 86_400.0;
+
+/// Where something is wrong, and what would be right.
+type Fault = (String, String);
+
+fn fault<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, Fault> {
+    Err((field.into(), problem.into()))
+}
+
+pub(super) fn scenario(file: &str, entries: &File, app: &App) -> Result<Scenario, ScenarioError> {
+    let activities: Arc<[Activity]> = activity::parse(app)?.into();
+    let names = Names { app, activities: &activities };
+    names.scenario(file, entries).map_err(|(field, problem)| ScenarioError { file: file.to_owned(), field, problem })
+}
+
+struct Names<'a> {
+    app: &'a App,
+    activities: &'a Arc<[Activity]>,
+}
+
+impl Names<'_> {
+    fn scenario(&self, file: &str, entries: &File) -> Result<Scenario, Fault> {
+        let name = Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if entries.claim.trim().is_empty() {
+            return fault("claim", "states in one sentence what the scenario claims");
+        }
+        if let Some(app) = &entries.app
+            && *app != self.app.name
+        {
+            return fault("app", format!("is {app}; the application is {}", self.app.name));
+        }
+        let plans = entries.plans.unwrap_or(100);
+        if plans == 0 {
+            return fault("plans", "at least 1");
+        }
+        if entries.mix.is_empty() && entries.rounds.is_none() {
+            return fault("mix", "a scenario has [[mix]] or [rounds]: else nobody does anything");
+        }
+        let devices = devices(entries)?;
+        let seeds = self.seeds(&entries.seed)?;
+        let least_devices: f64 = devices.iter().map(|group| group.count.min).sum();
+        let mut mixes = Vec::new();
+        for (index, mix) in entries.mix.iter().enumerate() {
+            mixes.push(self.mix(mix).map_err(|(field, problem)| (format!("mix[{index}].{field}"), problem))?);
+        }
+        let rounds = match (&entries.rounds, entries.round.is_empty()) {
+            (Some(rounds), false) => Some(self.rounds(rounds, &entries.round, least_devices, &seeds)?),
+            (None, true) => None,
+            (Some(_), true) => return fault("round", "[rounds] needs at least one [[round]]"),
+            (None, false) => return fault("rounds", "[[round]] needs [rounds] with a count"),
+        };
+        Ok(Scenario {
+            name,
+            claim: entries.claim.clone(),
+            app: entries.app.clone(),
+            reproduces: entries.reproduces.clone(),
+            plans,
+            worlds: worlds(&entries.worlds)?,
+            promises: promises(entries)?,
+            devices,
+            latency_ms: positive("latency_ms", entries.latency_ms.unwrap_or(Range::new(5.0, 80.0)))?,
+            token_lifetime_s: positive("token_lifetime_s", entries.token_lifetime_s.unwrap_or(Range::exactly(TOKEN_LIFETIME_S)))?,
+            resume: positive("resume", entries.resume.unwrap_or(Range::new(1.0, 2.0)))?,
+            seeds,
+            mixes,
+            rounds,
+            faults: faults(entries)?,
+            activities: Arc::clone(self.activities),
+            layout: Arc::new(Layout::of(self.app)),
+        })
+    }
+
+    fn seeds(&self, entries: &[SeedEntry]) -> Result<Vec<SeedSpec>, Fault> {
+        let mut seeds = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let field = |field: &str| format!("seed[{index}].{field}");
+            let rows = positive(&field("rows"), entry.rows)?;
+            if entry.table == EVERY {
+                if !entry.set.is_empty() {
+                    return fault(field("set"), "is for one table; this entry is for all");
+                }
+                seeds.extend((0..self.app.schema.tables.len()).map(|table| SeedSpec { table, rows, set: Vec::new() }));
+                continue;
+            }
+            let Some(table) = self.app.schema.table_index(&entry.table) else {
+                let names: Vec<&str> = self.app.schema.tables.iter().map(|table| table.name.as_str()).collect();
+                return fault(field("table"), format!("no table {}; there are {}", entry.table, names.join(", ")));
+            };
+            let mut set = Vec::new();
+            for (name, term) in &entry.set {
+                let field = field(&format!("set.{name}"));
+                let Some(column) = self.app.schema.tables[table].column_index(name) else {
+                    return fault(field, format!("table {} has no such column", entry.table));
+                };
+                let scope = TermScope { app: self.app, column: Some((table, column)), slots: &[], given: &[] };
+                set.push((column, resolve_term(term, &scope).map_err(|problem| (field, problem))?));
+            }
+            seeds.push(SeedSpec { table, rows, set });
+        }
+        Ok(seeds)
+    }
+
+    fn mix(&self, entry: &MixEntry) -> Result<Mix, Fault> {
+        let rate = match (entry.transactions, entry.every_s) {
+            (Some(transactions), None) => Rate::InAll(positive("transactions", transactions)?),
+            (None, Some(every)) if every.min > 0.0 => Rate::Every(every),
+            (None, Some(_)) => return fault("every_s", "is more than 0"),
+            _ => return fault("transactions", "a mix has either `transactions` (in all) or `every_s` (a device)"),
+        };
+        Ok(Mix {
+            by: entry.by.unwrap_or(By::All),
+            start_s: positive("start_s", entry.start_s.unwrap_or(Range::exactly(1.0)))?,
+            for_s: positive("for_s", entry.for_s)?,
+            rate,
+            deeds: self.deeds(&entry.activities)?,
+            hot: share("hot", entry.hot.unwrap_or(HOT))?,
+            edges: entry.edges.unwrap_or(true),
+            large: share("large", entry.large.unwrap_or(0.05))?,
+            size: match entry.transaction_size.unwrap_or(3.0) {
+                size if (1.0..=100.0).contains(&size) => size,
+                _ => return fault("transaction_size", "is a mean from 1 to 100"),
+            },
+        })
+    }
+
+    fn deeds(&self, entries: &BTreeMap<String, f64>) -> Result<Vec<(f64, Deed)>, Fault> {
+        let mut deeds = Vec::new();
+        for (name, weight) in entries {
+            let field = format!("activities.{name}");
+            if !(*weight >= 0.0 && weight.is_finite()) {
+                return fault(field, "is a weight from 0");
+            }
+            if name == CRUD {
+                deeds.push((*weight, Deed::Crud));
+            } else if name == EVERY {
+                let sum: f64 = self.activities.iter().map(|activity| activity.weight).sum();
+                for (index, activity) in self.activities.iter().enumerate() {
+                    deeds.push((weight * activity.weight / sum, Deed::Activity(index)));
+                }
+            } else if let Some(index) = self.activities.iter().position(|activity| activity.name == *name) {
+                deeds.push((*weight, Deed::Activity(index)));
+            } else {
+                let names: Vec<&str> = self.activities.iter().map(|activity| activity.name.as_str()).collect();
+                return fault(field, format!("no such activity; there are {CRUD}, {EVERY}, {}", names.join(", ")));
+            }
+        }
+        deeds.retain(|(weight, _)| *weight > 0.0);
+        if deeds.is_empty() { fault("activities", format!("needs one with a weight, such as {CRUD} = 1")) } else { Ok(deeds) }
+    }
+
+    fn rounds(
+        &self,
+        entry: &RoundsEntry,
+        kinds: &[RoundEntry],
+        devices: f64,
+        seeds: &[SeedSpec],
+    ) -> Result<Rounds, Fault> {
+        let mut rounds = Rounds {
+            count: positive("rounds.count", entry.count)?,
+            pause_s: positive("rounds.pause_s", entry.pause_s.unwrap_or(Range::new(8.0, 15.0)))?,
+            kinds: Vec::new(),
+        };
+        for (index, kind) in kinds.iter().enumerate() {
+            let at = |(field, problem): Fault| (format!("round[{index}].{field}"), problem);
+            let round = self.round(kind, devices).map_err(at)?;
+            for (name, target) in &round.targets {
+                let (table, each) = match target {
+                    Target::Pick(table) => (*table, rounds.count.max),
+                    Target::Hot(table) => (*table, 1.0),
+                    Target::List(table, rows) => (*table, rows.max),
+                    Target::New(_) => continue,
+                };
+                let same = round.targets.iter().filter(|(_, other)| other == target).count() as f64;
+                let there: f64 = seeds.iter().filter(|seed| seed.table == table).map(|seed| seed.rows.min).sum();
+                if there < each * same {
+                    let problem = format!(
+                        "the rounds of one plan need up to {} rows of {}; [[seed]] gives {there} at least",
+                        each * same, self.app.schema.tables[table].name,
+                    );
+                    return Err(at((format!("targets.{name}"), problem)));
+                }
+            }
+            rounds.kinds.push(round);
+        }
+        Ok(rounds)
+    }
+
+    fn round(&self, entry: &RoundEntry, devices: f64) -> Result<Round, Fault> {
+        let actors = positive("actors", entry.actors.unwrap_or(Range::exactly(2.0)))?;
+        if actors.min < 1.0 || actors.min > devices {
+            return fault("actors", format!("at least 1 and no more than the {devices} devices that are always there"));
+        }
+        let weight = entry.weight.unwrap_or(1.0);
+        if !(weight > 0.0 && weight.is_finite()) {
+            return fault("weight", "is more than 0");
+        }
+        let mut targets = Vec::new();
+        for (name, target) in &entry.targets {
+            let table = match target {
+                TargetEntry::Pick(table) | TargetEntry::Hot(table) | TargetEntry::New(table) => table,
+                TargetEntry::List(list) => &list.table,
+            };
+            let Some(index) = self.app.schema.table_index(table) else {
+                return fault(format!("targets.{name}"), format!("no table {table}"));
+            };
+            let target = match target {
+                TargetEntry::Pick(_) => Target::Pick(index),
+                TargetEntry::Hot(_) => Target::Hot(index),
+                TargetEntry::New(_) => Target::New(index),
+                TargetEntry::List(list) => Target::List(index, positive(&format!("targets.{name}"), list.rows)?),
+            };
+            targets.push((name.clone(), target));
+        }
+        let values = self.values("values", &entry.values)?;
+        if entry.act.is_empty() {
+            return fault("act", "a round has at least one [[round.act]]");
+        }
+        let mut acts = Vec::new();
+        for (index, act) in entry.act.iter().enumerate() {
+            let at = |(field, problem): Fault| (format!("act[{index}].{field}"), problem);
+            acts.push(self.act(act, &targets, &values).map_err(at)?);
+        }
+        let mut faults = Vec::new();
+        for (index, entry) in entry.faults.iter().enumerate() {
+            let at = |(field, problem): Fault| (format!("faults[{index}].{field}"), problem);
+            let spec = FaultSpec::always(entry.fault, &entry.with).map_err(at)?;
+            faults.push((entry.by, positive("faults.at_s", entry.at_s.unwrap_or(Range::exactly(0.0)))?, spec));
+        }
+        Ok(Round {
+            weight,
+            actors,
+            apart: entry.apart.clone(),
+            apart_by: entry.apart_by.unwrap_or(By::All),
+            reconnect_s: positive("reconnect_s", entry.reconnect_s.unwrap_or(Range::new(0.2, 8.0)))?,
+            targets,
+            values,
+            acts,
+            faults,
+        })
+    }
+
+    fn values(&self, field: &str, entries: &BTreeMap<String, TermEntry>) -> Result<Vec<(String, Term)>, Fault> {
+        let resolve = |(name, entry): (&String, &TermEntry)| {
+            let scope = TermScope { app: self.app, column: None, slots: &[], given: &[] };
+            let term = resolve_term(entry, &scope).map_err(|problem| (format!("{field}.{name}"), problem))?;
+            Ok((name.clone(), term))
+        };
+        entries.iter().map(resolve).collect()
+    }
+
+    fn act(&self, entry: &ActEntry, targets: &[(String, Target)], values: &[(String, Term)]) -> Result<Act, Fault> {
+        let deeds = self.deeds(&entry.activities)?;
+        let own = self.values("values", &entry.values)?;
+        let mut rows = Vec::new();
+        for (slot, target) in &entry.rows {
+            let Some(index) = targets.iter().position(|(name, _)| name == target) else {
+                return fault(format!("rows.{slot}"), format!("no target is named {target}"));
+            };
+            rows.push((slot.clone(), index));
+        }
+        for (_, deed) in &deeds {
+            let Deed::Activity(index) = deed else { continue };
+            let activity = &self.activities[*index];
+            for (slot, _) in &rows {
+                if !activity.slots.iter().any(|own| own.name == *slot) {
+                    return fault(format!("rows.{slot}"), format!("{} has no row of this name", activity.name));
+                }
+            }
+            for slot in &activity.slots {
+                let bound = rows.iter().find(|(name, _)| *name == slot.name).map(|(_, target)| *target);
+                let bound = bound.or_else(|| targets.iter().position(|(name, _)| *name == slot.name));
+                if let Some(target) = bound {
+                    fits(slot, &targets[target])
+                        .map_err(|problem| (format!("rows.{}", slot.name), format!("{} of {problem}", activity.name)))?;
+                }
+            }
+            for (name, _) in &own {
+                if !activity.given.iter().any(|(given, _)| given == name) {
+                    return fault(format!("values.{name}"), format!("{} takes no such value", activity.name));
+                }
+            }
+        }
+        debug_assert!(values.iter().all(|(name, _)| !name.is_empty()), "a TOML key is not empty here");
+        Ok(Act {
+            by: entry.by,
+            deeds,
+            when: entry.when.unwrap_or(When::Apart),
+            at_s: positive("at_s", entry.at_s.unwrap_or(Range::new(0.0, 3.0)))?,
+            times: positive("times", entry.times.unwrap_or(Range::exactly(1.0)))?,
+            gap_s: positive("gap_s", entry.gap_s.unwrap_or(Range::new(0.5, 3.0)))?,
+            rows,
+            values: own,
+        })
+    }
+}
+
+fn fits(slot: &Slot, (name, target): &(String, Target)) -> Result<(), String> {
+    let (table, list) = match target {
+        Target::Pick(table) | Target::Hot(table) | Target::New(table) => (*table, false),
+        Target::List(table, _) => (*table, true),
+    };
+    if table != slot.source.table() || list != slot.source.is_list() {
+        return Err(format!("{}: the target {name} is of another table, or a list where one row is needed", slot.name));
+    }
+    if matches!(slot.source, Source::Children { .. }) {
+        return Err(format!("{}: children follow from their parent", slot.name));
+    }
+    Ok(())
+}
+
+fn devices(entries: &File) -> Result<Vec<DeviceGroup>, Fault> {
+    if entries.devices.is_empty() {
+        let count = Range::exactly(3.0);
+        return Ok(vec![DeviceGroup { kind: DeviceKind::Any, count, clock_skew_s: Range::exactly(0.0) }]);
+    }
+    let mut groups = Vec::new();
+    for (index, entry) in entries.devices.iter().enumerate() {
+        groups.push(DeviceGroup {
+            kind: entry.kind,
+            count: positive(&format!("devices[{index}].count"), entry.count.unwrap_or(Range::exactly(1.0)))?,
+            clock_skew_s: entry.clock_skew_s.unwrap_or(Range::exactly(0.0)),
+        });
+    }
+    if groups.iter().map(|group| group.count.min).sum::<f64>() < 1.0 {
+        return fault("devices", "at least one device in every plan");
+    }
+    Ok(groups)
+}
+
+fn faults(entries: &File) -> Result<Vec<FaultSpec>, Fault> {
+    let mut faults: Vec<FaultSpec> = entries.swarm.iter().map(|name| FaultSpec::swarm(*name)).collect();
+    for (index, entry) in entries.faults.iter().enumerate() {
+        let at = |(field, problem): Fault| (format!("faults[{index}].{field}"), problem);
+        let mut spec = FaultSpec::always(entry.fault, &entry.with).map_err(at)?;
+        spec.chance = share("chance", entry.chance.unwrap_or(1.0)).map_err(at)?;
+        if let Some(times) = entry.times {
+            spec.times = positive("times", times).map_err(at)?;
+        }
+        if let Some(aim) = entry.aim {
+            spec.aim = aim;
+        }
+        if let Some(range) = entry.at_s {
+            if entry.aim == Some(Aim::Transaction) {
+                return Err(at(("at_s".to_owned(), "a fault has either a time or an aim".to_owned())));
+            }
+            spec.at_s = Some(positive("at_s", range).map_err(at)?);
+        }
+        if let Some(kinds) = &entry.kinds {
+            spec.kinds.clone_from(kinds);
+        }
+        faults.push(spec);
+    }
+    Ok(faults)
+}
+
+fn promises(entries: &File) -> Result<Promises, Fault> {
+    let promises = &entries.promises;
+    for name in &promises.must_occur {
+        if !OCCURRENCES.contains(&name.as_str()) {
+            return fault("promises.must_occur", format!("nothing is called {name}; there are {}", OCCURRENCES.join(", ")));
+        }
+    }
+    let deadline_us = match promises.deadline_s {
+        Some(seconds) if seconds > 0.0 && seconds.is_finite() => Some((seconds * 1e6) as u64),
+        Some(_) => return fault("promises.deadline_s", "is a number above 0"),
+        None => None,
+    };
+    Ok(Promises {
+        claims: promises.claims.clone(),
+        deadline_us,
+        latency_p95_ms_max: promises.latency_p95_ms_max,
+        must_occur: promises.must_occur.clone(),
+    })
+}
+
+fn worlds(names: &[String]) -> Result<Vec<String>, Fault> {
+    const WORLDS: [&str; 4] = ["deterministic", "embedded", "containers", "external"];
+    match names.iter().find(|name| !WORLDS.contains(&name.as_str())) {
+        Some(name) => fault("worlds", format!("no world {name}; there are {}", WORLDS.join(", "))),
+        None => Ok(names.to_vec()),
+    }
+}
+
+fn positive(field: &str, range: Range) -> Result<Range, Fault> {
+    if range.min >= 0.0 { Ok(range) } else { fault(field, "is not below 0") }
+}
+
+fn share(field: &str, share: f64) -> Result<f64, Fault> {
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { fault(field, "is a share from 0 to 1") }
+}

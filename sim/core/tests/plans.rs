@@ -1,0 +1,174 @@
+//! Plans are a function of (scenario, seed), and every scenario that is built in draws sensible ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fixtures::App;
+use sim_core::plan::{Action, Expr, Intent, Plan};
+use sim_core::scenario::{BUILTIN, Scenario};
+use sim_core::seed::Seed;
+use sim_core::workload::{generate, plan_seed};
+
+fn apps() -> Vec<App> {
+    App::builtin_names().map(|name| App::builtin(name).expect("a built-in app is whole")).collect()
+}
+
+/// Every scenario that is built in, with its application.
+fn scenarios() -> Vec<(Scenario, App)> {
+    let mut all = Vec::new();
+    for app in apps() {
+        let own = app.scenarios.iter().map(|(file, text)| (file.as_str(), text.as_str()));
+        let at_root = BUILTIN.iter().copied().filter(|(_, text)| Scenario::app_named_in(text).as_deref() == Some(&app.name));
+        for (file, text) in own.chain(at_root) {
+            let scenario = Scenario::parse(file, text, &app).unwrap_or_else(|error| panic!("{error}"));
+            all.push((scenario, app.clone()));
+        }
+    }
+    all
+}
+
+fn seed(index: u64) -> Seed {
+    plan_seed(Seed(0x5eed), "test", index)
+}
+
+#[test]
+fn one_seed_draws_one_plan() {
+    for (scenario, app) in scenarios() {
+        assert_eq!(generate(&scenario, &app, seed(1)), generate(&scenario, &app, seed(1)), "{}", scenario.name);
+        assert_ne!(generate(&scenario, &app, seed(1)), generate(&scenario, &app, seed(2)), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn a_plan_survives_json() {
+    for (scenario, app) in scenarios() {
+        let plan = generate(&scenario, &app, seed(3));
+        let json = serde_json::to_string(&plan).expect("a plan is JSON");
+        assert_eq!(plan, serde_json::from_str::<Plan>(&json).expect("a plan reads what it wrote"), "{}", scenario.name);
+    }
+}
+
+#[test]
+fn plans_hold_together() {
+    for (scenario, app) in scenarios() {
+        for index in 0..20.min(u64::from(scenario.plans)) {
+            let plan = generate(&scenario, &app, seed(index));
+            check(&plan, &app);
+        }
+    }
+}
+
+/// What must be so in every plan.
+fn check(plan: &Plan, app: &App) {
+    let name = &plan.scenario;
+    assert!(!plan.devices.is_empty(), "{name}: nobody is there");
+    assert!(!plan.steps.is_empty(), "{name}: nothing happens");
+    let mut keys = BTreeSet::new();
+    for list in [&plan.steps, &plan.resume] {
+        assert!(list.is_sorted_by_key(|step| (step.at_us, step.key)), "{name}: steps are in order");
+        for step in list {
+            assert!(keys.insert(step.key), "{name}: key {} occurs twice", step.key);
+            assert!(step.at_us >= 0, "{name}: a step before the beginning");
+            match &step.action {
+                Action::Tx { device, intents, .. } => {
+                    assert!((*device as usize) < plan.devices.len(), "{name}: no device {device}");
+                    assert!(!intents.is_empty(), "{name}: a transaction of nothing");
+                    intents.iter().for_each(|intent| check_intent(plan, app, intent));
+                }
+                Action::Fault(fault) => {
+                    assert!(fault.device().is_none_or(|device| (device as usize) < plan.devices.len()), "{name}");
+                }
+            }
+        }
+    }
+    for row in &plan.seed_rows {
+        check_intent(plan, app, &Intent::Insert { row: row.row, set: row.set.clone(), replace: false });
+    }
+}
+
+fn check_intent(plan: &Plan, app: &App, intent: &Intent) {
+    let table_of = |row: u32| &app.schema.tables[app.schema.table_index(&plan.rows[row as usize]).expect("a table")];
+    let column = |row: u32, name: &str| {
+        let known = name == "client_only" || table_of(row).column_index(name).is_some();
+        assert!(known, "{}: {} has no column {name}", plan.scenario, plan.rows[row as usize]);
+    };
+    let values = |row: u32, set: &[(String, Expr)]| {
+        let mut names = BTreeSet::new();
+        for (name, value) in set {
+            column(row, name);
+            assert!(names.insert(name), "{}: {name} is set twice", plan.scenario);
+            if let Expr::Id(other) = value {
+                assert!((*other as usize) < plan.rows.len());
+            }
+        }
+    };
+    match intent {
+        Intent::Insert { row, set, .. } => values(*row, set),
+        Intent::Set { row, set } => {
+            assert!(!set.is_empty(), "{}: an update of nothing", plan.scenario);
+            values(*row, set);
+        }
+        Intent::Ensure { row, key, set } => {
+            values(*row, set);
+            assert!(key.iter().all(|name| set.iter().any(|(set, _)| set == name)));
+        }
+        Intent::Add { row, column: name, .. }
+        | Intent::Remove { row, column: name, .. }
+        | Intent::Increment { row, column: name, .. } => column(*row, name),
+        Intent::MoveAfter { row, after, column: name, list } => {
+            column(*row, name);
+            assert!(list.contains(row) && after.is_none_or(|after| after != *row && list.contains(&after)));
+        }
+        Intent::Delete { row } => assert!((*row as usize) < plan.rows.len()),
+        Intent::Read { rows } => assert!(!rows.is_empty()),
+    }
+}
+
+#[test]
+fn texts_are_unique() {
+    for (scenario, app) in scenarios() {
+        let plan = generate(&scenario, &app, seed(5));
+        let mut owners: BTreeMap<&str, u32> = BTreeMap::new();
+        for step in plan.steps.iter().chain(&plan.resume) {
+            let Action::Tx { intents, .. } = &step.action else { continue };
+            for intent in intents {
+                let (Intent::Insert { set, .. } | Intent::Ensure { set, .. } | Intent::Set { set, .. }) = intent else {
+                    continue;
+                };
+                for (_, value) in set {
+                    if let Expr::Value(serde_json::Value::String(text)) = value
+                        && text.contains(&format!("~{}.", step.key))
+                    {
+                        let first = *owners.entry(text).or_insert(step.key);
+                        assert_eq!(first, step.key, "{}: {text} is of two transactions", scenario.name);
+                    }
+                }
+            }
+        }
+        assert!(scenario.name != "same-field" || !owners.is_empty(), "texts carry their transaction");
+    }
+}
+
+/// Removing a step leaves every other step, and every draw that is keyed by a step, as it was.
+#[test]
+fn removing_a_step_changes_no_other_draw() {
+    use rand::Rng as _;
+    for (scenario, app) in scenarios() {
+        let plan = generate(&scenario, &app, seed(7));
+        let mut smaller = plan.clone();
+        let removed = smaller.steps.remove(plan.steps.len() / 2);
+        let fates = |plan: &Plan| -> BTreeMap<u32, (String, u64)> {
+            plan.steps
+                .iter()
+                .chain(&plan.resume)
+                .map(|step| {
+                    let fate = plan.seed.fork("network", &[u64::from(step.key), 1]).random();
+                    (step.key, (format!("{step:?}"), fate))
+                })
+                .collect()
+        };
+        let mut before = fates(&plan);
+        before.remove(&removed.key);
+        assert_eq!(before, fates(&smaller), "{}", scenario.name);
+        assert!((0..plan.rows.len() as u32).all(|row| plan.row_id(row) == smaller.row_id(row)));
+    }
+}
