@@ -123,10 +123,10 @@ impl<'a> Merge<'a> {
 
     /// The operation's value stands; what it replaces had not been seen by its writer.
     pub(crate) fn win(&mut self, contest: Contest<'_>, stamp_us: i64, rule: &'static str) {
-        if !contest.equal {
-            if let Some(loser) = self.unseen_author(contest.index, &contest.author) {
-                self.conflict(&contest, rule, loser, self.s.author());
-            }
+        if !contest.equal
+            && let Some(loser) = self.unseen_author(contest.index, &contest.author)
+        {
+            self.conflict(&contest, rule, loser, self.s.author());
         }
         self.stand(contest, stamp_us);
     }

@@ -131,8 +131,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A panic while the lock was held leaves no half transaction that a later reader could trust; tests that
-        // provoke one look at the panic, not at the store.
+        // Whoever panicked with the lock held has reported it; a reader after that may still look.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,11 +173,14 @@ fn ready<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Subject and client id.
+type ClientKey = (Arc<str>, Arc<str>);
+
 #[derive(Debug)]
 struct Inner {
     tables: Vec<MemoryTable>,
     aliases: BTreeMap<(usize, Arc<str>), Arc<str>>,
-    clients: BTreeMap<(Arc<str>, Arc<str>), Client>,
+    clients: BTreeMap<ClientKey, Client>,
     conflicts: Vec<ConflictRecord>,
     commits: Vec<Arc<Commit>>,
     /// What retention will remove, oldest first.
@@ -195,7 +197,7 @@ struct Client {
 
 #[derive(Debug)]
 enum Retained {
-    Ledger { client: (Arc<str>, Arc<str>), op_id: i64, epoch: u32 },
+    Ledger { client: ClientKey, op_id: i64, epoch: u32 },
     Tombstone { table: usize, id: Arc<str> },
     Alias { table: usize, id: Arc<str> },
 }
@@ -207,7 +209,8 @@ struct Open {
     undo: Vec<Undo>,
     savepoint: usize,
     changes: Vec<Change>,
-    ledger: Vec<(Option<(Arc<str>, Arc<str>)>, LedgerRow)>,
+    /// Entries, with whose ledger they go to; `None` = they are in the commit alone.
+    ledger: Vec<(Option<ClientKey>, LedgerRow)>,
     conflicts: Vec<NewConflict>,
     tombstones: Vec<TombstoneRow>,
     aliases: Vec<(usize, Arc<str>, Arc<str>)>,

@@ -122,7 +122,8 @@ impl<S: Session> Run<'_, S> {
         let register = &rules.tables[table].registers[register_index];
         let loser = row.author(register_index, &register.columns);
         self.set_column(table, id, row, column, Value::Null, writer, Cause::ParentMissing).await?;
-        if loser != winner && (!loser.is_earlier_of(writer) || winner == Author::Server) {
+        let was_seen = winner.writer().is_some_and(|winner| loser.is_earlier_of(winner));
+        if loser != winner && !was_seen {
             let column = Some(register.name.clone());
             self.record(table, id, Conflict { column, rule: "parent-missing".into(), loser, winner }).await?;
         }

@@ -1,0 +1,10 @@
+//! The backend from outside: policies as decision tables, transactions as scripts, the service as requests.
+
+mod app;
+mod baseline;
+mod http;
+mod policies;
+mod replay;
+mod script;
+mod store;
+mod transactions;
