@@ -1,7 +1,7 @@
-//! Random histories: writes, stalls, disconnects at any line, kills, compactions; whenever a client completes a
-//! checkpoint while nothing is outstanding, it holds exactly the rows that the rules give it.
+//! Random histories: writes, stalls, disconnects at any line, kills, compactions. Whenever a client completes a
+//! checkpoint it holds exactly the rows that the rules gave it at one commit; in the end, at the last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -88,8 +88,43 @@ impl Model {
     }
 }
 
+/// The rows of each person, as they were when replication had given out an operation id.
+#[derive(Default)]
+struct Past {
+    committed: VecDeque<[Vec<String>; 2]>,
+    replicated: BTreeMap<u64, Vec<[Vec<String>; 2]>>,
+}
+
+impl Past {
+    fn commit(&mut self, rig: &mut Rig, model: &Model) {
+        rig.commit();
+        self.committed.push_back(PEOPLE.map(|person| model.rows_of(person)));
+    }
+
+    fn replicate(&mut self, rig: &mut Rig) {
+        while rig.replicate_one() {
+            let rows = self.committed.pop_front().expect("it was committed");
+            self.replicated.entry(rig.storage.last_op_id()).or_default().push(rows);
+        }
+    }
+
+    /// Hands the client a line, and judges what it holds when that completes a checkpoint.
+    fn take(&self, device: &mut Device, line: &str) {
+        let before = device.client.completions.len();
+        device.client.take(line);
+        let new = &device.client.completions[before..];
+        if let Some(op_id) = new.iter().find_map(|completion| completion.strip_prefix("complete ")) {
+            let op_id: u64 = op_id.parse().expect("a number");
+            let rows = device.client.rows();
+            let states = self.replicated.get(&op_id).map_or(&[] as &[_], Vec::as_slice);
+            let held = states.iter().any(|state| state[device.person] == rows);
+            assert!(held || (op_id == 0 && rows.is_empty()), "{rows:?} at {op_id} of {states:?}");
+        }
+    }
+}
+
 struct Device {
-    person: &'static str,
+    person: usize,
     client: Client,
     stream: Option<Lines>,
 }
@@ -99,7 +134,7 @@ impl Device {
         if self.stream.is_none() {
             let buckets = self.client.request_buckets();
             let body = json!({"raw_data": true, "client_id": format!("c{index}"), "buckets": buckets});
-            self.stream = Some(rig.open_as(self.person, body).await);
+            self.stream = Some(rig.open_as(PEOPLE[self.person], body).await);
         }
     }
 }
@@ -108,11 +143,8 @@ async fn run(actions: &[Action], identity: ReplicaIdentity) {
     let mut rig = Rig::with(shared_schema(), RULES, |config| config.replica_identity = vec![identity; 3]);
     let mut model = Model::default();
     let mut written = 0;
-    let mut devices = [0, 1, 1].map(|person: usize| Device {
-        person: PEOPLE[person],
-        client: Client::default(),
-        stream: None,
-    });
+    let mut past = Past::default();
+    let mut devices = [0, 1, 1].map(|person| Device { person, client: Client::default(), stream: None });
     for action in actions {
         match action {
             Action::Box { id, owner, size } => {
@@ -134,11 +166,10 @@ async fn run(actions: &[Action], identity: ReplicaIdentity) {
                     rig.delete(TABLES[*table], &format!("r{id}"));
                 }
             }
-            Action::Commit => {
-                rig.commit();
-            }
+            Action::Commit => past.commit(&mut rig, &model),
             Action::Flow => {
-                rig.flow();
+                past.commit(&mut rig, &model);
+                past.replicate(&mut rig);
             }
             Action::Stall => tokio::time::sleep(Duration::from_secs(25)).await,
             Action::Compact => rig.service.compact(),
@@ -154,7 +185,7 @@ async fn run(actions: &[Action], identity: ReplicaIdentity) {
                 for _ in 0..*lines {
                     let stream = device.stream.as_mut().expect("connected");
                     match stream.next_within(Duration::from_millis(20)).await {
-                        Some(line) => device.client.take(&line),
+                        Some(line) => past.take(device, &line),
                         None => break,
                     }
                 }
@@ -162,17 +193,19 @@ async fn run(actions: &[Action], identity: ReplicaIdentity) {
             Action::Disconnect { client } => devices[*client].stream = None,
         }
     }
-    rig.flow();
+    past.commit(&mut rig, &model);
+    past.replicate(&mut rig);
     for (index, device) in devices.iter_mut().enumerate() {
         device.connect(&rig, index).await;
-        let lines = device.stream.as_mut().expect("connected").settle().await;
-        device.client.take_all(&lines);
+        for line in device.stream.as_mut().expect("connected").settle().await {
+            past.take(device, &line);
+        }
         let mut fresh = Client::default();
-        let lines = rig.open_as(device.person, json!({"raw_data": true})).await.settle().await;
+        let lines = rig.open_as(PEOPLE[device.person], json!({"raw_data": true})).await.settle().await;
         fresh.take_all(&lines);
-        let expect = model.rows_of(device.person);
+        let expect = model.rows_of(PEOPLE[device.person]);
         assert_eq!(device.client.rows(), expect, "client {index}");
-        assert_eq!(fresh.rows(), expect, "a fresh client of {}", device.person);
+        assert_eq!(fresh.rows(), expect, "a fresh client of {}", PEOPLE[device.person]);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Time is tokio's, paused: a test that waits for "nothing more to come" costs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct Rig {
     head: Arc<AtomicU64>,
     rows: Vec<BTreeMap<Arc<str>, Row>>,
     open: Vec<RowChange>,
-    committed: Vec<SourceTransaction>,
+    committed: VecDeque<SourceTransaction>,
 }
 
 /// `name a:text b:integer`.
@@ -85,7 +85,7 @@ impl Rig {
         let storage = Storage::new();
         let service = Service::new(config.clone(), storage.clone());
         let rows = vec![BTreeMap::new(); schema.tables.len()];
-        Self { config, storage, service, head, rows, open: Vec::new(), committed: Vec::new() }
+        Self { config, storage, service, head, rows, open: Vec::new(), committed: VecDeque::new() }
     }
 
     /// Kills the service and starts another on the same storage.
@@ -134,16 +134,20 @@ impl Rig {
     /// Commits at the source; nothing is replicated yet.
     pub(crate) fn commit(&mut self) -> &mut Self {
         let lsn = self.head.fetch_add(1, Ordering::SeqCst) + 1;
-        self.committed.push(SourceTransaction { lsn, changes: std::mem::take(&mut self.open) });
+        self.committed.push_back(SourceTransaction { lsn, changes: std::mem::take(&mut self.open) });
         self
     }
 
     /// Delivers what is committed.
     pub(crate) fn replicate(&mut self) -> &mut Self {
-        for transaction in std::mem::take(&mut self.committed) {
-            self.service.replicate(&transaction);
-        }
+        while self.replicate_one() {}
         self
+    }
+
+    /// Delivers the oldest transaction that is committed, if one is.
+    pub(crate) fn replicate_one(&mut self) -> bool {
+        let oldest = self.committed.pop_front();
+        oldest.inspect(|transaction| self.service.replicate(transaction)).is_some()
     }
 
     /// Commits and delivers.
