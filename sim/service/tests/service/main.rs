@@ -1,5 +1,5 @@
 //! Tests over the service's HTTP surface, in reading order: [`rig`] a source with its service, [`client`] a client
-//! restated, [`conformance`] recorded exchanges, [`http`] the surface, [`streams`] what streams promise,
+//! restated, [`rules`] sync configurations, [`conformance`] recorded exchanges, [`http`] the surface, [`streams`] what streams promise,
 //! [`histories`] the same under random histories.
 
 mod client;
@@ -7,4 +7,5 @@ mod conformance;
 mod histories;
 mod http;
 mod rig;
+mod rules;
 mod streams;
