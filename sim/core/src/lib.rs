@@ -2,13 +2,13 @@
 //!
 //! Nothing here touches tokio, a database, a socket, a clock, a file or the operating system's entropy; the same
 //! input always gives the same output. In reading order: [`seed`] where every draw comes from, [`plan`] what will
-//! be done, [`history`] what was seen, [`verdict`] what it means, [`promise`] what a scenario claims, [`checker`] whether it
-//! holds, [`run`] the
-//! summary that reports show.
+//! be done, [`history`] what was seen, [`model`] what the server should have made of it, [`verdict`] what it means,
+//! [`promise`] what a scenario claims, [`checker`] whether it holds, [`run`] the summary that reports show.
 
 pub mod activity;
 pub mod checker;
 pub mod history;
+pub mod model;
 mod nemesis;
 pub mod plan;
 pub mod promise;

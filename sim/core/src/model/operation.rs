@@ -1,0 +1,421 @@
+//! One operation: what PUT, PATCH and DELETE mean for a row that is live, deleted, or neither.
+//!
+//! | | live | tombstone | neither |
+//! |---|---|---|---|
+//! | PUT | sent columns merge with no base; columns not sent stay | creates anew if its stamp is later, or the delete is its own device's; else superseded (deleted) | creates; a taken mergeable key merges into the live row and leaves an alias |
+//! | PATCH | register by register | superseded (deleted); on edit-revives tables the image overlaid with data | rejected (no-such-row) |
+//! | DELETE | tombstone with image; children follow their reference; on edit-revives tables superseded if the row was edited since its base | applied: nothing to do, the later stamp stays | applied: a tombstone without image |
+//!
+//! The operation's clock is the table's clock column as sent, capped at receive time, else receive time. Names of
+//! losing ids, as row or as reference, are rewritten to the survivor first.
+
+use std::sync::Arc;
+
+use fixtures::{App, Default as ColumnDefault, Row, Value};
+
+use super::explain::{Note, Why};
+use super::facts::{Discipline, TableFacts};
+use super::prediction::{Expected, Party, Predicted, Prediction};
+use super::register::{self, Effect, Loss, Sides};
+use super::state::{Slot, Stamp, State, Tombstone, key};
+use super::transaction::Upload;
+use super::whole;
+use crate::history::{LocalOp, Op, Outcome, RowId, RowName, Writer};
+
+/// One operation being carried out.
+pub(super) struct Turn<'m, 'a> {
+    pub(super) app: &'a App,
+    pub(super) discipline: Discipline,
+    pub(super) tables: &'m [TableFacts<'a>],
+    pub(super) names: &'a [RowName],
+    pub(super) clients: &'m [&'a str],
+    pub(super) state: &'m mut State<'a>,
+    pub(super) upload: &'m Upload<'m>,
+    pub(super) out: &'m mut Prediction<'a>,
+    /// Its index in the transaction.
+    pub(super) index: usize,
+    pub(super) op: &'m LocalOp,
+    /// The row that it acts on, after aliases.
+    pub(super) row: RowId,
+    pub(super) facts: &'m TableFacts<'a>,
+    pub(super) table: usize,
+    pub(super) stamp: Stamp,
+    /// What it sends and what its writer had, by column.
+    pub(super) data: Vec<Option<Value>>,
+    pub(super) old: Vec<Option<Value>>,
+}
+
+/// A row as the operation leaves it, before structure has its say.
+pub(super) struct Draft {
+    pub(super) row: Vec<Value>,
+    /// By register.
+    pub(super) effects: Vec<(usize, Effect)>,
+    pub(super) stamps: Vec<(usize, Stamp)>,
+    pub(super) losses: Vec<(usize, Loss)>,
+    pub(super) reason: Option<&'static str>,
+}
+
+/// The fate of the operation.
+pub(super) struct Fate {
+    outcome: Outcome,
+    reason: Option<&'static str>,
+    winners: Vec<Writer>,
+    merged_into: Option<RowId>,
+}
+
+impl Fate {
+    fn applied() -> Self {
+        Self { outcome: Outcome::Applied, reason: None, winners: Vec::new(), merged_into: None }
+    }
+
+    fn superseded(reason: Option<&'static str>, winners: Vec<Writer>) -> Self {
+        Self { outcome: Outcome::Superseded, reason, winners, merged_into: None }
+    }
+}
+
+impl Turn<'_, '_> {
+    /// Carries the operation out.
+    ///
+    /// # Errors
+    /// The reason for which it is rejected, and its transaction with it.
+    pub(super) fn run(mut self) -> Result<(), &'static str> {
+        if let Some(reason) = defect(self.app, self.names, self.op) {
+            return Err(reason);
+        }
+        let fate = match self.op.op {
+            Op::Put => self.put()?,
+            Op::Patch => self.patch()?,
+            Op::Delete => self.delete()?,
+        };
+        self.out.ops.push(Predicted {
+            op_id: self.op.op_id,
+            row: fate.merged_into.unwrap_or(self.row),
+            outcome: fate.outcome,
+            reason: fate.reason,
+            winners: fate.winners,
+            merged_into: fate.merged_into,
+        });
+        Ok(())
+    }
+
+    fn put(&mut self) -> Result<Fate, &'static str> {
+        let slot = self.state.slot(self.row);
+        if let Some(current) = slot.live.clone() {
+            return self.put_live(self.row, &current);
+        }
+        let mut stamp = self.stamp;
+        if let Some(tombstone) = &slot.tombstone {
+            let by = tombstone.stamp;
+            if by.device == self.stamp.device {
+                stamp = stamp.after(Some(by));
+            } else if register::beats(self.stamp, by, self.clients) {
+                self.expect(self.row, None, Party::only(by.writer()), Party::only(self.writer()), false);
+            } else {
+                return Ok(self.stays_deleted(by));
+            }
+        }
+        self.create(stamp)
+    }
+
+    fn create(&mut self, stamp: Stamp) -> Result<Fate, &'static str> {
+        let (image, filled) = self.inserted();
+        let merge = self.facts.uniques.iter().filter(|(_, unique)| unique.merge).find_map(|(index, unique)| {
+            self.state.holder(*index, key(&image, &unique.columns)?, self.row)
+        });
+        if let Some(survivor) = merge {
+            self.note(self.row, None, Why::SameKey { survivor });
+            self.state.alias(self.row, survivor);
+            self.out.aliases.push((self.row, survivor));
+            let current = self.state.live(survivor).cloned().expect("only live rows hold keys");
+            let fate = self.put_live(survivor, &current)?;
+            return Ok(Fate { outcome: Outcome::Merged, merged_into: Some(survivor), ..fate });
+        }
+        let mut draft = Draft::of(image);
+        for register in self.named() {
+            if self.discipline == Discipline::FieldMerge {
+                register::in_range(&self.facts.registers[register], &self.sent(register))?;
+            }
+            draft.effects.push((register, Effect::AsSent));
+            draft.stamps.push((register, stamp));
+        }
+        let slot = self.state.edit(self.row);
+        *slot = Slot { filled: (!filled.is_empty()).then(|| Arc::from(filled)), ..Slot::default() };
+        self.note(self.row, None, Why::Created);
+        self.settle(self.row, None, draft)
+    }
+
+    /// The row that the insert would make, and the defaults that it fills in.
+    pub(super) fn inserted(&self) -> (Vec<Value>, Vec<(usize, Value)>) {
+        let mut filled = Vec::new();
+        let columns = &self.app.schema.tables[self.table].columns;
+        let image = columns
+            .iter()
+            .enumerate()
+            .map(|(column, declared)| {
+                if let Some(sent) = &self.data[column] {
+                    return sent.clone();
+                }
+                let value = match &declared.default {
+                    ColumnDefault::Null => return Value::Null,
+                    ColumnDefault::Literal(value) => value.clone(),
+                    // The server's clock is read from what it wrote, never predicted.
+                    ColumnDefault::Now => (self.upload.generated)(self.row, column)
+                        .unwrap_or(Value::Time(self.upload.received_us)),
+                };
+                filled.push((column, value.clone()));
+                value
+            })
+            .collect();
+        (image, filled)
+    }
+
+    fn put_live(&mut self, row: RowId, current: &Row) -> Result<Fate, &'static str> {
+        self.merge(row, current, false)
+    }
+
+    fn patch(&mut self) -> Result<Fate, &'static str> {
+        let slot = self.state.slot(self.row);
+        if let Some(current) = slot.live.clone() {
+            return self.merge(self.row, &current, true);
+        }
+        let Some(tombstone) = slot.tombstone.clone() else { return Err("no-such-row") };
+        match tombstone.image {
+            Some(image) if self.app.policy.tables[self.table].edit_revives => self.revive(tombstone.stamp, &image),
+            _ => Ok(self.stays_deleted(tombstone.stamp)),
+        }
+    }
+
+    /// Merges what is sent into a live row.
+    fn merge(&mut self, row: RowId, current: &Row, has_base: bool) -> Result<Fate, &'static str> {
+        if let Some(fate) = self.superseded_whole(row, current, has_base) {
+            return Ok(fate);
+        }
+        let mut draft = Draft::of(current.to_vec());
+        for index in self.named() {
+            let register = &self.facts.registers[index];
+            let slot = self.state.slot(row);
+            let sides = Sides {
+                current,
+                slot,
+                data: &self.data,
+                old: has_base.then_some(&*self.old),
+                stored: slot.stamp(index),
+                op: self.stamp,
+            };
+            let decision = match self.discipline {
+                Discipline::FieldMerge => register::decide(register, &sides, self.clients)?,
+                Discipline::ServerWins => whole::server_wins(register, &sides),
+                _ => whole::overwrite(register, &sides),
+            };
+            for (column, value) in decision.values {
+                draft.row[column] = value;
+            }
+            draft.effects.push((index, decision.effect));
+            draft.stamps.extend(decision.stamp.map(|stamp| (index, stamp)));
+            draft.losses.extend(decision.loss.map(|loss| (index, loss)));
+            let name = register.name;
+            self.note(row, Some(name), decision.why);
+        }
+        self.settle(row, Some(current), draft)
+    }
+
+    /// The whole-row policies' first question.
+    fn superseded_whole(&mut self, row: RowId, current: &Row, has_base: bool) -> Option<Fate> {
+        let slot = self.state.slot(row);
+        let why = match self.discipline {
+            Discipline::RowLatest => whole::older_than_row(self.facts, current, slot, self.stamp),
+            Discipline::VersionCheck if has_base => whole::base_differs(self.facts, current, slot, &self.old),
+            _ => None,
+        }?;
+        let winners = slot.writers();
+        self.note(row, None, why);
+        self.expect(row, None, Party::only(self.writer()), Party::Anyone, true);
+        Some(Fate::superseded(None, winners))
+    }
+
+    fn revive(&mut self, deleted: Stamp, image: &Row) -> Result<Fate, &'static str> {
+        let mut draft = Draft::of(image.to_vec());
+        let slot = self.state.slot(self.row);
+        let mut stamps = Vec::new();
+        for register in self.named() {
+            for (column, value) in self.sent(register) {
+                draft.row[column] = value;
+            }
+            draft.effects.push((register, Effect::AsSent));
+            stamps.push((register, self.stamp.after(slot.stamp(register))));
+        }
+        draft.stamps = stamps;
+        self.state.edit(self.row).tombstone = None;
+        self.note(self.row, None, Why::Revived);
+        let owed = deleted.device != self.stamp.device;
+        self.expect(self.row, None, Party::only(deleted.writer()), Party::only(self.writer()), owed);
+        self.settle(self.row, None, draft)
+    }
+
+    fn delete(&mut self) -> Result<Fate, &'static str> {
+        let slot = self.state.slot(self.row);
+        let Some(current) = slot.live.clone() else {
+            let stamp = match &slot.tombstone {
+                Some(tombstone) if !register::beats(self.stamp, tombstone.stamp, self.clients) => tombstone.stamp,
+                _ => self.stamp,
+            };
+            let image = slot.tombstone.as_ref().and_then(|tombstone| tombstone.image.clone());
+            self.state.edit(self.row).tombstone = Some(Tombstone { stamp, image });
+            self.note(self.row, None, Why::NothingThere);
+            return Ok(Fate::applied());
+        };
+        if let Some(fate) = self.superseded_whole(self.row, &current, true) {
+            return Ok(fate);
+        }
+        let edits = self.edited_since(&current);
+        let others: Vec<Writer> = edits.iter().map(|(_, stamp)| stamp.writer()).collect();
+        let field_merge = self.discipline == Discipline::FieldMerge;
+        if field_merge && self.app.policy.tables[self.table].edit_revives && !edits.is_empty() {
+            self.note(self.row, None, Why::Edited);
+            self.expect(self.row, None, Party::only(self.writer()), Party::OneOf(others.clone()), true);
+            return Ok(Fate::superseded(None, others));
+        }
+        for (register, stamp) in edits {
+            let loser = Party::only(stamp.writer());
+            self.expect(self.row, Some(register), loser, Party::only(self.writer()), field_merge);
+        }
+        // Who else is named as overridden by the delete did write the row.
+        let writers = Party::OneOf(self.state.slot(self.row).writers());
+        self.expect_any(self.row, writers);
+        self.note(self.row, None, Why::Deletes);
+        self.remove(self.row)?;
+        Ok(Fate::applied())
+    }
+
+    /// Registers that another device's operation wrote since the delete's base.
+    fn edited_since(&self, current: &Row) -> Vec<(usize, Stamp)> {
+        let slot = self.state.slot(self.row);
+        let sides = Sides {
+            current,
+            slot,
+            data: &self.data,
+            old: Some(&self.old),
+            stored: None,
+            op: self.stamp,
+        };
+        let registers = self.facts.registers.iter().enumerate();
+        registers
+            .filter(|(_, register)| !register.clock && !sides.unchanged_since(register))
+            .filter_map(|(index, _)| Some((index, slot.stamp(index)?)))
+            .filter(|(_, stamp)| stamp.device != self.stamp.device)
+            .collect()
+    }
+
+    /// The operation came to a tombstone, and that stays.
+    fn stays_deleted(&mut self, by: Stamp) -> Fate {
+        self.note(self.row, None, Why::Deleted { by });
+        self.expect(self.row, None, Party::only(self.writer()), Party::only(by.writer()), true);
+        Fate::superseded(Some("deleted"), vec![by.writer()])
+    }
+
+    /// Lets structure have its say, and writes the row.
+    fn settle(&mut self, row: RowId, before: Option<&Row>, mut draft: Draft) -> Result<Fate, &'static str> {
+        self.structure(row, before, &mut draft)?;
+        let mut winners = Vec::new();
+        for (register, loss) in draft.losses {
+            if loss.loser == self.writer() {
+                winners.push(loss.winner.clone());
+            }
+            let register = &self.facts.registers[register];
+            if !register.clock {
+                self.out.records.push(Expected {
+                    row,
+                    columns: Some(vec![Some(register.name)]),
+                    rule: Some(loss.rule),
+                    loser: Party::only(loss.loser),
+                    winner: Party::only(loss.winner),
+                    owed: loss.owed,
+                });
+            }
+        }
+        if before.is_none_or(|before| **before != *draft.row) {
+            self.state.write(self.facts, row, Some(Arc::from(draft.row)));
+        }
+        let slot = self.state.edit(row);
+        for (register, stamp) in draft.stamps {
+            slot.set_stamp(register, Some(stamp));
+        }
+        for (index, exclusive) in &self.facts.exclusives {
+            if self.data[exclusive.heartbeat].is_some() {
+                slot.set_beat(*index, self.upload.received_us);
+            }
+        }
+        let outcome = outcome(self.facts, &draft.effects);
+        // The reason says why nothing took effect; of an operation that did in part, records say it by column.
+        let reason = draft.reason.filter(|_| outcome == Outcome::Superseded);
+        Ok(Fate { outcome, reason, winners, merged_into: None })
+    }
+
+    /// Registers that the operation names, in order.
+    pub(super) fn named(&self) -> Vec<usize> {
+        let mut named: Vec<usize> =
+            (0..self.data.len()).filter(|at| self.data[*at].is_some()).map(|at| self.facts.register_of[at]).collect();
+        named.sort_unstable();
+        named.dedup();
+        named
+    }
+
+    fn sent(&self, register: usize) -> Vec<(usize, Value)> {
+        let columns = self.facts.registers[register].columns.iter();
+        columns.filter_map(|column| Some((*column, self.data[*column].clone()?))).collect()
+    }
+
+    pub(super) fn writer(&self) -> Writer {
+        self.stamp.writer()
+    }
+}
+
+impl<'a> Turn<'_, 'a> {
+    pub(super) fn note(&mut self, row: RowId, register: Option<&'a str>, why: Why) {
+        self.out.notes.push(Note { op: self.index, row, register, why });
+    }
+
+    /// A record about the whole row, or about a register of it. The contract names no rule for these.
+    pub(super) fn expect(&mut self, row: RowId, register: Option<usize>, loser: Party, winner: Party, owed: bool) {
+        let name = register.map(|register| self.facts.registers[register].name);
+        // A delete takes the row whole, whoever's column it took.
+        let columns = if name.is_some() { vec![name, None] } else { vec![None] };
+        self.out.records.push(Expected { row, columns: Some(columns), rule: None, loser, winner, owed });
+    }
+
+    /// A record that the contract neither asks for nor forbids: this operation, or the server, over `loser`.
+    pub(super) fn expect_any(&mut self, row: RowId, loser: Party) {
+        let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
+        self.out.records.push(Expected { row, columns: None, rule: None, loser, winner, owed: false });
+    }
+}
+
+impl Draft {
+    fn of(row: Vec<Value>) -> Self {
+        Self { row, effects: Vec::new(), stamps: Vec::new(), losses: Vec::new(), reason: None }
+    }
+}
+
+/// All as sent: applied. Nothing: superseded. Else merged. The clock column is bookkeeping and counts only if the
+/// operation names nothing else.
+fn outcome(facts: &TableFacts<'_>, effects: &[(usize, Effect)]) -> Outcome {
+    let edits = || effects.iter().filter(|(register, _)| !facts.registers[*register].clock).map(|(_, effect)| *effect);
+    let counted: Vec<Effect> =
+        if edits().next().is_some() { edits().collect() } else { effects.iter().map(|(_, effect)| *effect).collect() };
+    if counted.iter().all(|effect| *effect == Effect::AsSent) {
+        Outcome::Applied
+    } else if counted.iter().all(|effect| *effect == Effect::Lost) {
+        Outcome::Superseded
+    } else {
+        Outcome::Merged
+    }
+}
+
+/// What makes an operation wrong whatever the server holds.
+pub(super) fn defect(app: &App, names: &[RowName], op: &LocalOp) -> Option<&'static str> {
+    if !op.unknown.is_empty() {
+        return Some("unknown-column-or-bad-value");
+    }
+    let columns = &app.schema.tables[names[op.row as usize].table].columns;
+    op.data.iter().any(|(column, value)| columns[*column].not_null && value.is_null()).then_some("not-null")
+}

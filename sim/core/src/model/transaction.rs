@@ -1,0 +1,180 @@
+//! One uploaded transaction: its operations in order, all or nothing.
+//!
+//! One rejected operation refuses the whole transaction; merged and superseded ones do not. Each operation sees what
+//! the ones before it did: a child may name a parent that the same transaction made, but not one that it makes
+//! later.
+
+use fixtures::{Row, Value};
+
+use super::Model;
+use super::facts::Discipline;
+use super::operation::{Turn, defect};
+use super::prediction::{Predicted, Prediction, Refusal};
+use super::state::{Slot, Stamp, Tombstone};
+use crate::history::{LocalOp, Outcome, RowId};
+
+/// A transaction as the server received it.
+pub struct Upload<'t> {
+    /// The device.
+    pub device: u32,
+    /// Its operations, in order.
+    pub ops: &'t [LocalOp],
+    /// When it was received.
+    pub received_us: i64,
+    /// What the server's clock put into a column of a row that the transaction inserted.
+    pub generated: &'t dyn Fn(RowId, usize) -> Option<Value>,
+}
+
+impl<'a> Model<'a> {
+    /// Carries a transaction out, and says what a commit of it should show.
+    pub fn predict(&mut self, upload: &Upload<'_>) -> Prediction<'a> {
+        self.state.begin();
+        let mut out = Prediction::default();
+        let baseline = self.discipline == Discipline::ArrivalOrder;
+        for (index, op) in upload.ops.iter().enumerate() {
+            let turn = self.turn(index, op, upload, &mut out);
+            let done = if baseline { turn.execute() } else { turn.run() };
+            if let Err(reason) = done {
+                self.state.roll_back(&self.tables, self.names);
+                return self.refused(upload, index, reason);
+            }
+        }
+        out
+    }
+
+    fn refused(&self, upload: &Upload<'_>, index: usize, reason: &'static str) -> Prediction<'a> {
+        let also = (0..upload.ops.len())
+            .filter(|other| *other != index && defect(self.app, self.names, &upload.ops[*other]).is_some())
+            .collect();
+        let fate = |(at, op): (usize, &LocalOp)| Predicted {
+            op_id: op.op_id,
+            row: self.state.resolve(op.row),
+            outcome: if at == index { Outcome::Rejected } else { Outcome::RolledBack },
+            reason: (at == index && matches!(reason, "no-such-row" | "unique")).then_some(reason),
+            winners: Vec::new(),
+            merged_into: None,
+        };
+        Prediction {
+            refusal: Some(Refusal { op: index, reason, also }),
+            ops: upload.ops.iter().enumerate().map(fate).collect(),
+            ..Prediction::default()
+        }
+    }
+
+    fn turn<'m>(
+        &'m mut self,
+        index: usize,
+        op: &'m LocalOp,
+        upload: &'m Upload<'m>,
+        out: &'m mut Prediction<'a>,
+    ) -> Turn<'m, 'a> {
+        // Under the baseline there are no aliases, so that this changes nothing there.
+        let row = self.state.resolve(op.row);
+        let table = self.names[row as usize].table;
+        let facts = &self.tables[table];
+        let mut data = self.by_column(table, &op.data);
+        let mut old = self.by_column(table, &op.old);
+        for (_, reference) in &facts.references {
+            for value in [&mut data[reference.column], &mut old[reference.column]] {
+                let Some(Value::Text(id)) = value else { continue };
+                if let Some(named) = self.state.find(reference.parent, id) {
+                    let survivor = self.state.resolve(named);
+                    if survivor != named {
+                        *value = Some(Value::Text(std::sync::Arc::clone(&self.names[survivor as usize].id)));
+                    }
+                }
+            }
+        }
+        let stamp = Stamp {
+            clock_us: match facts.clock.and_then(|clock| data[clock].as_ref()) {
+                Some(Value::Time(sent_us)) => (*sent_us).min(upload.received_us),
+                _ => upload.received_us,
+            },
+            device: upload.device,
+            op_id: op.op_id,
+        };
+        Turn {
+            app: self.app,
+            discipline: self.discipline,
+            tables: &self.tables,
+            names: self.names,
+            clients: &self.clients,
+            state: &mut self.state,
+            upload,
+            out,
+            index,
+            op,
+            row,
+            facts,
+            table,
+            stamp,
+            data,
+            old,
+        }
+    }
+
+    fn by_column(&self, table: usize, values: &[(usize, Value)]) -> Vec<Option<Value>> {
+        let mut columns = vec![None; self.app.schema.tables[table].columns.len()];
+        for (column, value) in values {
+            columns[*column] = Some(value.clone());
+        }
+        columns
+    }
+
+    /// Undoes the transaction that was predicted last: the server refused it.
+    pub fn undo(&mut self) {
+        self.state.roll_back(&self.tables, self.names);
+    }
+
+    /// A write of the server's own, past the backend: it sets the row and nothing of what the policy remembers.
+    pub fn server_write(&mut self, row: RowId, image: Option<&Row>) {
+        self.state.begin();
+        let facts = &self.tables[self.names[row as usize].table];
+        self.state.write(facts, row, image.cloned());
+        if image.is_none() {
+            *self.state.edit(row) = Slot { tombstone: self.state.slot(row).tombstone.clone(), ..Slot::default() };
+        }
+    }
+
+    /// Takes over what the server made of a row, where that is not what was predicted, so that one defect is one
+    /// anomaly. `stamp` is the operation to which the difference is attributed.
+    pub fn adopt(&mut self, row: RowId, actual: Option<&Row>, stamp: Option<Stamp>) {
+        let facts = &self.tables[self.names[row as usize].table];
+        let predicted = self.state.slot(row).clone();
+        let touched = self.state.touched().iter().find(|(touched, _)| *touched == row);
+        let before = touched.map_or_else(|| predicted.clone(), |(_, slot)| slot.clone());
+        self.state.write(facts, row, actual.cloned());
+        let slot = self.state.edit(row);
+        let Some(actual) = actual else {
+            let image = before.live.clone().or(predicted.live);
+            slot.tombstone = match (&before.live, stamp) {
+                (None, _) => before.tombstone,
+                (Some(_), Some(stamp)) => Some(Tombstone { stamp, image }),
+                (Some(_), None) => None,
+            };
+            return;
+        };
+        slot.tombstone = None;
+        for (index, register) in facts.registers.iter().enumerate() {
+            let is = |other: &Option<Row>| {
+                other.as_ref().is_some_and(|other| register.columns.iter().all(|at| other[*at] == actual[*at]))
+            };
+            let taken = if is(&predicted.live) {
+                predicted.stamp(index)
+            } else if is(&before.live) {
+                before.stamp(index)
+            } else {
+                stamp.or_else(|| before.stamp(index))
+            };
+            slot.set_stamp(index, taken);
+        }
+    }
+
+    /// Takes over an alias that was not predicted, or forgets one that the server did not make.
+    pub fn adopt_alias(&mut self, losing: RowId, survivor: Option<RowId>) {
+        match survivor {
+            Some(survivor) => self.state.alias(losing, survivor),
+            None => self.state.forget_alias(losing),
+        }
+    }
+}
