@@ -158,6 +158,8 @@ pub(crate) enum Target {
     Hot(usize),
     /// A row that each actor makes for itself.
     New(usize),
+    /// One row for all actors, which is not there until one of them makes it.
+    Made(usize),
     /// Seed rows in a list that other rounds may be about as well.
     List(usize, Range),
 }
@@ -277,55 +279,6 @@ impl Scenario {
         names
     }
 }
-
-/// What `must_occur` may name; entries that end in `:` take a word after it.
-pub const OCCURRENCES: [&str; 45] = [
-    "unseen-override:latest",
-    "unseen-override:deleted",
-    "unseen-override:revived",
-    "unseen-override:counter",
-    "unseen-override:set",
-    "unseen-override:max",
-    "unseen-override:keep-server",
-    "unseen-override:cycle",
-    "unseen-override:exclusive",
-    "unseen-override:alias",
-    "unseen-override:cascade",
-    "concurrent:row",
-    "concurrent:column",
-    "concurrent:group",
-    "concurrent:counter",
-    "concurrent:set",
-    "concurrent:delete",
-    "concurrent:unique",
-    "concurrent:parent",
-    "concurrent:exclusive",
-    "offline-edit",
-    "retry",
-    "reply-lost-after-commit",
-    "reply-lost-then-foreign-write",
-    "duplicate-delivery",
-    "crash:before-send",
-    "crash:after-send",
-    "crash:after-answer",
-    "crash:before-write-checkpoint",
-    "refused",
-    "merged",
-    "superseded",
-    "token-401",
-    "tab-close",
-    "suspend",
-    "stream-cut",
-    "half-open",
-    "fault:offline",
-    "fault:partition",
-    "fault:slow",
-    "fault:lossy",
-    "fault:clock-jump",
-    "fault:backend-down",
-    "fault:service-down",
-    "fault:replication-stalled",
-];
 
 /// Puts a TOML error into our words: the line, the table and the key.
 pub(crate) fn locate(file: &str, text: &str, error: &toml::de::Error) -> ScenarioError {

@@ -103,6 +103,7 @@ pub(super) enum TargetEntry {
     Pick(String),
     Hot(String),
     New(String),
+    Made(String),
     List(ListEntry),
 }
 

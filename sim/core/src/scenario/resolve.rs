@@ -9,7 +9,7 @@ use fixtures::App;
 use super::format::{ActEntry, File, MixEntry, RoundEntry, RoundsEntry, SeedEntry, TargetEntry};
 use super::range::Range;
 use super::{
-    Act, By, Deed, DeviceGroup, DeviceKind, Mix, OCCURRENCES, Rate, Round, Rounds, Scenario, ScenarioError, SeedSpec,
+    Act, By, Deed, DeviceGroup, DeviceKind, Mix, Rate, Round, Rounds, Scenario, ScenarioError, SeedSpec,
     Target, When,
 };
 use crate::activity::{self, Activity, Slot, Source, Term, TermEntry, TermScope, resolve_term};
@@ -194,7 +194,7 @@ impl Names<'_> {
                     Target::Pick(table) => (*table, rounds.count.max),
                     Target::Hot(table) => (*table, 1.0),
                     Target::List(table, rows) => (*table, rows.max),
-                    Target::New(_) => continue,
+                    Target::New(_) | Target::Made(_) => continue,
                 };
                 let same = round.targets.iter().filter(|(_, other)| other == target).count() as f64;
                 let there: f64 = seeds.iter().filter(|seed| seed.table == table).map(|seed| seed.rows.min).sum();
@@ -223,7 +223,10 @@ impl Names<'_> {
         let mut targets = Vec::new();
         for (name, target) in &entry.targets {
             let table = match target {
-                TargetEntry::Pick(table) | TargetEntry::Hot(table) | TargetEntry::New(table) => table,
+                TargetEntry::Pick(table)
+                | TargetEntry::Hot(table)
+                | TargetEntry::New(table)
+                | TargetEntry::Made(table) => table,
                 TargetEntry::List(list) => &list.table,
             };
             let Some(index) = self.app.schema.table_index(table) else {
@@ -233,6 +236,7 @@ impl Names<'_> {
                 TargetEntry::Pick(_) => Target::Pick(index),
                 TargetEntry::Hot(_) => Target::Hot(index),
                 TargetEntry::New(_) => Target::New(index),
+                TargetEntry::Made(_) => Target::Made(index),
                 TargetEntry::List(list) => Target::List(index, positive(&format!("targets.{name}"), list.rows)?),
             };
             targets.push((name.clone(), target));
@@ -322,7 +326,7 @@ impl Names<'_> {
 
 fn fits(slot: &Slot, (name, target): &(String, Target)) -> Result<(), String> {
     let (table, list) = match target {
-        Target::Pick(table) | Target::Hot(table) | Target::New(table) => (*table, false),
+        Target::Pick(table) | Target::Hot(table) | Target::New(table) | Target::Made(table) => (*table, false),
         Target::List(table, _) => (*table, true),
     };
     if table != slot.source.table() || list != slot.source.is_list() {
@@ -382,8 +386,9 @@ fn faults(entries: &File) -> Result<Vec<FaultSpec>, Fault> {
 fn promises(entries: &File) -> Result<Promises, Fault> {
     let promises = &entries.promises;
     for name in &promises.must_occur {
-        if !OCCURRENCES.contains(&name.as_str()) {
-            return fault("promises.must_occur", format!("nothing is called {name}; there are {}", OCCURRENCES.join(", ")));
+        if name.is_empty() {
+            let such = "retry, concurrent:column, unseen-override:latest, crash:after-send or fault:lossy";
+            return fault("promises.must_occur", format!("nothing counts {name}; what is counted is such as {such}"));
         }
     }
     let deadline_us = match promises.deadline_s {

@@ -224,7 +224,11 @@ fn actors(round: &Round, author: &Author<'_>, devices: &[Device], rng: &mut Rng)
     let mut actors: Vec<u32> = (0..devices.len() as u32).collect();
     actors.shuffle(rng);
     let owned = round.targets.iter().any(|(_, target)| {
-        let (Target::Pick(table) | Target::Hot(table) | Target::New(table) | Target::List(table, _)) = target;
+        let (Target::Pick(table)
+        | Target::Hot(table)
+        | Target::New(table)
+        | Target::Made(table)
+        | Target::List(table, _)) = target;
         author.layout.tables[*table].owned
     });
     if owned {
@@ -259,6 +263,7 @@ impl Fresh {
             Target::New(table) => {
                 DrawnTarget::Each((0..actors).map(|_| Bound::One(author.new_row(table))).collect())
             }
+            Target::Made(table) => DrawnTarget::Shared(Bound::One(author.new_row(table))),
             Target::Hot(table) => {
                 let row = author.tracker.pick(rng, who, table, 0.0, taken);
                 DrawnTarget::Shared(Bound::One(row.unwrap_or_else(|| author.new_row(table))))
