@@ -15,6 +15,8 @@ pub struct Writer {
     pub subject: Arc<str>,
     /// The client id.
     pub client: Arc<str>,
+    /// The client's epoch: a restored copy of its database has not seen what the lost one wrote.
+    pub epoch: u32,
     /// The operation id.
     pub op: i64,
 }
@@ -26,6 +28,14 @@ pub enum Author {
     Client(Arc<Writer>),
     /// The server: a seed row, or a write that bypassed the backend.
     Server,
+}
+
+impl Writer {
+    /// Whether both are operations of one database of one client.
+    #[must_use]
+    pub fn is_same_client(&self, other: &Self) -> bool {
+        self.client == other.client && self.subject == other.subject && self.epoch == other.epoch
+    }
 }
 
 impl Author {
@@ -41,9 +51,7 @@ impl Author {
     /// Whether this is an earlier operation of the writer's own client: its queue order says that it was seen.
     #[must_use]
     pub fn is_earlier_of(&self, writer: &Writer) -> bool {
-        self.writer().is_some_and(|own| {
-            own.client == writer.client && own.subject == writer.subject && own.op <= writer.op
-        })
+        self.writer().is_some_and(|own| own.is_same_client(writer) && own.op <= writer.op)
     }
 }
 

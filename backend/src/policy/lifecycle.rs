@@ -1,13 +1,11 @@
 //! Creation and deletion: what all policies but the baseline share.
 
-use std::sync::Arc;
-
 use fixtures::{Rule, Value};
 
 use crate::operation::OpKind;
 use crate::policy::live::{self, set_written, unchanged_since_base};
 use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, Target, inserted_row};
-use crate::record::{Author, RowMeta, Stamp, StoredRow, Tombstone, Writer};
+use crate::record::{Author, RowMeta, Stamp, StoredRow, Tombstone};
 use crate::wire::Outcome;
 
 /// What a policy does with a live row.
@@ -160,7 +158,7 @@ pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let mut losers: Vec<Author> = Vec::new();
     for (index, register) in s.rules.registers.iter().enumerate() {
         let unseen = match &s.op.old {
-            None => stored.stamp(index).is_some_and(|stamp| !same_client(&stamp.writer, s.writer)),
+            None => stored.stamp(index).is_some_and(|stamp| !stamp.writer.is_same_client(s.writer)),
             Some(_) => {
                 register.columns.iter().any(|column| s.op.base(*column).is_some())
                     && !unchanged_since_base(s, stored, register)
@@ -185,10 +183,6 @@ pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
         .map(|loser| Conflict { column: None, rule: "deleted".into(), loser, winner: s.author() })
         .collect();
     Decision { effect: Effect::Delete { at_us }, conflicts, ..Decision::nothing() }
-}
-
-fn same_client(a: &Arc<Writer>, b: &Arc<Writer>) -> bool {
-    a.client == b.client && a.subject == b.subject
 }
 
 /// A DELETE that does not stand, because the row changed since its base.

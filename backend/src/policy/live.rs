@@ -174,7 +174,7 @@ impl<'a> Merge<'a> {
         }
         let before = self.stored.stamp(contest.index);
         let beneath = match (&contest.author, combined) {
-            (Author::Client(writer), true) if writer.client == self.s.writer.client => {
+            (Author::Client(writer), true) if writer.is_same_client(self.s.writer) => {
                 before.and_then(|stamp| stamp.beneath.clone())
             }
             (Author::Client(writer), true) => Some(writer.clone()),

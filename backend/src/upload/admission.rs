@@ -8,6 +8,9 @@
 //! - An unknown operation id at or below the last one that retention removed: whether it took effect can no longer
 //!   be told, so it is refused, and says so.
 
+use std::collections::BTreeMap;
+
+use crate::record::LedgerRow;
 use crate::store::ClientLedger;
 use crate::wire::OpAnswer;
 
@@ -26,24 +29,26 @@ pub(super) struct Admission {
 
 /// Compares operations (id, digest) with the ledger.
 pub(super) fn admit(ops: &[(i64, [u8; 32])], ledger: &ClientLedger) -> Admission {
-    let entries = |op_id: i64| ledger.entries.iter().filter(move |entry| entry.op_id == op_id);
-    let known = |op_id: i64, digest: &[u8; 32]| entries(op_id).find(|entry| entry.digest == *digest);
-    let current = ledger.epoch.max(1);
-    let reused = |(op_id, digest): &&(i64, [u8; 32])| {
-        entries(*op_id).next().is_some() && known(*op_id, digest).is_none()
+    let mut entries: BTreeMap<i64, Vec<&LedgerRow>> = BTreeMap::new();
+    for entry in &ledger.entries {
+        entries.entry(entry.op_id).or_default().push(entry);
+    }
+    let entries_of = |op_id: &i64| entries.get(op_id).map_or(&[][..], Vec::as_slice);
+    let known = |(op_id, digest): &(i64, [u8; 32])| {
+        entries_of(op_id).iter().find(|entry| entry.digest == *digest).copied()
     };
-    if ops.iter().any(|op| reused(&op)) {
-        let taken = ops.iter().filter(reused).any(|(op_id, _)| entries(*op_id).any(|entry| entry.epoch == current));
-        let epoch = if taken { current + 1 } else { current };
+    let current = ledger.epoch.max(1);
+    let mut reused = ops.iter().filter(|op| !entries_of(&op.0).is_empty() && known(op).is_none()).peekable();
+    if reused.peek().is_some() {
+        let is_taken = reused.any(|(op_id, _)| entries_of(op_id).iter().any(|entry| entry.epoch == current));
+        let epoch = if is_taken { current + 1 } else { current };
         let first = ops
             .iter()
-            .map(|(op_id, digest)| known(*op_id, digest).filter(|entry| entry.epoch == epoch))
-            .map(|entry| entry.map(|entry| entry.answer.clone()))
+            .map(|op| known(op).filter(|entry| entry.epoch == epoch).map(|entry| entry.answer.clone()))
             .collect();
         return Admission { first, forgotten: Vec::new(), epoch, is_restored: true };
     }
-    let first: Vec<Option<OpAnswer>> =
-        ops.iter().map(|(op_id, digest)| known(*op_id, digest).map(|entry| entry.answer.clone())).collect();
+    let first: Vec<Option<OpAnswer>> = ops.iter().map(|op| known(op).map(|entry| entry.answer.clone())).collect();
     let forgotten = ops
         .iter()
         .enumerate()
@@ -56,7 +61,6 @@ pub(super) fn admit(ops: &[(i64, [u8; 32])], ledger: &ClientLedger) -> Admission
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::LedgerRow;
     use crate::wire::Outcome;
 
     #[test]

@@ -33,7 +33,8 @@ pub(super) async fn apply<S: Session>(
     let (client, tx_id, entries) = entries(&upload.body);
     session.begin(upload.received_us).await?;
     for entry in &entries {
-        let writer = Arc::new(Writer { subject: upload.subject.clone(), client: client.clone(), op: entry.op_id });
+        let (subject, client) = (upload.subject.clone(), client.clone());
+        let writer = Arc::new(Writer { subject, client, epoch: 0, op: entry.op_id });
         if let Err(error) = statement(engine, session, upload.received_us, entry, &writer).await {
             session.rollback().await?;
             return Err(error);

@@ -52,6 +52,8 @@ pub(super) struct Run<'a, S> {
     pub(super) session: &'a mut S,
     pub(super) subject: &'a Arc<str>,
     pub(super) client: &'a Arc<str>,
+    /// The client's epoch.
+    pub(super) epoch: u32,
     pub(super) received_us: i64,
     /// The position of the operation that runs.
     pub(super) position: usize,
@@ -117,13 +119,24 @@ async fn attempt<S: Session>(
         let ops: Vec<OpAnswer> = admission.first.into_iter().flatten().collect();
         return Ok((TransactionAnswer { tx_id: wire.tx_id, outcome: outcome_of(&ops), ops }, false));
     }
-    let ops = decide(engine, session, upload, client, wire, &admission).await?;
-    for (answer, (op_id, digest)) in ops.iter().zip(&sent) {
-        let is_new = admission.first.iter().zip(&op_ids).any(|(first, id)| id == op_id && first.is_none());
-        if is_new {
-            let entry = LedgerRow { op_id: *op_id, epoch: admission.epoch, digest: *digest, answer: answer.clone() };
-            session.add_ledger(&upload.subject, client, entry).await?;
+    let mut ops = decide(engine, session, upload, client, wire, &admission).await?;
+    for (index, (op_id, digest)) in sent.into_iter().enumerate() {
+        if admission.first[index].is_some() {
+            continue;
         }
+        let answer = &mut ops[index];
+        if admission.is_restored {
+            let told = format!(
+                "restored-copy: the client's operation ids were used before for other content; taken as new in epoch {}",
+                admission.epoch
+            );
+            answer.reason = Some(match &answer.reason {
+                Some(reason) => format!("{reason}; {told}").into(),
+                None => told.into(),
+            });
+        }
+        let entry = LedgerRow { op_id, epoch: admission.epoch, digest, answer: answer.clone() };
+        session.add_ledger(&upload.subject, client, entry).await?;
     }
     Ok((TransactionAnswer { tx_id: wire.tx_id, outcome: outcome_of(&ops), ops }, true))
 }
@@ -170,7 +183,7 @@ async fn decide<S: Session>(
         }
     }
     if refusals.is_empty() && !first_was_refused {
-        let mut run = Run::new(engine, session, upload, client);
+        let mut run = Run::new(engine, session, upload, client, admission.epoch);
         run.plan(&ops).await?;
         match run.operations(&ops, admission).await {
             Ok(answers) => return Ok(answers),
@@ -197,9 +210,16 @@ async fn decide<S: Session>(
 }
 
 impl<'a, S: Session> Run<'a, S> {
-    fn new(engine: &'a Engine, session: &'a mut S, upload: &'a Upload, client: &'a Arc<str>) -> Self {
+    fn new(
+        engine: &'a Engine,
+        session: &'a mut S,
+        upload: &'a Upload,
+        client: &'a Arc<str>,
+        epoch: u32,
+    ) -> Self {
         Self {
             engine,
+            epoch,
             session,
             subject: &upload.subject,
             client,
@@ -275,25 +295,14 @@ impl<'a, S: Session> Run<'a, S> {
                 continue;
             };
             self.position = position;
-            let mut answer = self.operation(op.clone()).await.map_err(|stop| (position, stop))?;
-            if admission.is_restored {
-                let told = format!(
-                    "restored-copy: operation id {} was used before for other content; taken as new in epoch {}",
-                    op.op_id, admission.epoch
-                );
-                answer.reason = Some(match &answer.reason {
-                    Some(reason) => format!("{reason}; {told}").into(),
-                    None => told.into(),
-                });
-            }
-            answers.push(answer);
+            answers.push(self.operation(op.clone()).await.map_err(|stop| (position, stop))?);
         }
         self.settle_deferred(&mut answers).await?;
         Ok(answers)
     }
 
     pub(super) fn writer(&self, op_id: i64) -> Arc<Writer> {
-        Arc::new(Writer { subject: self.subject.clone(), client: self.client.clone(), op: op_id })
+        Arc::new(Writer { subject: self.subject.clone(), client: self.client.clone(), epoch: self.epoch, op: op_id })
     }
 
     /// The row that a name stands for.

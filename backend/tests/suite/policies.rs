@@ -15,7 +15,8 @@ use PolicyKind::{ArrivalOrder, FieldMerge, RowLatest, ServerWins, VersionCheck};
 
 fn writer(name: &str) -> Arc<Writer> {
     let (client, op) = name.split_once('/').expect("client/op");
-    Arc::new(Writer { subject: Arc::from("someone"), client: Arc::from(client), op: op.parse().expect("an operation id") })
+    let op = op.parse().expect("an operation id");
+    Arc::new(Writer { subject: Arc::from("someone"), client: Arc::from(client), epoch: 1, op })
 }
 
 /// The stored row: JSON of its columns, all stamped alike: `{"label":"x"} @5 a/1`.
