@@ -318,20 +318,21 @@ impl Turn<'_, '_> {
         self.structure(row, before, &mut draft)?;
         let mut winners = Vec::new();
         for (register, loss) in draft.losses {
-            if loss.loser == self.writer() {
+            let register = &self.facts.registers[register];
+            if register.clock {
+                continue;
+            }
+            if loss.loser == self.writer() && !winners.contains(&loss.winner) {
                 winners.push(loss.winner.clone());
             }
-            let register = &self.facts.registers[register];
-            if !register.clock {
-                self.out.records.push(Expected {
-                    row,
-                    columns: Some(vec![Some(register.name)]),
-                    rule: Some(loss.rule),
-                    loser: Party::only(loss.loser),
-                    winner: Party::only(loss.winner),
-                    owed: loss.owed,
-                });
-            }
+            self.out.records.push(Expected {
+                row,
+                columns: Some(vec![Some(register.name)]),
+                rule: Some(loss.rule),
+                loser: Party::only(loss.loser),
+                winner: Party::only(loss.winner),
+                owed: loss.owed,
+            });
         }
         if before.is_none_or(|before| **before != *draft.row) {
             self.state.write(self.facts, row, Some(Arc::from(draft.row)));

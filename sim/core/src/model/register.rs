@@ -5,8 +5,8 @@
 //!   local value, its own queued edits included: after an edit of its own that lost, its next one finds a base that
 //!   is not the current value and is judged by its rule again.
 //! - Base equals current: apply; the stored stamp becomes max(operation clock, stored + 1 microsecond).
-//! - A new value equal to the current one is never a conflict. The stored stamp becomes the greater one, so that
-//!   the greatest stamp stays whatever arrives third.
+//! - A new value equal to the current one is never a conflict (a counter adds its difference all the same). The
+//!   stored stamp becomes the greater one, so that the greatest stamp stays whatever arrives third.
 //! - **latest**: the operation wins if its (clock, client id) is greater than the stored one, client ids compared
 //!   as text; or if nothing is stored; or if the stored one is its own device's, whose write it had seen.
 //! - **max**: the greater value stays, NULL being the least. **keep-server**: the server's value stays.
@@ -133,7 +133,9 @@ pub(super) fn decide(register: &Register<'_>, sides: &Sides<'_>, clients: &[&str
             why: Why::Unchanged,
         });
     }
-    if equal {
+    // Two devices that each count from 2 to 3 counted to 4: no conflict, but an effect.
+    let counts = matches!(register.rule, Rule::Counter { .. }) && sides.old.is_some();
+    if equal && !counts {
         return Ok(Decision {
             values: Vec::new(),
             effect: Effect::AsSent,
