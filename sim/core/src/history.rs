@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::plan::{Fault, Kind};
 use crate::seed::Seed;
 
+mod jsonl;
+#[cfg(test)]
+mod tests;
 pub mod label;
 
 /// The format of the JSONL form.

@@ -7,6 +7,8 @@
 pub mod atomicity;
 pub mod causal;
 pub mod convergence;
+pub mod claims;
+pub mod coverage;
 pub mod durability;
 pub mod exactly_once;
 pub mod integrity;
@@ -16,6 +18,8 @@ pub mod progress;
 pub mod protocol;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod timeline;
 pub mod view;
 pub mod visibility;

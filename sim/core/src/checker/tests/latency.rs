@@ -1,0 +1,50 @@
+use serde_json::json;
+
+use super::CARD;
+use crate::checker::latency::{ARRIVAL_TO_APPLY, COMMIT_TO_SEND, END_TO_END, SEND_TO_SERVER, check, samples};
+use crate::checker::testing::{Story, furnished};
+use crate::checker::{Context, Timeline};
+use crate::history::Op;
+use crate::verdict::{Class, Verdict};
+
+fn travelling() -> Story {
+    let mut story = furnished();
+    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    story.wait(40_000);
+    story.upload(0);
+    story.wait(20_000);
+    story.apply(1);
+    story
+}
+
+#[test]
+fn measures_each_hop() {
+    let story = travelling();
+    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+    let mut samples = samples(&ctx, &Timeline::build(&ctx));
+    let p50 = |samples: &crate::checker::latency::Samples, hop: &str| samples.percentiles(hop).expect("it was measured").p50;
+    assert_eq!(p50(&samples, COMMIT_TO_SEND), 41);
+    assert_eq!(p50(&samples, SEND_TO_SERVER), 1);
+    assert_eq!(p50(&samples, END_TO_END), 67);
+    assert_eq!(samples.len(END_TO_END), 1);
+    assert_eq!(samples.len(ARRIVAL_TO_APPLY), 3);
+    let other = samples.clone();
+    samples.merge(&other);
+    assert_eq!(samples.len(END_TO_END), 2);
+}
+
+#[test]
+fn keeps_to_the_budget() {
+    let mut story = travelling();
+    story.expect(check, &[]);
+    story.promises.latency_p95_ms_max = Some(67);
+    story.expect(check, &[]);
+    story.promises.latency_p95_ms_max = Some(66);
+    let finding = story.expect(check, &["over-budget"]);
+    assert_eq!(finding.anomalies[0].class, Class::Latency);
+    "embedded".clone_into(&mut story.history.header.world);
+    story.expect(check, &[]);
+    let mut still = furnished();
+    still.promises.latency_p95_ms_max = Some(66);
+    assert_eq!(still.judge(check).verdict, Verdict::Unknown);
+}

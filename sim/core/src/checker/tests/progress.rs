@@ -1,0 +1,70 @@
+use serde_json::json;
+
+use super::{CARD, sound};
+use crate::checker::progress::check;
+use crate::checker::testing::{Story, furnished};
+use crate::history::{Barrier, Op, Phase, Upload, What, Who};
+use crate::verdict::{Class, Verdict};
+
+/// A device whose upload is answered 500 for ever.
+fn wedged(world: &str) -> Story {
+    let mut story = furnished();
+    world.clone_into(&mut story.history.header.world);
+    let tx_id = story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    story.barrier(Barrier::Heal, Phase::Ok, &[]);
+    story.barrier(Barrier::Settle, Phase::Invoke, &[]);
+    for attempt in 1..=5 {
+        story.attempt(0, tx_id, attempt, Phase::Invoke, None, Vec::new());
+        let failed = Upload { phase: Phase::Info, tx_id, attempt, status: Some(500), outcome: None, ops: Vec::new() };
+        story.event(Who::Client(0), What::Upload(failed));
+        story.wait(5_000_000);
+    }
+    story.barrier(Barrier::Settle, Phase::Fail, &["client/0 has 1 transaction in its queue"]);
+    story
+}
+
+#[test]
+fn accepts_a_run_that_settles_in_time() {
+    let mut story = sound();
+    story.expect(check, &[]);
+    story.promises.deadline_us = Some(1);
+    let finding = story.expect(check, &["settled-late"]);
+    assert_eq!(finding.anomalies[0].class, Class::Liveness);
+}
+
+#[test]
+fn says_what_is_stuck() {
+    let finding = wedged("deterministic").expect(check, &["stuck-queue"]);
+    let anomaly = &finding.anomalies[0];
+    assert_eq!(anomaly.class, Class::Liveness);
+    assert_eq!(anomaly.what, "The run did not reach the settled state within 25.011000 s: uploads of client/0 do not pass.");
+    assert!(anomaly.evidence.iter().any(|line| line.contains("uploading the first was answered 500 the last 5 times")), "{anomaly:#?}");
+}
+
+#[test]
+fn tells_stuck_from_slow_where_time_is_real() {
+    wedged("embedded").expect(check, &["stuck-queue"]);
+    let mut story = wedged("embedded");
+    story.history.events.pop();
+    story.upload(0);
+    story.tx(0, &[(Op::Patch, CARD, json!({"title": "more"}))]);
+    story.barrier(Barrier::Settle, Phase::Fail, &[]);
+    let finding = story.judge(check);
+    assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
+    "deterministic".clone_into(&mut story.history.header.world);
+    story.expect(check, &["stuck-queue"]);
+}
+
+#[test]
+fn a_device_without_a_checkpoint_is_not_settled() {
+    let mut story = furnished();
+    story.barrier(Barrier::Settle, Phase::Invoke, &[]);
+    story.wait(60_000_000);
+    story.barrier(Barrier::Settle, Phase::Fail, &["client/1 waits for write checkpoint 3"]);
+    story.expect(check, &["not-settled"]);
+}
+
+#[test]
+fn an_unfinished_history_is_unknown() {
+    assert_eq!(furnished().judge(check).verdict, Verdict::Unknown);
+}

@@ -1,0 +1,59 @@
+use serde_json::json;
+
+use super::{CARD, sound};
+use crate::checker::protocol::check;
+use crate::checker::testing::{Story, furnished};
+use crate::history::{Apply, Op, Phase, What, Who};
+
+fn apply(change: impl FnOnce(&mut Apply)) -> Story {
+    let mut story = furnished();
+    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    story.upload(0);
+    let mut apply = Apply {
+        priority: None,
+        last_op_id: 2,
+        write_checkpoint: Some(1),
+        target: Some(1),
+        queued: 0,
+        rows: Vec::new(),
+        arrived_us: 0,
+        whole: false,
+    };
+    change(&mut apply);
+    story.apply_event(0, apply);
+    story
+}
+
+#[test]
+fn the_gate_holds() {
+    sound().expect(check, &[]);
+    apply(|_| {}).expect(check, &[]);
+    apply(|apply| apply.queued = 2).expect(check, &["apply-with-queue"]);
+    apply(|apply| (apply.queued, apply.priority) = (2, Some(0))).expect(check, &[]);
+    apply(|apply| apply.write_checkpoint = None).expect(check, &["apply-before-own-writes"]);
+    apply(|apply| apply.target = Some(i64::MAX.cast_unsigned())).expect(check, &["apply-before-own-writes"]);
+    apply(|apply| apply.target = None).expect(check, &[]);
+}
+
+#[test]
+fn nothing_is_acknowledged_that_was_not_issued() {
+    apply(|apply| apply.write_checkpoint = Some(7)).expect(check, &["acknowledged-not-issued"]);
+    // A number whose answer was lost may come back all the same.
+    let mut story = furnished();
+    story.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Invoke, number: None, status: None });
+    story.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Info, number: None, status: None });
+    let mut acknowledged = apply(|apply| apply.write_checkpoint = Some(7)).history.events.pop().expect("an apply").what;
+    if let What::Apply(apply) = &mut acknowledged {
+        apply.target = None;
+    }
+    story.event(Who::Client(0), acknowledged);
+    story.expect(check, &[]);
+}
+
+#[test]
+fn the_core_has_nothing_to_report() {
+    let mut story = furnished();
+    story.event(Who::Client(1), What::Protocol { message: "checksum mismatch in bucket 1".to_owned() });
+    let finding = story.expect(check, &["core-error"]);
+    assert!(finding.anomalies[0].what.contains("checksum mismatch"));
+}
