@@ -1,0 +1,134 @@
+//! Claims: what a scenario's own sentence says, in terms of the history alone, one function a claim.
+//!
+//! Each is judged from what devices accepted, what the feed committed and what everybody read in the end, with no
+//! help from the durability checker and no outcome believed: a defect of the one shows in the other. A claim on
+//! the end of a run is unknown where the run did not settle; a claim on each commit is judged in any case.
+//!
+//! In reading order: [`facts`] what the claims look at, [`registers`] claims on values, [`rows`] claims on rows and
+//! what connects them, [`wire`] claims on commits and answers.
+
+mod facts;
+mod registers;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use super::{Context, Timeline};
+use crate::history::RowId;
+use crate::promise::Claim;
+use crate::verdict::{Anomaly, Class, Finding};
+
+use facts::Facts;
+
+/// Judges each claim of the scenario.
+#[must_use]
+pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
+    let mut finding = Finding::default();
+    if ctx.promises.claims.is_empty() {
+        return finding;
+    }
+    let facts = Facts::gather(ctx, timeline);
+    for claim in &ctx.promises.claims {
+        judge(&facts, *claim, &mut finding);
+    }
+    finding
+}
+
+fn judge(facts: &Facts<'_, '_>, claim: Claim, finding: &mut Finding) {
+    let (code, of_the_end) = name(claim);
+    if of_the_end && let Some(why) = &facts.no_end {
+        finding.unknown(format!("{code} is about the end of the run, and {why}"));
+        return;
+    }
+    let mut verdict = Ruling { facts, code, finding };
+    match claim {
+        Claim::NothingOverridden => registers::nothing_overridden(&mut verdict),
+        Claim::GreatestStampStays => registers::greatest_stamp_stays(&mut verdict),
+        Claim::GroupsWhole => registers::groups_whole(&mut verdict),
+        Claim::CountersExact => registers::counters_exact(&mut verdict),
+        Claim::SetsExact => registers::sets_exact(&mut verdict),
+        Claim::DeletedStayDeleted => rows::deleted_stay_deleted(&mut verdict),
+        Claim::OneRowPerKey => rows::one_row_per_key(&mut verdict),
+        Claim::SameSequence => rows::same_sequence(&mut verdict),
+        Claim::OrphansRefused => rows::orphans_refused(&mut verdict),
+        Claim::CyclesSuperseded => rows::cycles_superseded(&mut verdict),
+        Claim::OneLeader => rows::one_leader(&mut verdict),
+        Claim::OneCommitEach => wire::one_commit_each(&mut verdict),
+        Claim::OneRefusalPerExpiry => wire::one_refusal_per_expiry(&mut verdict),
+    }
+}
+
+/// The claim's name, and whether it is about the end of the run.
+fn name(claim: Claim) -> (&'static str, bool) {
+    match claim {
+        Claim::NothingOverridden => ("nothing-overridden", true),
+        Claim::GreatestStampStays => ("greatest-stamp-stays", true),
+        Claim::DeletedStayDeleted => ("deleted-stay-deleted", true),
+        Claim::GroupsWhole => ("groups-whole", true),
+        Claim::CountersExact => ("counters-exact", true),
+        Claim::SetsExact => ("sets-exact", true),
+        Claim::OneRowPerKey => ("one-row-per-key", true),
+        Claim::SameSequence => ("same-sequence", true),
+        Claim::OrphansRefused => ("orphans-refused", true),
+        Claim::CyclesSuperseded => ("cycles-superseded", false),
+        Claim::OneLeader => ("one-leader", false),
+        Claim::OneCommitEach => ("one-commit-each", false),
+        Claim::OneRefusalPerExpiry => ("one-refusal-per-expiry", false),
+    }
+}
+
+/// One claim being judged.
+struct Ruling<'r, 'a, 't> {
+    facts: &'r Facts<'a, 't>,
+    code: &'static str,
+    finding: &'r mut Finding,
+}
+
+/// What contradicts a claim.
+#[derive(Default)]
+struct Contradiction {
+    /// The role of the row, and its column if there is one.
+    role: String,
+    what: String,
+    because: String,
+    events: Vec<usize>,
+    operations: Vec<(u32, i64)>,
+}
+
+impl<'a> Ruling<'_, 'a, '_> {
+    fn contradict(&mut self, mut contradiction: Contradiction) {
+        contradiction.events.sort_unstable();
+        contradiction.events.dedup();
+        contradiction.operations.sort_unstable();
+        contradiction.operations.dedup();
+        let evidence = contradiction.events.iter().map(|event| self.facts.evidence(*event)).collect();
+        self.finding.invalid(Anomaly {
+            checker: "claims",
+            code: self.code,
+            class: Class::Safety,
+            role: contradiction.role,
+            what: contradiction.what,
+            because: contradiction.because,
+            evidence,
+            events: contradiction.events,
+            operations: contradiction.operations,
+        });
+    }
+
+    fn ctx(&self) -> &Context<'a> {
+        self.facts.ctx
+    }
+
+    /// `table.column` of a row, or `table`.
+    fn role(&self, row: RowId, column: Option<usize>) -> String {
+        let (app, history) = (self.ctx().app, self.ctx().history);
+        column.map_or_else(|| history.row_role(app, row), |column| history.column_role(app, row, column))
+    }
+
+    /// `table#3.column` of a row, or `table#3`.
+    fn label(&self, row: RowId, column: Option<usize>) -> String {
+        let (app, history) = (self.ctx().app, self.ctx().history);
+        column.map_or_else(|| history.row_label(app, row), |column| history.column_label(app, row, column))
+    }
+}

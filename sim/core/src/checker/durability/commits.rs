@@ -1,0 +1,378 @@
+//! The replay of the change feed: what each commit did, held against what its transaction meant to do.
+
+use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
+
+use super::Judge;
+use super::edit::Edit;
+use super::report::Loss;
+use super::state::{Net, Register, Write};
+use crate::history::{Commit, LocalTx, Outcome, RowId, TxOutcome, Upload, What};
+use crate::history::{Origin, Phase};
+use crate::plan::EPOCH_US;
+
+/// The commit being judged.
+pub(super) struct At<'a> {
+    /// Its event; for a transaction without a commit, that of its answer.
+    pub(super) event: usize,
+    /// Its number; for a transaction without a commit, that of the last one before its answer.
+    pub(super) seq: u64,
+    /// When the backend received it, in microseconds since 1970.
+    pub(super) received_us: i64,
+    /// Whose it is.
+    pub(super) device: u32,
+    /// The event of the local transaction.
+    pub(super) tx_event: usize,
+    /// The local transaction.
+    pub(super) tx: &'a LocalTx,
+    /// What it did to each row that it changed or meant to change.
+    pub(super) nets: Vec<Net>,
+    /// Whether there is no commit, only an answer that claims one.
+    pub(super) claimed: bool,
+}
+
+impl At<'_> {
+    /// An operation of the transaction as a write.
+    pub(super) fn write(&self, op_id: i64) -> Write {
+        Write { device: self.device, event: self.tx_event, op_id, seq: self.seq }
+    }
+}
+
+impl<'a> Judge<'a, '_> {
+    pub(super) fn commit(&mut self, event: usize, commit: &'a Commit) {
+        let tx = commit.origin.and_then(|origin| self.local_tx(origin));
+        let (Some(origin), Some((tx_event, tx))) = (commit.origin, tx) else {
+            if let Some(origin) = commit.origin {
+                self.finding.unknown(format!(
+                    "commit {} is of client/{} transaction {}, which no device is known to have accepted",
+                    commit.seq, origin.device, origin.tx_id
+                ));
+            }
+            return self.server_commit(commit);
+        };
+        if commit.changes.is_empty() {
+            let refused = |outcome| matches!(outcome, Outcome::Rejected | Outcome::RolledBack);
+            let refusal = !commit.ledger.is_empty() && commit.ledger.iter().all(|answer| refused(answer.outcome));
+            let first = self.timeline.commits_of(origin.device, origin.tx_id).next();
+            if refusal || first != Some(commit.seq) {
+                return;
+            }
+        }
+        for (losing, survivor) in &commit.aliases {
+            if losing != survivor {
+                self.aliases.insert(*losing, *survivor);
+                super::count(&mut self.stats.concurrent, "unique", 1);
+            }
+        }
+        let mut at = At {
+            event,
+            seq: commit.seq,
+            received_us: commit.received_us,
+            device: origin.device,
+            tx_event,
+            tx,
+            nets: Vec::with_capacity(commit.changes.len()),
+            claimed: false,
+        };
+        for change in &commit.changes {
+            let net = self.net_mut(&mut at, change.row, || change.before.clone());
+            net.after.clone_from(&change.after);
+        }
+        self.judge(at, &commit.ledger);
+    }
+
+    /// An answer that claims a commit which the feed does not have: the transaction did nothing, or nothing new.
+    pub(super) fn answered(&mut self, event: usize, at_us: i64, device: u32, upload: &'a Upload) {
+        let claims = upload.phase == Phase::Ok && matches!(upload.outcome, None | Some(TxOutcome::Committed));
+        if !claims || self.timeline.commits_of(device, upload.tx_id).next().is_some() {
+            return;
+        }
+        let Some((tx_event, tx)) = self.local_tx(Origin { device, tx_id: upload.tx_id }) else { return };
+        if !self.claimed.insert((device, upload.tx_id)) {
+            return;
+        }
+        for answer in &upload.ops {
+            let named = tx.ops.iter().find(|op| op.op_id == answer.op_id).map(|op| op.row);
+            if let (Some(losing), Some(survivor)) = (named, answer.merged_into)
+                && losing != survivor
+            {
+                self.aliases.insert(losing, survivor);
+            }
+        }
+        let seq = self.timeline.committed_before(event);
+        let received_us = EPOCH_US.saturating_add(at_us);
+        let at = At { event, seq, received_us, device, tx_event, tx, nets: Vec::new(), claimed: true };
+        self.judge(at, &upload.ops);
+    }
+
+    /// What the commit did to a row.
+    pub(super) fn net<'n>(&self, at: &'n At<'_>, row: RowId) -> Option<&'n Net> {
+        let (stamp, index) = self.rows[row as usize].mark;
+        if stamp == at.event + 1 { at.nets.get(index) } else { None }
+    }
+
+    fn local_tx(&self, origin: Origin) -> Option<(usize, &'a LocalTx)> {
+        let event = self.timeline.local_tx(origin.device, origin.tx_id)?;
+        match &self.ctx.history.events[event].what {
+            What::Tx(tx) => Some((event, tx)),
+            _ => None,
+        }
+    }
+
+    /// The entry of a row among what the commit did, made from the row as it is if there is none yet.
+    fn net_mut<'n>(&mut self, at: &'n mut At<'_>, row: RowId, before: impl FnOnce() -> Option<Row>) -> &'n mut Net {
+        let stamp = at.event + 1;
+        if self.rows[row as usize].mark.0 != stamp {
+            self.rows[row as usize].mark = (stamp, at.nets.len());
+            let before = before();
+            at.nets.push(Net { row, after: before.clone(), before, edit: None });
+        }
+        &mut at.nets[self.rows[row as usize].mark.1]
+    }
+
+    fn judge(&mut self, mut at: At<'a>, answers: &'a [crate::history::OpAnswer]) {
+        let mut edits: Vec<Edit<'a>> = Vec::new();
+        for op in &at.tx.ops {
+            if op.row as usize >= self.rows.len() {
+                continue;
+            }
+            let row = self.target(op.row);
+            let live = self.rows[row as usize].live.clone();
+            let received_us = at.received_us;
+            let net = self.net_mut(&mut at, row, || live);
+            let index = *net.edit.get_or_insert(edits.len());
+            if index == edits.len() {
+                edits.push(Edit::new(row, op.row));
+            }
+            edits[index].fold(op, self.layout(row), received_us);
+        }
+        self.stats.accepted += at.tx.ops.len() as u64;
+        for edit in &edits {
+            let told = self.finding.anomalies.len();
+            let tally = self.edit(&at, edit);
+            if self.finding.anomalies.len() == told {
+                self.test_answer(&at, edit, tally, answers);
+            }
+        }
+        for index in 0..at.nets.len() {
+            self.unmeant(&at, index, &edits);
+        }
+        let nets = std::mem::take(&mut at.nets);
+        for net in nets {
+            let touched = net.before != net.after || net.edit.is_some();
+            let heartbeat = self.heartbeat_written(&net);
+            self.set_live(net.row, net.after);
+            let state = &mut self.rows[net.row as usize];
+            if touched {
+                state.touched_us = at.received_us;
+            }
+            if heartbeat {
+                state.heartbeat_us = at.received_us;
+            }
+        }
+    }
+
+    fn heartbeat_written(&self, net: &Net) -> bool {
+        let layout = self.layout(net.row);
+        let Some(after) = &net.after else { return false };
+        layout.heartbeat.iter().enumerate().any(|(column, heartbeat)| {
+            *heartbeat && net.before.as_ref().is_none_or(|before| before.get(column) != after.get(column))
+        })
+    }
+
+    /// A write of the server's own: it overrides what it likes, and is nobody's accepted write.
+    fn server_commit(&mut self, commit: &Commit) {
+        for change in &commit.changes {
+            if change.row as usize >= self.rows.len() {
+                continue;
+            }
+            let layout = self.layout(change.row);
+            let state = &mut self.rows[change.row as usize];
+            match (&change.before, &change.after) {
+                (Some(before), Some(after)) => {
+                    for (index, register) in layout.registers.iter().enumerate() {
+                        if index < state.registers.len() && register.columns.iter().any(|at| before.get(*at) != after.get(*at)) {
+                            state.registers[index] =
+                                Register { by: None, also: None, low: i64::MIN, high: commit.received_us };
+                        }
+                    }
+                }
+                (_, None) => {
+                    state.death = Some( super::state::Death {
+                        by: None,
+                        also: None,
+                        cascade: false,
+                        low: i64::MIN,
+                        high: commit.received_us,
+                        registers: Vec::new(),
+                    });
+                    state.registers.clear();
+                    state.filled.clear();
+                    state.writes.clear();
+                }
+                (None, Some(_)) => {
+                    state.registers.clear();
+                    state.filled.clear();
+                    state.writes.clear();
+                    state.death = None;
+                }
+            }
+            state.touched_us = commit.received_us;
+            state.heartbeat_us = commit.received_us;
+            self.set_live(change.row, change.after.clone());
+        }
+    }
+
+    /// Sets what a row is, and keeps the list of running rows.
+    pub(super) fn set_live(&mut self, row: RowId, image: Option<Row>) {
+        let layout = self.layout(row);
+        for (column, exclusive) in layout.running.iter().enumerate() {
+            let Some(exclusive) = exclusive else { continue };
+            if image.as_ref().is_some_and(|image| image.get(column) == Some(&Value::Int(1))) {
+                self.running[*exclusive].insert(row);
+            } else {
+                self.running[*exclusive].remove(&row);
+            }
+        }
+        self.rows[row as usize].live = image;
+    }
+
+    /// What the commit changed without any operation of its transaction meaning it: lawful for what follows from a
+    /// delete, a merge of ids or the end of a lease; else the values that went are lost.
+    fn unmeant(&mut self, at: &At<'a>, index: usize, edits: &[Edit<'a>]) {
+        let net = &at.nets[index];
+        let edit = net.edit.map(|edit| &edits[edit]);
+        match (&net.before, &net.after) {
+            (Some(before), Some(after)) => {
+                let layout = self.layout(net.row);
+                for column in 0..layout.of_column.len() {
+                    if before.get(column) == after.get(column) || layout.clock == Some(column) {
+                        continue;
+                    }
+                    let meant = edit.is_some_and(|edit| {
+                        let register = &layout.registers[layout.of_column[column]];
+                        register.columns.iter().any(|at| edit.cell(*at).is_some_and(|cell| cell.new.is_some()))
+                    });
+                    if !meant {
+                        self.unmeant_column(at, net, column, before, after);
+                    }
+                }
+            }
+            (Some(before), None) if edit.is_none() => self.unmeant_end(at, net, before),
+            (None, Some(_)) if edit.is_none() => {
+                if let Some(by) = self.rows[net.row as usize].death.as_ref().and_then(|death| death.by) {
+                    let because = format!("{} and no operation of commit {} creates it again", self.deleted_by(&by), at.seq);
+                    self.lose(at, Loss { code: "resurrected", row: net.row, register: None, writes: vec![by] },
+                        "is there again after it was deleted".to_owned(), because);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn unmeant_column(&mut self, at: &At<'a>, net: &Net, column: usize, before: &Row, after: &Row) {
+        let layout = self.layout(net.row);
+        let register_index = layout.of_column[column];
+        let register = self.rows[net.row as usize].register(register_index);
+        let parent_went = layout.parents[column].is_some_and(|parent| {
+            (parent.deleted == OnParentDelete::Null || parent.missing == OnMissingParent::Null)
+                && after[column].is_null()
+                && self.parent_went(at, parent.table, &before[column])
+        });
+        if parent_went {
+            if let Some(by) = register.by
+                && !self.saw(at, net.row, &by)
+            {
+                self.overridden("missing-parent");
+            }
+            self.forget_writer(net.row, register_index, at.received_us);
+            return;
+        }
+        if self.same(layout, column, &before[column], &after[column]) {
+            return;
+        }
+        if layout.running[column].is_some_and(|exclusive| self.took_over(at, net.row, exclusive)) && after[column] == Value::Int(0) {
+            if let Some(by) = register.by
+                && !self.saw(at, net.row, &by)
+            {
+                self.overridden("exclusive");
+            }
+            self.forget_writer(net.row, register_index, at.received_us);
+            return;
+        }
+        if let Some(by) = register.by {
+            let because = format!(
+                "No operation of client/{} transaction {} writes this column, and no rule changes it",
+                at.device,
+                at.tx.tx_id.unwrap_or_default()
+            );
+            let what = format!(
+                "went from {} to {} in commit {}",
+                crate::history::label::value(&before[column]),
+                crate::history::label::value(&after[column]),
+                at.seq
+            );
+            self.lose(at, Loss { code: "lost-update", row: net.row, register: Some(register_index), writes: vec![by] }, what, because);
+        }
+        self.forget_writer(net.row, register_index, at.received_us);
+    }
+
+    /// A row that went without an operation that deletes it: lawful if it went with its parent.
+    fn unmeant_end(&mut self, at: &At<'a>, net: &Net, before: &Row) {
+        let layout = self.layout(net.row);
+        let cascades = layout.parents.iter().enumerate().any(|(column, parent)| {
+            parent.is_some_and(|parent| {
+                parent.deleted == OnParentDelete::Cascade && self.parent_went(at, parent.table, &before[column])
+            })
+        });
+        if cascades {
+            self.check_buried(at, net.row, None, before, true);
+        } else if let Some(by) = self.last_writer(net.row) {
+            let because = format!(
+                "Neither an operation of client/{} transaction {} deletes it, nor does a parent of it go",
+                at.device,
+                at.tx.tx_id.unwrap_or_default()
+            );
+            self.lose(at, Loss { code: "lost-insert", row: net.row, register: None, writes: vec![by] },
+                format!("is gone after commit {}", at.seq), because);
+        }
+        self.bury(at, net.row, before, None, cascades);
+    }
+
+    /// Whether the commit deleted the row that the value names, or found it absent.
+    pub(super) fn parent_went(&self, at: &At<'_>, table: usize, id: &Value) -> bool {
+        let Some(id) = id.as_text() else { return false };
+        match self.find(table, id) {
+            None => true,
+            Some(parent) => match self.net(at, parent) {
+                Some(net) => net.after.is_none() || net.before.is_none(),
+                None => self.rows[parent as usize].live.is_none(),
+            },
+        }
+    }
+
+    /// Whether the commit started another row of the exclusive invariant after this one's lease had ended.
+    fn took_over(&self, at: &At<'_>, row: RowId, exclusive: usize) -> bool {
+        let rule = &self.ctx.app.policy.exclusives[exclusive];
+        let lease_us = rule.lease_s.saturating_mul(1_000_000);
+        let ended = at.received_us.saturating_sub(self.rows[row as usize].heartbeat_us) >= lease_us;
+        ended
+            && at.nets.iter().any(|net| {
+                net.row != row
+                    && self.table(net.row) == rule.table
+                    && net.after.as_ref().is_some_and(|after| after[rule.running] == Value::Int(1))
+            })
+    }
+
+    /// Notes that the server itself set a register.
+    pub(super) fn forget_writer(&mut self, row: RowId, register: usize, received_us: i64) {
+        let state = &mut self.rows[row as usize];
+        if let Some(register) = state.registers.get_mut(register) {
+            *register = Register { by: None, also: None, low: i64::MIN, high: received_us.max(register.high) };
+        }
+    }
+
+    /// The last device whose write is in the row.
+    pub(super) fn last_writer(&self, row: RowId) -> Option<Write> {
+        self.rows[row as usize].registers.iter().filter_map(|register| register.by).max_by_key(|by| by.seq)
+    }
+}

@@ -1,0 +1,495 @@
+//! Whole rows: inserts, deletes and tombstones, and which of the cases an edit is.
+
+use fixtures::Row;
+
+use super::Judge;
+use super::commits::At;
+use super::edit::Edit;
+use super::lawful::{self, Discipline, Win};
+use super::merge::Stand;
+use super::report::{Loss, Need};
+use super::state::{Death, Register, SERVER, State, Write};
+use crate::history::{OpAnswer, Outcome, RowId};
+
+/// What became of an edit, register by register.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Registers in which it visibly took effect as sent.
+    pub(super) stands: u32,
+    /// Registers in which it joined, changed on the way, or found its value there already.
+    pub(super) other: u32,
+    /// Registers in which another's value stays.
+    pub(super) lost: u32,
+}
+
+impl Tally {
+    const STANDS: Self = Self { stands: 1, other: 0, lost: 0 };
+    const OTHER: Self = Self { stands: 0, other: 1, lost: 0 };
+    const LOST: Self = Self { stands: 0, other: 0, lost: 1 };
+}
+
+impl<'a> Judge<'a, '_> {
+    /// Judges what became of an edit in its commit.
+    pub(super) fn edit(&mut self, at: &At<'a>, edit: &Edit<'a>) -> Tally {
+        let (before, after) = match self.net(at, edit.row) {
+            Some(net) => (net.before.clone(), net.after.clone()),
+            None => return Tally::default(),
+        };
+        if edit.named != edit.row && edit.put {
+            self.check_alias(at, edit, before.as_ref());
+        }
+        if edit.delete {
+            return self.delete(at, edit, before, after);
+        }
+        if edit.recreated
+            && let Some(before) = &before
+        {
+            self.check_buried(at, edit.row, Some(edit), before, false);
+            self.bury(at, edit.row, before, Some(edit), false);
+        }
+        match (before.filter(|_| !edit.recreated), after) {
+            (Some(before), Some(after)) => self.merge(at, edit, &before, &after),
+            (Some(before), None) => self.went(at, edit, &before),
+            (None, Some(after)) if edit.put => self.insert(at, edit, &after),
+            (None, Some(after)) => self.revive(at, edit, &after),
+            (None, None) => self.stays_away(at, edit),
+        }
+    }
+
+    fn merge(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row, after: &Row) -> Tally {
+        let layout = self.layout(edit.row);
+        let mut tally = Tally::default();
+        for index in written(edit, layout) {
+            match self.register(at, edit, index, before, after) {
+                Stand::Stands => tally.stands += 1,
+                Stand::Same | Stand::Joined => tally.other += 1,
+                Stand::Lost => tally.lost += 1,
+            }
+        }
+        tally
+    }
+
+    /// A losing id may only stand for a row with the same mergeable key.
+    fn check_alias(&mut self, at: &At<'a>, edit: &Edit<'a>, survivor: Option<&Row>) {
+        let table = self.table(edit.named);
+        let same_key = self.ctx.app.policy.uniques.iter().filter(|unique| unique.table == table && unique.merge).any(|unique| {
+            unique.columns.iter().all(|column| {
+                let sent = edit.cell(*column).and_then(|cell| cell.new);
+                sent.is_some() && survivor.and_then(|survivor| survivor.get(*column)) == sent
+            })
+        });
+        if !same_key && survivor.is_some() {
+            let what = format!("of client/{} op {} was merged into {}", at.device, edit.op_id, self.ctx.history.row_label(self.ctx.app, edit.row));
+            let because = "That row does not hold the same value of a unique key whose collisions merge".to_owned();
+            self.lose(at, Loss { code: "lost-insert", row: edit.named, register: None, writes: vec![at.write(edit.op_id)] }, what, because);
+        }
+    }
+
+    /// A row that an edit did not delete went in its commit: lawful if it went with its parent.
+    fn went(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
+        let layout = self.layout(edit.row);
+        let cascades = layout.parents.iter().enumerate().any(|(column, parent)| {
+            let named = edit.cell(column).and_then(|cell| cell.new).or_else(|| before.get(column));
+            parent.is_some_and(|parent| {
+                parent.deleted == fixtures::OnParentDelete::Cascade
+                    && named.is_some_and(|id| self.parent_went(at, parent.table, id))
+            })
+        });
+        if cascades {
+            self.check_buried(at, edit.row, Some(edit), before, true);
+        } else {
+            let what = format!("is gone after commit {}, and the write of client/{} op {} with it", at.seq, at.device, edit.op_id);
+            let because = "No operation of the transaction deletes it, and no parent of it goes".to_owned();
+            let mut writes = vec![at.write(edit.op_id)];
+            writes.extend(self.last_writer(edit.row));
+            self.lose(at, Loss { code: "lost-update", row: edit.row, register: None, writes }, what, because);
+        }
+        self.bury(at, edit.row, before, Some(edit), cascades);
+        Tally::OTHER
+    }
+
+    fn delete(&mut self, at: &At<'a>, edit: &Edit<'a>, before: Option<Row>, after: Option<Row>) -> Tally {
+        let write = at.write(edit.op_id);
+        match (before, after) {
+            (None, None) => {
+                if let Some(death) = &mut self.rows[edit.row as usize].death {
+                    // The later stamp stays, and with it perhaps its writer.
+                    death.also = Some(write);
+                    death.high = death.high.max(edit.clock_high);
+                    let unseen = death.by.filter(|by| by.device != at.device);
+                    if unseen.is_some_and(|by| !self.saw(at, edit.row, &by)) {
+                        super::count(&mut self.stats.concurrent, "delete", 1);
+                    }
+                }
+                Tally::OTHER
+            }
+            (Some(before), None) => {
+                self.check_buried(at, edit.row, Some(edit), &before, false);
+                self.bury(at, edit.row, &before, Some(edit), false);
+                Tally::STANDS
+            }
+            (None, Some(_)) => {
+                let what = format!("is there after commit {}, although client/{} op {} deletes it", at.seq, at.device, edit.op_id);
+                let because = "It was not there before, and nothing creates it after the delete".to_owned();
+                self.lose(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![write] }, what, because);
+                Tally::LOST
+            }
+            (Some(before), Some(_)) => self.survived(at, edit, &before),
+        }
+    }
+
+    /// A delete had no effect: lawful where an edit that it had not seen brings the row back, or where the policy
+    /// keeps rows that changed.
+    fn survived(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
+        let layout = self.layout(edit.row);
+        let edited = self.edited(at, edit.row, Some(edit), before);
+        let lawful = match self.discipline {
+            Discipline::Rules => layout.edit_revives && !edited.is_empty(),
+            Discipline::RowLatest => lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before) != Win::Yes,
+            Discipline::VersionCheck | Discipline::ServerWins => {
+                lawful::version_check(edit, &self.rows[edit.row as usize], before) != Win::Yes
+            }
+        };
+        let write = at.write(edit.op_id);
+        if lawful {
+            let mut winners: Vec<Option<Write>> = edited.iter().flat_map(|(_, writes)| writes.iter().copied().map(Some)).collect();
+            if self.discipline != Discipline::Rules {
+                winners.push(None);
+                winners.extend(self.rows[edit.row as usize].registers.iter().map(|register| register.by));
+            }
+            let rule = self.discipline.name("revived");
+            self.need(at, &Need {
+                losers: &[Some(write)],
+                winners: &winners,
+                row: edit.row,
+                register: None,
+                rules: &[rule, "deleted"],
+                counted: rule,
+            });
+        } else {
+            let what = format!("is still there after commit {}, although client/{} op {} deletes it", at.seq, at.device, edit.op_id);
+            let because = if layout.edit_revives {
+                "Nobody had edited it since the deleting device saw it"
+            } else {
+                "A delete wins over edits that it had not seen"
+            };
+            let mut writes = vec![write];
+            writes.extend(edited.iter().flat_map(|(_, writes)| writes.iter().copied()));
+            self.lose(at, Loss { code: "lost-delete", row: edit.row, register: None, writes }, what, because.to_owned());
+        }
+        Tally::LOST
+    }
+
+    /// The registers that devices wrote since the deleting device saw the row, with their writers. A register that
+    /// holds what the delete's base says is unchanged, whoever wrote it.
+    fn edited(&self, at: &At<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row) -> Vec<(usize, Vec<Write>)> {
+        let layout = self.layout(row);
+        let state = &self.rows[row as usize];
+        let seen = self.timeline.seen_row(at.device, at.tx_event, row);
+        let recent = &state.writes[state.writes.partition_point(|(_, write)| write.seq <= seen)..];
+        let mut edited = Vec::new();
+        for (index, register) in layout.registers.iter().enumerate() {
+            let stored = state.register(index);
+            let mut writes: Vec<Write> = [stored.by, stored.also].into_iter().flatten().collect();
+            if matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set) {
+                writes.extend(recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write));
+            }
+            writes.retain(|write| !self.saw(at, row, write));
+            let is_clock = layout.clock.is_some_and(|clock| register.columns == [clock]);
+            let both_unseen = stored.also.is_none() || writes.len() >= 2;
+            if writes.is_empty() || is_clock || !both_unseen {
+                continue;
+            }
+            let unchanged = edit.is_some_and(|edit| {
+                register.columns.iter().all(|column| {
+                    let base = edit.cell(*column).and_then(|cell| cell.base);
+                    base.is_some_and(|base| {
+                        before.get(*column) == Some(base) || (base.is_null() && state.is_filled(*column))
+                    })
+                })
+            });
+            if !unchanged {
+                edited.push((index, writes));
+            }
+        }
+        edited
+    }
+
+    /// Demands the records of a row that went: every write in it that the deleting device had not seen.
+    pub(super) fn check_buried(&mut self, at: &At<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row, cascade: bool) {
+        let edited = self.edited(at, row, edit, before);
+        let revives = self.layout(row).edit_revives && self.discipline == Discipline::Rules && !cascade;
+        let mut winners: Vec<Option<Write>> = match edit {
+            Some(edit) if !cascade => vec![Some(at.write(edit.op_id))],
+            _ => at.tx.ops.iter().filter(|op| op.op == crate::history::Op::Delete).map(|op| Some(at.write(op.op_id))).collect(),
+        };
+        if cascade {
+            winners.push(None);
+        }
+        let rule = if cascade { "cascade" } else { "deleted" };
+        let mut told: Vec<(u32, usize)> = Vec::new();
+        for (register, writes) in edited {
+            let first = writes[0];
+            if told.contains(&(first.device, first.event)) {
+                continue;
+            }
+            told.push((first.device, first.event));
+            super::count(&mut self.stats.concurrent, "delete", 1);
+            self.stats.conflicts += 1;
+            if revives {
+                let what = format!("went in commit {} with the edit of {}", at.seq, self.write_words(&first));
+                let because = "An edit of a row of this table that its deleter had not seen keeps the row".to_owned();
+                self.lose(at, Loss { code: "wrong-winner", row, register: Some(register), writes: vec![first] }, what, because);
+                continue;
+            }
+            let losers: Vec<Option<Write>> = writes.into_iter().map(Some).collect();
+            let name = self.discipline.name(rule);
+            self.need(at, &Need {
+                losers: &losers,
+                winners: &winners,
+                row,
+                register: None,
+                rules: &[rule, "deleted", name],
+                counted: rule,
+            });
+        }
+    }
+
+    /// The row is a tombstone from here on.
+    pub(super) fn bury(&mut self, at: &At<'a>, row: RowId, before: &Row, edit: Option<&Edit<'a>>, cascade: bool) {
+        let _ = before;
+        let by = match edit {
+            Some(edit) if !cascade => Some(edit.op_id),
+            _ => at.tx.ops.iter().rev().find(|op| op.op == crate::history::Op::Delete).map(|op| op.op_id),
+        };
+        let (low, high) = match edit {
+            Some(edit) => (edit.clock_low, edit.clock_high),
+            None => (i64::MIN, at.received_us),
+        };
+        let state = &mut self.rows[row as usize];
+        let greatest = state.registers.iter().map(|register| register.high).max().unwrap_or(i64::MIN);
+        state.death = Some(Death {
+            by: by.map(|op_id| at.write(op_id)),
+            also: None,
+            cascade,
+            low,
+            high: high.max(greatest.saturating_add(1)),
+            registers: std::mem::take(&mut state.registers),
+        });
+        state.filled.clear();
+        state.writes.clear();
+    }
+
+    /// A row that was not there is there.
+    fn insert(&mut self, at: &At<'a>, edit: &Edit<'a>, after: &Row) -> Tally {
+        let layout = self.layout(edit.row);
+        if let Some(death) = self.rows[edit.row as usize].death.clone() {
+            let known = [death.by, death.also].into_iter().flatten().any(|by| self.saw(at, edit.row, &by));
+            if let Some(by) = death.by.filter(|_| !known) {
+                super::count(&mut self.stats.concurrent, "delete", 1);
+                self.stats.conflicts += 1;
+                if edit.clock_high < death.low {
+                    let what = format!("is there again after commit {}: the insert of client/{} op {} is older than the delete of {}",
+                        at.seq, at.device, edit.op_id, self.write_words(&by));
+                    let because = "An insert creates a deleted row anew only if its stamp is later".to_owned();
+                    self.lose(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![by, at.write(edit.op_id)] }, what, because);
+                } else {
+                    self.need(at, &Need {
+                        losers: &[Some(by), death.also],
+                        winners: &[Some(at.write(edit.op_id))],
+                        row: edit.row,
+                        register: None,
+                        rules: &["revived", "latest", "created"],
+                        counted: "revived",
+                    });
+                }
+            }
+        }
+        let mut tally = Tally::default();
+        let mut registers = vec![Register { low: i64::MIN, high: edit.clock_high, ..SERVER }; layout.registers.len()];
+        let mut filled = vec![true; layout.of_column.len()];
+        for cell in &edit.cells {
+            filled[cell.column] &= cell.new.is_none();
+        }
+        for index in written(edit, layout) {
+            let register = &layout.registers[index];
+            let author = at.write(self.register_author(edit, index));
+            let stands = register.columns.iter().all(|column| {
+                let cell = edit.cell(*column).and_then(|cell| cell.new);
+                cell.is_none_or(|new| after.get(*column).is_some_and(|then| self.same(layout, *column, new, then)))
+            });
+            registers[index] = Register { by: Some(author), also: None, low: edit.clock_low, high: edit.clock_high.max(self.rows[edit.row as usize].death.as_ref().map_or(i64::MIN, |death| death.high.saturating_add(1))) };
+            if stands {
+                tally.stands += 1;
+            } else if let Some(excuse) = self.excuse(at, edit, register, None, after) {
+                self.excused(at, edit, index, &excuse);
+                tally.other += 1;
+            } else {
+                let what = format!("is not what the insert of client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
+                let because = "The row was not there before, so the insert stands as sent".to_owned();
+                self.lose(at, Loss { code: "lost-insert", row: edit.row, register: Some(index), writes: vec![author] }, what, because);
+                tally.lost += 1;
+            }
+        }
+        // A register that the insert left to its default is the insert's as well, at a stamp that is not told.
+        for register in registers.iter_mut().filter(|register| register.by.is_none()) {
+            register.by = Some(at.write(edit.op_id));
+        }
+        let state = &mut self.rows[edit.row as usize];
+        *state = State { registers, filled, mark: state.mark, live: state.live.take(), ..State::default() };
+        state.writes.extend(written(edit, layout).map(|index| (index, at.write(edit.op_id))));
+        tally
+    }
+
+    /// A row that was not there is there, though the edit only updates it.
+    fn revive(&mut self, at: &At<'a>, edit: &Edit<'a>, after: &Row) -> Tally {
+        let layout = self.layout(edit.row);
+        let death = self.rows[edit.row as usize].death.take();
+        let write = at.write(edit.op_id);
+        if let Some(by) = death.as_ref().and_then(|death| death.by) {
+            if layout.edit_revives && self.discipline == Discipline::Rules {
+                if !self.saw(at, edit.row, &by) {
+                    super::count(&mut self.stats.concurrent, "delete", 1);
+                    self.stats.conflicts += 1;
+                    self.need(at, &Need {
+                        losers: &[Some(by), death.as_ref().and_then(|death| death.also)],
+                        winners: &[Some(write)],
+                        row: edit.row,
+                        register: None,
+                        rules: &["revived"],
+                        counted: "revived",
+                    });
+                }
+            } else {
+                let what = format!("is there again after commit {}: client/{} op {} only updates it", at.seq, at.device, edit.op_id);
+                let because = format!("{}, and an update of a deleted row is superseded", self.deleted_by(&by));
+                self.lose(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![by, write] }, what, because);
+            }
+        }
+        let mut tally = Tally::default();
+        let mut registers = death.map(|death| death.registers).unwrap_or_default();
+        registers.resize(layout.registers.len(), SERVER);
+        for index in written(edit, layout) {
+            let register = &layout.registers[index];
+            let author = at.write(self.register_author(edit, index));
+            let joins = matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set);
+            let stands = register.columns.iter().all(|column| {
+                let new = edit.cell(*column).and_then(|cell| cell.new);
+                new.is_none_or(|new| after.get(*column).is_some_and(|then| self.same(layout, *column, new, then)))
+            });
+            let excuse = if stands { None } else { self.excuse(at, edit, register, None, after) };
+            if let Some(excuse) = excuse {
+                self.excused(at, edit, index, &excuse);
+            } else if !stands && !joins {
+                let what = format!("is not what client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
+                let because = "The edit brings the deleted row back as it was, overlaid with what it wrote".to_owned();
+                self.lose(at, Loss { code: "lost-update", row: edit.row, register: Some(index), writes: vec![author] }, what, because);
+                tally.lost += 1;
+                continue;
+            }
+            tally.stands += 1;
+            registers[index] = Register { by: Some(author), also: None, low: edit.clock_low, high: i64::MAX };
+        }
+        let state = &mut self.rows[edit.row as usize];
+        state.registers = registers;
+        state.writes.extend(written(edit, layout).map(|index| (index, write)));
+        tally
+    }
+
+    /// The row was not there, and is not there.
+    fn stays_away(&mut self, at: &At<'a>, edit: &Edit<'a>) -> Tally {
+        let layout = self.layout(edit.row);
+        let write = at.write(edit.op_id);
+        let label = format!("client/{} op {}", at.device, edit.op_id);
+        let Some(death) = self.rows[edit.row as usize].death.clone() else {
+            if edit.put {
+                let what = format!("is not there after commit {}, although {label} inserts it", at.seq);
+                let because = format!("It was not there before, nobody had deleted it, and {}", self.claim(at));
+                self.lose(at, Loss { code: "lost-insert", row: edit.row, register: None, writes: vec![write] }, what, because);
+            } else if written(edit, layout).next().is_some() {
+                let what = format!("is not there after commit {}, although {label} updates it", at.seq);
+                let because = format!("Nobody had deleted it, and {}", self.claim(at));
+                self.lose(at, Loss { code: "lost-update", row: edit.row, register: None, writes: vec![write] }, what, because);
+            }
+            return Tally::LOST;
+        };
+        let by = death.by;
+        let known = [by, death.also].into_iter().flatten().any(|by| by.device == at.device || self.saw(at, edit.row, &by));
+        if !known && by.is_some() {
+            super::count(&mut self.stats.concurrent, "delete", 1);
+            self.stats.conflicts += 1;
+        }
+        let must_return = if edit.put {
+            by.is_some_and(|by| by.device == at.device) && death.also.is_none() || edit.clock_low > death.high
+        } else {
+            layout.edit_revives && self.discipline == Discipline::Rules
+        };
+        if must_return && !(edit.put && edit.recreated) {
+            let what = format!("is not there after commit {}, although {label} {}", at.seq, if edit.put { "inserts it anew" } else { "edits it" });
+            let because = match (edit.put, by) {
+                (true, Some(by)) => format!("{}, and the insert's stamp is later", self.deleted_by(&by)),
+                (true, None) => "The insert's stamp is later than the delete's".to_owned(),
+                (false, _) => "An edit of a deleted row of this table brings it back".to_owned(),
+            };
+            let mut writes = vec![write];
+            writes.extend(by);
+            let code = if edit.put { "lost-insert" } else { "lost-update" };
+            self.lose(at, Loss { code, row: edit.row, register: None, writes }, what, because);
+            return Tally::LOST;
+        }
+        if edit.put || written(edit, layout).next().is_some() {
+            let mut winners = vec![by];
+            winners.extend(death.also.map(Some));
+            if death.cascade {
+                winners.push(None);
+            }
+            let name = self.discipline.name("deleted");
+            self.need(at, &Need {
+                losers: &[Some(write)],
+                winners: &winners,
+                row: edit.row,
+                register: None,
+                rules: &["deleted", "cascade", name],
+                counted: "deleted",
+            });
+        }
+        Tally::LOST
+    }
+
+    fn claim(&self, at: &At<'_>) -> String {
+        if at.claimed {
+            format!("the answer says that transaction {} is committed", at.tx.tx_id.unwrap_or_default())
+        } else {
+            "its transaction is committed".to_owned()
+        }
+    }
+
+    /// Holds the backend's answer for a lone operation against what became of it: `applied` must not be said of an
+    /// operation of which nothing stands, nor `superseded` of one that visibly took effect whole.
+    pub(super) fn test_answer(&mut self, at: &At<'a>, edit: &Edit<'a>, tally: Tally, answers: &[OpAnswer]) {
+        let Some(answer) = answers.iter().find(|answer| answer.op_id == edit.op_id).filter(|_| edit.ops == 1) else { return };
+        let false_outcome = match answer.outcome {
+            Outcome::Applied => tally.lost > 0 && tally.stands == 0 && tally.other == 0,
+            Outcome::Superseded => tally.stands > 0 && tally.lost == 0 && tally.other == 0,
+            _ => false,
+        };
+        if false_outcome {
+            let (said, is) = match answer.outcome {
+                Outcome::Applied => ("applied", "nothing of it stands"),
+                _ => ("superseded", "all of it stands"),
+            };
+            let what = format!("client/{} op {} was answered {said}, but {is} after commit {}", at.device, edit.op_id, at.seq);
+            let because = "Outcomes are claims, and the change feed contradicts this one".to_owned();
+            self.lose(at, Loss { code: "false-outcome", row: edit.row, register: None, writes: vec![at.write(edit.op_id)] }, format!("is misreported: {what}"), because);
+        }
+    }
+}
+
+/// The registers that an edit writes, the clock's left out.
+fn written<'e>(edit: &'e Edit<'_>, layout: &'e super::registers::Layout<'_>) -> impl Iterator<Item = usize> + 'e {
+    layout.registers.iter().enumerate().filter_map(move |(index, register)| {
+        let is_clock = layout.clock.is_some_and(|clock| register.columns == [clock]);
+        let writes = register.columns.iter().any(|column| edit.cell(*column).is_some_and(|cell| cell.new.is_some()));
+        (writes && !is_clock).then_some(index)
+    })
+}

@@ -1,0 +1,98 @@
+//! What the server holds after each commit, and who wrote it: the replay that durability judges against.
+//!
+//! Values are those of the change feed, never predictions: one defect is told once, and what follows is judged
+//! from what is really there.
+
+use fixtures::Row;
+
+use crate::history::RowId;
+
+/// A device's write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    /// The device.
+    pub(super) device: u32,
+    /// The event of its local transaction.
+    pub(super) event: usize,
+    /// The operation.
+    pub(super) op_id: i64,
+    /// The commit that brought it to the server.
+    pub(super) seq: u64,
+}
+
+/// Who wrote a register, and with which stamp.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Register {
+    /// The writer of its value; `None`: the server.
+    pub(super) by: Option<Write>,
+    /// Another writer of the same value.
+    pub(super) also: Option<Write>,
+    /// The least stamp that it may have, in microseconds since 1970.
+    pub(super) low: i64,
+    /// The greatest.
+    pub(super) high: i64,
+}
+
+/// A register that the server wrote, at a time that no stamp tells.
+pub(super) const SERVER: Register = Register { by: None, also: None, low: i64::MIN, high: i64::MIN };
+
+/// How a row went.
+#[derive(Clone, Debug)]
+pub(super) struct Death {
+    /// Whose operation deleted it, or a parent of it; `None`: the server.
+    pub(super) by: Option<Write>,
+    /// Another device that deleted it, later.
+    pub(super) also: Option<Write>,
+    /// Whether it went with its parent.
+    pub(super) cascade: bool,
+    /// The least stamp that its tombstone may have.
+    pub(super) low: i64,
+    /// The greatest.
+    pub(super) high: i64,
+    /// Who had written its registers.
+    pub(super) registers: Vec<Register>,
+}
+
+/// One row on the server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// What it is; `None`: it is not there.
+    pub(super) live: Option<Row>,
+    /// Its tombstone.
+    pub(super) death: Option<Death>,
+    /// The state of each register; empty while only the server wrote the row.
+    pub(super) registers: Vec<Register>,
+    /// Columns that hold the default which the row's own insert left to the server; empty for none.
+    pub(super) filled: Vec<bool>,
+    /// The effective writes of devices: (register, write), in commit order.
+    pub(super) writes: Vec<(usize, Write)>,
+    /// When the server last received a write of its heartbeat.
+    pub(super) heartbeat_us: i64,
+    /// When the server last received any write of it.
+    pub(super) touched_us: i64,
+    /// The commit being judged that names this row, and its place in that commit's rows.
+    pub(super) mark: (usize, usize),
+}
+
+impl State {
+    pub(super) fn register(&self, index: usize) -> Register {
+        self.registers.get(index).copied().unwrap_or(SERVER)
+    }
+
+    pub(super) fn is_filled(&self, column: usize) -> bool {
+        self.filled.get(column).copied().unwrap_or(false)
+    }
+}
+
+/// What a commit did to one row.
+#[derive(Clone, Debug)]
+pub(super) struct Net {
+    /// The row.
+    pub(super) row: RowId,
+    /// What it was before the commit.
+    pub(super) before: Option<Row>,
+    /// What it is after it.
+    pub(super) after: Option<Row>,
+    /// The place of the row's edit in the commit's edits.
+    pub(super) edit: Option<usize>,
+}

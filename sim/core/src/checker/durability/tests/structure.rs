@@ -1,0 +1,235 @@
+//! Rows that go, return, merge or belong to others.
+
+use super::*;
+
+#[test]
+fn edit_meets_delete() {
+    let edit_first = |records: Vec<ConflictRecord>| move |p: &mut Play| {
+        p.edit(0, LABEL, json!({"value": "a", "updated_at": at(50)}));
+        p.delete(1, LABEL);
+        p.land(0, vec![]);
+        p.land(1, records);
+    };
+    let (_, stats) = check("a delete wins over an unseen edit", edit_first(vec![record(LABEL, None, "deleted", (0, 1), (1, 1))]), &[]);
+    assert_eq!((counted(&stats, "deleted"), stats.conflicts), (1, 1));
+    check("the record may name the column", edit_first(vec![record(LABEL, Some("value"), "deleted", (0, 1), (1, 1))]), &[]);
+    check("a delete without a record", edit_first(vec![]), &["override-without-record"]);
+    check("a delete of a seen edit needs none", |p| {
+        p.edit(0, LABEL, json!({"value": "a"}));
+        p.land(0, vec![]);
+        p.apply(1);
+        p.delete(1, LABEL);
+        p.land(1, vec![]);
+    }, &[]);
+    let delete_first = |after: Option<Json>, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        p.delete(0, LABEL);
+        p.edit(1, LABEL, json!({"value": "a", "updated_at": at(50)}));
+        p.land(0, vec![]);
+        p.commit(1, after.map(|after| (LABEL, Some(after))).into_iter().collect(), records);
+    };
+    let lost = || vec![record(LABEL, None, "deleted", (1, 1), (0, 1))];
+    check("an edit of a deleted row is superseded", delete_first(None, lost()), &[]);
+    check("an edit of a deleted row vanishes", delete_first(None, vec![]), &["override-without-record"]);
+    check("the record blames the wrong delete", delete_first(None, vec![record(LABEL, None, "deleted", (1, 1), (1, 1))]), &["wrong-record"]);
+    check("an edit brings a deleted row back", delete_first(Some(json!({"key": "colour", "value": "a"})), lost()), &["resurrected"]);
+    check("a row comes back by itself", |p| {
+        p.delete(0, LABEL);
+        p.land(0, vec![]);
+        p.edit(1, CARD, json!({"title": "a"}));
+        p.commit(1, vec![(CARD, Some(json!({"title": "a"}))), (LABEL, Some(json!({"key": "colour"})))], vec![]);
+    }, &["resurrected"]);
+    check("two deletes", |p| {
+        p.delete(0, LABEL);
+        p.delete(1, LABEL);
+        p.land(0, vec![]);
+        p.commit(1, vec![], vec![]);
+    }, &[]);
+    check("an increment under a delete", |p| {
+        p.edit(0, CARD, json!({"hits": 1}));
+        p.delete(1, CARD);
+        p.land(0, vec![]);
+        p.land(1, vec![]);
+    }, &["override-without-record"]);
+}
+
+#[test]
+fn created_anew() {
+    let story = |second: i64, after: Option<Json>, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        p.delete(0, LABEL);
+        p.insert(1, LABEL, json!({"key": "colour", "value": "n", "updated_at": at(second)}));
+        p.story.wait(50_000_000);
+        p.land(0, vec![]);
+        p.story.wait(100_000_000);
+        p.commit(1, after.map(|after| (LABEL, Some(after))).into_iter().collect(), records);
+    };
+    let row = || Some(json!({"key": "colour", "value": "n"}));
+    let back = || vec![record(LABEL, None, "revived", (0, 1), (1, 1))];
+    let gone = || vec![record(LABEL, None, "deleted", (1, 1), (0, 1))];
+    check("a later insert creates anew", story(200, row(), back()), &[]);
+    check("a later insert without a record", story(200, row(), vec![]), &["override-without-record"]);
+    check("an earlier insert creates anew", story(120, row(), back()), &["resurrected"]);
+    check("an earlier insert is superseded", story(120, None, gone()), &[]);
+    check("an earlier insert vanishes", story(120, None, vec![]), &["override-without-record"]);
+    check("a later insert is superseded", story(200, None, gone()), &["lost-insert"]);
+    check("its own delete is no obstacle", |p| {
+        p.delete(0, LABEL);
+        p.land(0, vec![]);
+        p.insert(0, LABEL, json!({"key": "colour", "updated_at": at(1)}));
+        p.land(0, vec![]);
+    }, &[]);
+}
+
+#[test]
+fn edits_that_revive() {
+    let delete_first = |after: Option<Json>, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        p.delete(0, MEMO);
+        p.edit(1, MEMO, json!({"text": "a"}));
+        p.land(0, vec![]);
+        p.commit(1, after.map(|after| (MEMO, Some(after))).into_iter().collect(), records);
+    };
+    let back = || vec![record(MEMO, None, "revived", (0, 1), (1, 1))];
+    let (_, stats) = check("an edit brings the row back", delete_first(Some(json!({"text": "a"})), back()), &[]);
+    assert_eq!(counted(&stats, "revived"), 1);
+    check("without a record", delete_first(Some(json!({"text": "a"})), vec![]), &["override-without-record"]);
+    check("without the edit", delete_first(Some(json!({"text": "z"})), back()), &["lost-update"]);
+    check("an edit that should bring the row back", delete_first(None, vec![record(MEMO, None, "deleted", (1, 1), (0, 1))]), &["lost-update"]);
+    let edit_first = |gone: bool, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        p.edit(0, MEMO, json!({"text": "a"}));
+        p.delete(1, MEMO);
+        p.land(0, vec![]);
+        p.commit(1, if gone { vec![(MEMO, None)] } else { vec![] }, records);
+    };
+    check("a delete gives way to an edit", edit_first(false, vec![record(MEMO, None, "revived", (1, 1), (0, 1))]), &[]);
+    check("a delete gives way silently", edit_first(false, vec![]), &["override-without-record"]);
+    check("a delete takes the edit", edit_first(true, vec![record(MEMO, None, "deleted", (0, 1), (1, 1))]), &["wrong-winner"]);
+}
+
+#[test]
+fn children() {
+    let story = |records: Vec<ConflictRecord>| move |p: &mut Play| {
+        p.edit(0, CARD, json!({"title": "a"}));
+        p.delete(1, BOX);
+        p.land(0, vec![]);
+        p.commit(1, vec![(BOX, None), (CARD, None)], records);
+    };
+    let (_, stats) = check("a child goes with its parent", story(vec![record(CARD, None, "cascade", (0, 1), (1, 1))]), &[]);
+    assert_eq!(counted(&stats, "cascade"), 1);
+    check("a child goes silently", story(vec![]), &["override-without-record"]);
+    check("an edit comes after its row went with the parent", |p| {
+        p.edit(0, CARD, json!({"title": "a"}));
+        p.delete(1, BOX);
+        p.commit(1, vec![(BOX, None), (CARD, None)], vec![]);
+        p.commit(0, vec![], vec![record(CARD, None, "deleted", (0, 1), (1, 1))]);
+    }, &[]);
+    let parent = |after: Json| move |p: &mut Play| {
+        let other = p.story.row("boxes");
+        let id = p.story.id(other);
+        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+        p.apply(0);
+        p.apply(1);
+        p.delete(1, other);
+        p.edit(0, BOX, json!({"parent_id": id}));
+        p.land(1, vec![]);
+        p.commit(0, vec![(BOX, Some(json!({"parent_id": after})))], vec![]);
+    };
+    check("a missing parent becomes NULL", parent(Json::Null), &[]);
+    check("a missing parent becomes something else", parent(json!("else")), &["lost-update"]);
+    check("a parent that is there becomes NULL", |p| {
+        let other = p.story.row("boxes");
+        let id = p.story.id(other);
+        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+        p.apply(0);
+        p.edit(0, BOX, json!({"parent_id": id}));
+        p.commit(0, vec![], vec![]);
+    }, &["lost-update"]);
+    check("a reference to a deleted parent becomes NULL", |p| {
+        let other = p.story.row("boxes");
+        let id = p.story.id(other);
+        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+        p.apply(0);
+        p.apply(1);
+        p.edit(0, BOX, json!({"parent_id": id}));
+        p.land(0, vec![]);
+        p.delete(1, other);
+        p.commit(1, vec![(other, None), (BOX, Some(json!({"parent_id": null})))], vec![]);
+    }, &[]);
+}
+
+#[test]
+fn trees() {
+    let story = |close: bool, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        let other = p.story.row("boxes");
+        let (this_id, other_id) = (p.story.id(BOX), p.story.id(other));
+        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+        p.apply(0);
+        p.apply(1);
+        if close {
+            p.edit(0, BOX, json!({"parent_id": other_id}));
+            p.land(0, vec![]);
+        }
+        p.edit(1, other, json!({"parent_id": this_id}));
+        p.commit(1, vec![], records);
+    };
+    let lost = || vec![record(4, Some("parent_id"), "cycle", (1, 1), (0, 1))];
+    let (_, stats) = check("a parent that would close a cycle", story(true, lost()), &[]);
+    assert_eq!(counted(&stats, "cycle"), 1);
+    check("without a record", story(true, vec![]), &["override-without-record"]);
+    check("the record blames somebody else", story(true, vec![record(4, Some("parent_id"), "cycle", (1, 1), (1, 1))]), &["wrong-record"]);
+    check("where there is no cycle", story(false, lost()), &["lost-update"]);
+}
+
+#[test]
+fn exclusive() {
+    let story = |running: bool, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        let other = p.story.row("boxes");
+        p.story.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
+        p.apply(0);
+        p.apply(1);
+        if running {
+            p.edit(0, BOX, json!({"running": 1, "beat": at(100)}));
+            p.land(0, vec![]);
+        }
+        p.edit(1, other, json!({"running": 1, "beat": at(101)}));
+        p.commit(1, vec![(other, Some(json!({"running": 0, "beat": at(101)})))], records);
+    };
+    let lost = || vec![record(4, Some("running"), "exclusive: one-runs", (1, 1), (0, 1))];
+    let (_, stats) = check("a later start is merged to not running", story(true, lost()), &[]);
+    assert_eq!(counted(&stats, "exclusive"), 1);
+    check("without a record", story(true, vec![]), &["override-without-record"]);
+    check("where nothing runs", story(false, lost()), &["lost-update"]);
+    let lease = |wait_us: i64| move |p: &mut Play| {
+        let other = p.story.row("boxes");
+        p.story.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
+        p.apply(0);
+        p.apply(1);
+        p.edit(0, BOX, json!({"running": 1, "beat": at(100)}));
+        p.land(0, vec![]);
+        p.story.wait(wait_us);
+        p.edit(1, other, json!({"running": 1}));
+        p.commit(1, vec![(other, Some(json!({"running": 1}))), (BOX, Some(json!({"running": 0})))], vec![]);
+    };
+    check("a lease that ended", lease(100_000_000), &[]);
+    check("a lease that holds", lease(10_000_000), &["lost-update"]);
+}
+
+#[test]
+fn aliases() {
+    let story = |key: &'static str, value: &'static str, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        let row = p.story.row("labels");
+        p.insert(1, row, json!({"key": key, "value": "b", "updated_at": at(60)}));
+        p.edit(0, LABEL, json!({"value": "a", "updated_at": at(50)}));
+        p.land(0, vec![]);
+        p.commit(1, vec![(LABEL, Some(json!({"value": value})))], records);
+        let last = p.story.history.events.iter_mut().rev().find_map(|event| match &mut event.what {
+            What::Commit(commit) => Some(commit),
+            _ => None,
+        });
+        last.expect("there is a commit").aliases.push((row, LABEL));
+    };
+    let lost = |row| vec![record(row, Some("value"), "latest", (0, 1), (1, 1))];
+    check("an insert merges into the row with its key", story("colour", "b", lost(LABEL)), &[]);
+    check("the record may name the losing id", story("colour", "b", lost(4)), &[]);
+    check("a merge without a record", story("colour", "b", vec![]), &["override-without-record"]);
+    check("a merge that loses the insert", story("colour", "a", vec![]), &["lost-update"]);
+    check("a merge into a row with another key", story("shape", "b", lost(LABEL)), &["lost-insert", "lost-update"]);
+}
