@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fixtures::{Row, Value};
 
+use crate::rules::Register;
 use crate::wire::OpAnswer;
 
 /// One operation, by who sent it.
@@ -72,9 +73,21 @@ pub struct Stamp {
     pub at_us: i64,
     /// The operation that wrote the value.
     pub writer: Arc<Writer>,
-    /// For a value that a rule merged: the last operation of another client whose effect is in it. It is the one
-    /// that loses when the value is overridden by a write of `writer`'s own client, which has not seen it.
-    pub beneath: Option<Arc<Writer>>,
+    /// For a counter or a set: the operations whose effects add up to the value, oldest first, each with the value
+    /// that it left. They all lose when the value is overridden, so they are remembered, the last
+    /// [`CONTRIBUTIONS_MAX`] of them. Empty where `writer` alone made the value.
+    pub contributions: Vec<(Arc<Writer>, Value)>,
+}
+
+/// How many operations a merged value is attributed to at most.
+pub const CONTRIBUTIONS_MAX: usize = 32;
+
+impl Stamp {
+    /// A value made by one operation.
+    #[must_use]
+    pub fn new(at_us: i64, writer: Arc<Writer>) -> Self {
+        Self { at_us, writer, contributions: Vec::new() }
+    }
 }
 
 /// What `sync_backend` holds about a live row.
@@ -271,6 +284,37 @@ impl StoredRow {
         match (&self.meta, self.stamp(register)) {
             (Some(meta), Some(stamp)) if !bypassed(meta) => Author::Client(stamp.writer.clone()),
             _ => Author::Server,
+        }
+    }
+
+    /// Whose effects in a register an operation overrides without having seen them. `base` is the value that it
+    /// had seen, if it recorded one.
+    #[must_use]
+    pub fn unseen_authors(&self, index: usize, register: &Register, base: Option<&Value>, writer: &Writer) -> Vec<Author> {
+        let author = self.author(index, &register.columns);
+        let contributions = match (&author, self.stamp(index)) {
+            (Author::Client(_), Some(stamp)) => stamp.contributions.as_slice(),
+            _ => &[],
+        };
+        if contributions.is_empty() {
+            return if author.is_earlier_of(writer) { Vec::new() } else { vec![author] };
+        }
+        let seen = base.and_then(|base| contributions.iter().rposition(|(_, value)| register.holds_same(value, base)));
+        contributions[seen.map_or(0, |seen| seen + 1)..]
+            .iter()
+            .map(|(contributor, _)| Author::Client(contributor.clone()))
+            .filter(|contributor| !contributor.is_earlier_of(writer))
+            .collect()
+    }
+
+    /// Everyone whose effect is in a register.
+    #[must_use]
+    pub fn authors(&self, index: usize, register: &Register) -> Vec<Author> {
+        match (self.author(index, &register.columns), self.stamp(index)) {
+            (Author::Client(_), Some(stamp)) if !stamp.contributions.is_empty() => {
+                stamp.contributions.iter().map(|(contributor, _)| Author::Client(contributor.clone())).collect()
+            }
+            (author, _) => vec![author],
         }
     }
 

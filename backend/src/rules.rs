@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fixtures::{Column, Exclusive, Policy, Reference, Rule, Schema, Tree, Unique};
+use fixtures::{Column, Exclusive, Policy, Reference, Rule, Schema, Tree, Unique, Value};
+
+use crate::policy::sets;
 
 /// Everything that decisions need to know about the application.
 #[derive(Clone, Debug)]
@@ -62,6 +64,20 @@ pub struct Register {
     pub columns: Vec<usize>,
     /// How it resolves. Groups have [`Rule::Latest`].
     pub rule: Rule,
+}
+
+impl Register {
+    /// Whether two values of the register are one: sets by their members, everything else by typed value.
+    #[must_use]
+    pub fn holds_same(&self, a: &Value, b: &Value) -> bool {
+        a == b || (self.rule == Rule::Set && sets::same_members(a, b) == Some(true))
+    }
+
+    /// Whether writes to it add up.
+    #[must_use]
+    pub fn is_additive(&self) -> bool {
+        matches!(self.rule, Rule::Counter { .. } | Rule::Set)
+    }
 }
 
 impl Rules {

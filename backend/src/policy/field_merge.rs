@@ -31,18 +31,18 @@ pub fn decide(s: &Situation<'_>) -> Decision {
 fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let mut merge = Merge::new(s, stored);
     for contest in merge.contests() {
-        if let Err(refusal) = resolve(&mut merge, contest) {
+        if let Err(refusal) = resolve(&mut merge, &contest) {
             return *refusal;
         }
     }
     merge.decide()
 }
 
-fn resolve(merge: &mut Merge<'_>, contest: Contest<'_>) -> Result<(), Box<Decision>> {
+fn resolve(merge: &mut Merge<'_>, contest: &Contest<'_>) -> Result<(), Box<Decision>> {
     let next_us = merge.next_stamp_us(contest.index);
     if contest.unchanged == Some(true) {
-        in_range(&contest, &contest.new[0])?;
-        merge.stand(contest, next_us);
+        in_range(contest, &contest.new[0])?;
+        merge.add(contest, next_us);
         return Ok(());
     }
     let column = contest.register.columns[0];
@@ -50,9 +50,9 @@ fn resolve(merge: &mut Merge<'_>, contest: Contest<'_>) -> Result<(), Box<Decisi
         Rule::Latest => latest(merge, contest),
         Rule::Max => {
             let stays = is_greater(merge.stored.value(column), &contest.new[0]);
-            if stays { merge.lose(&contest, "max") } else { merge.win(contest, next_us, "max") }
+            if stays { merge.lose(contest, "max") } else { merge.win(contest, next_us, "max") }
         }
-        Rule::KeepServer => merge.lose(&contest, "keep-server"),
+        Rule::KeepServer => merge.lose(contest, "keep-server"),
         Rule::Counter { .. } => return counter(merge, contest, next_us),
         Rule::Set => {
             let server = merge.stored.value(column);
@@ -71,7 +71,7 @@ fn resolve(merge: &mut Merge<'_>, contest: Contest<'_>) -> Result<(), Box<Decisi
 
 /// The write with the greater (clock, client) stays. What the same device wrote before was seen, whatever its
 /// clock says.
-fn latest(merge: &mut Merge<'_>, contest: Contest<'_>) {
+fn latest(merge: &mut Merge<'_>, contest: &Contest<'_>) {
     let own = contest.author.is_earlier_of(merge.s.writer);
     let wins = own
         || merge.stored.stamp(contest.index).is_none_or(|stamp| merge.s.is_later_than(stamp.at_us, &stamp.writer));
@@ -79,11 +79,11 @@ fn latest(merge: &mut Merge<'_>, contest: Contest<'_>) {
         let stamp_us = merge.next_stamp_us(contest.index);
         merge.win(contest, stamp_us, "latest");
     } else {
-        merge.lose(&contest, "latest");
+        merge.lose(contest, "latest");
     }
 }
 
-fn counter(merge: &mut Merge<'_>, contest: Contest<'_>, next_us: i64) -> Result<(), Box<Decision>> {
+fn counter(merge: &mut Merge<'_>, contest: &Contest<'_>, next_us: i64) -> Result<(), Box<Decision>> {
     let column = contest.register.columns[0];
     let number = |value: &Value| if value.is_null() { Some(0) } else { value.as_int() };
     let server = number(merge.stored.value(column));
@@ -92,8 +92,8 @@ fn counter(merge: &mut Merge<'_>, contest: Contest<'_>, next_us: i64) -> Result<
         return Ok(());
     };
     if contest.unchanged.is_none() {
-        in_range(&contest, &contest.new[0])?;
-        if server > data { merge.lose(&contest, "counter") } else { merge.win(contest, next_us, "counter") }
+        in_range(contest, &contest.new[0])?;
+        if server > data { merge.lose(contest, "counter") } else { merge.win(contest, next_us, "counter") }
         return Ok(());
     }
     let old = merge.s.op.base(column).and_then(number).unwrap_or(0);
@@ -102,7 +102,7 @@ fn counter(merge: &mut Merge<'_>, contest: Contest<'_>, next_us: i64) -> Result<
     let Ok(sum) = i64::try_from(sum) else {
         return Err(Box::new(Decision::rejected(format!("out-of-range: {}", contest.register.name))));
     };
-    in_range(&contest, &Value::Int(sum))?;
+    in_range(contest, &Value::Int(sum))?;
     merge.combine(contest, Value::Int(sum), next_us);
     Ok(())
 }

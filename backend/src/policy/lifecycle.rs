@@ -55,11 +55,7 @@ fn create(s: &Situation<'_>, after_us: i64) -> Decision {
         }
     }
     let row = inserted_row(s.rules, s.op, s.received_us);
-    let stamp = Stamp {
-        at_us: s.clock_us().max(after_us.saturating_add(1)),
-        writer: s.writer.clone(),
-        beneath: None,
-    };
+    let stamp = Stamp::new(s.clock_us().max(after_us.saturating_add(1)), s.writer.clone());
     let defaulted = (0..row.len()).filter(|column| s.op.sent(*column).is_none() && !row[*column].is_null()).collect();
     let meta = RowMeta {
         stamps: vec![Some(stamp); s.rules.registers.len()],
@@ -135,7 +131,7 @@ fn revive(s: &Situation<'_>, tombstone: &Tombstone) -> Decision {
     }
     for register in touched {
         let at_us = s.clock_us().max(tombstone.at_us.saturating_add(1));
-        meta.stamps[register] = Some(Stamp { at_us, writer: s.writer.clone(), beneath: None });
+        meta.stamps[register] = Some(Stamp::new(at_us, s.writer.clone()));
     }
     meta.heartbeats.clear();
     let by = Author::Client(tombstone.writer.clone());
@@ -167,15 +163,10 @@ pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
         if !unseen {
             continue;
         }
-        let mut author = stored.author(index, &register.columns);
-        if author.is_earlier_of(s.writer) {
-            match stored.stamp(index).and_then(|stamp| stamp.beneath.clone()) {
-                Some(beneath) => author = Author::Client(beneath),
-                None => continue,
+        for author in stored.unseen_authors(index, register, s.op.base(register.columns[0]), s.writer) {
+            if !losers.contains(&author) {
+                losers.push(author);
             }
-        }
-        if !losers.contains(&author) {
-            losers.push(author);
         }
     }
     let conflicts = losers

@@ -2,8 +2,8 @@
 
 use fixtures::{Rule, Value};
 
-use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, sets};
-use crate::record::{Author, RowMeta, Stamp, StoredRow};
+use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation};
+use crate::record::{Author, CONTRIBUTIONS_MAX, RowMeta, Stamp, StoredRow};
 use crate::rules::Register;
 use crate::wire::Outcome;
 
@@ -81,7 +81,7 @@ impl<'a> Merge<'a> {
         let register = &self.s.rules.registers[index];
         let has_base = self.s.op.old.is_some() && self.s.op.kind == crate::operation::OpKind::Patch;
         let new: Vec<Value> = register.columns.iter().map(|column| self.overlaid(*column, has_base)).collect();
-        let equal = register.columns.iter().zip(&new).all(|(column, new)| same(register, self.stored.value(*column), new));
+        let equal = register.columns.iter().zip(&new).all(|(column, new)| register.holds_same(self.stored.value(*column), new));
         Contest {
             index,
             register,
@@ -116,17 +116,18 @@ impl<'a> Merge<'a> {
     }
 
     /// The operation's value stands, with nothing overridden unseen.
-    pub(crate) fn stand(&mut self, contest: Contest<'_>, stamp_us: i64) {
-        self.store(&contest, stamp_us, false);
+    pub(crate) fn stand(&mut self, contest: &Contest<'_>, stamp_us: i64) {
+        self.store(contest, contest.new.clone(), stamp_us);
         self.verdicts.push((contest.index, Verdict::Stands));
     }
 
     /// The operation's value stands; what it replaces had not been seen by its writer.
-    pub(crate) fn win(&mut self, contest: Contest<'_>, stamp_us: i64, rule: &'static str) {
-        if !contest.equal
-            && let Some(loser) = self.unseen_author(contest.index, &contest.author)
-        {
-            self.conflict(&contest, rule, loser, self.s.author());
+    pub(crate) fn win(&mut self, contest: &Contest<'_>, stamp_us: i64, rule: &'static str) {
+        if !contest.equal {
+            let base = contest.unchanged.and_then(|_| self.s.op.base(contest.register.columns[0]));
+            for loser in self.stored.unseen_authors(contest.index, contest.register, base, self.s.writer) {
+                self.conflict(contest, rule, loser, self.s.author());
+            }
         }
         self.stand(contest, stamp_us);
     }
@@ -145,45 +146,50 @@ impl<'a> Merge<'a> {
     }
 
     /// A combination stands: nobody's write is lost.
-    pub(crate) fn combine(&mut self, mut contest: Contest<'_>, value: Value, stamp_us: i64) {
+    pub(crate) fn combine(&mut self, contest: &Contest<'_>, value: Value, stamp_us: i64) {
         let verdict = if value == contest.new[0] { Verdict::Stands } else { Verdict::Merged };
-        contest.new = vec![value];
-        self.store(&contest, stamp_us, true);
+        self.store(contest, vec![value], stamp_us);
+        self.add_contribution(contest);
         self.verdicts.push((contest.index, verdict));
     }
 
-    /// The author of a register's value, if the operation's writer had not seen it.
-    pub(crate) fn unseen_author(&self, register: usize, author: &Author) -> Option<Author> {
-        if author.is_earlier_of(self.s.writer) {
-            let beneath = self.stored.stamp(register).and_then(|stamp| stamp.beneath.clone());
-            return beneath.map(Author::Client);
+    /// The operation's value stands on what it had seen, and adds to it.
+    pub(crate) fn add(&mut self, contest: &Contest<'_>, stamp_us: i64) {
+        self.stand(contest, stamp_us);
+        if contest.register.is_additive() {
+            self.add_contribution(contest);
         }
-        Some(author.clone())
+    }
+
+    /// The value that was just stored is attributed to its earlier contributors too.
+    fn add_contribution(&mut self, contest: &Contest<'_>) {
+        let column = contest.register.columns[0];
+        let (Author::Client(author), Some(before)) = (&contest.author, self.stored.stamp(contest.index)) else { return };
+        let mut contributions = before.contributions.clone();
+        if contributions.is_empty() {
+            contributions.push((author.clone(), self.stored.value(column).clone()));
+        }
+        contributions.push((self.s.writer.clone(), self.row[column].clone()));
+        let surplus = contributions.len().saturating_sub(CONTRIBUTIONS_MAX);
+        contributions.drain(..surplus);
+        if let Some(stamp) = &mut self.meta.stamps[contest.index] {
+            stamp.contributions = contributions;
+        }
     }
 
     fn conflict(&mut self, contest: &Contest<'_>, rule: &'static str, loser: Author, winner: Author) {
         self.conflicts.push(Conflict { column: Some(contest.register.name.clone()), rule: rule.into(), loser, winner });
     }
 
-    fn store(&mut self, contest: &Contest<'_>, stamp_us: i64, combined: bool) {
-        for (column, value) in contest.register.columns.iter().zip(&contest.new) {
-            if self.s.op.sent(*column).is_some() || *value != self.row[*column] {
+    fn store(&mut self, contest: &Contest<'_>, values: Vec<Value>, stamp_us: i64) {
+        for (column, value) in contest.register.columns.iter().zip(values) {
+            if self.s.op.sent(*column).is_some() || value != self.row[*column] {
                 self.meta.defaulted.retain(|defaulted| defaulted != column);
             }
-            self.row[*column] = value.clone();
+            set_written(&mut self.meta, *column, &value);
+            self.row[*column] = value;
         }
-        let before = self.stored.stamp(contest.index);
-        let beneath = match (&contest.author, combined) {
-            (Author::Client(writer), true) if writer.is_same_client(self.s.writer) => {
-                before.and_then(|stamp| stamp.beneath.clone())
-            }
-            (Author::Client(writer), true) => Some(writer.clone()),
-            _ => None,
-        };
-        self.meta.stamps[contest.index] = Some(Stamp { at_us: stamp_us, writer: self.s.writer.clone(), beneath });
-        for column in &contest.register.columns {
-            set_written(&mut self.meta, *column, &self.row[*column]);
-        }
+        self.meta.stamps[contest.index] = Some(Stamp::new(stamp_us, self.s.writer.clone()));
         self.restamped = true;
     }
 
@@ -250,20 +256,12 @@ pub(crate) fn set_written(meta: &mut RowMeta, column: usize, value: &Value) {
     }
 }
 
-/// Whether two values of a register are one: sets by their members, everything else by typed value.
-pub(crate) fn same(register: &Register, a: &Value, b: &Value) -> bool {
-    if a == b {
-        return true;
-    }
-    register.rule == Rule::Set && sets::same_members(a, b) == Some(true)
-}
-
 /// Whether the row still holds what the writer saw when it wrote.
 pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, register: &Register) -> bool {
     register.columns.iter().all(|column| {
         let base = s.op.base(*column).unwrap_or(&Value::Null);
         let current = stored.value(*column);
-        same(register, base, current) || (base.is_null() && stored.is_defaulted(*column))
+        register.holds_same(base, current) || (base.is_null() && stored.is_defaulted(*column))
     })
 }
 
@@ -271,7 +269,7 @@ pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, regist
 pub(crate) fn superseded_whole(s: &Situation<'_>, stored: &StoredRow, rule: &'static str, author: Author) -> Decision {
     let stands = s.op.kind != crate::operation::OpKind::Delete
         && s.op.data.iter().all(|(column, value)| {
-            s.rules.clock == Some(*column) || same(s.rules.register(*column), stored.value(*column), value)
+            s.rules.clock == Some(*column) || s.rules.register(*column).holds_same(stored.value(*column), value)
         });
     if stands {
         return Decision::nothing();

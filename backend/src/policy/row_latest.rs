@@ -23,9 +23,9 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     for contest in merge.contests() {
         let stamp_us = merge.next_stamp_us(contest.index);
         if contest.unchanged == Some(true) {
-            merge.stand(contest, stamp_us);
+            merge.stand(&contest, stamp_us);
         } else {
-            merge.win(contest, stamp_us, "row-latest");
+            merge.win(&contest, stamp_us, "row-latest");
         }
     }
     merge.decide()

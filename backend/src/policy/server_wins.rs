@@ -20,7 +20,7 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     for contest in merge.contests() {
         if contest.unchanged == Some(true) {
             let stamp_us = merge.next_stamp_us(contest.index);
-            merge.stand(contest, stamp_us);
+            merge.stand(&contest, stamp_us);
         } else {
             merge.lose(&contest, "server-wins");
         }

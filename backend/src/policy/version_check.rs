@@ -29,7 +29,7 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let mut merge = Merge::new(s, stored);
     for contest in merge.contests() {
         let stamp_us = merge.next_stamp_us(contest.index);
-        merge.stand(contest, stamp_us);
+        merge.stand(&contest, stamp_us);
     }
     merge.decide()
 }

@@ -179,9 +179,10 @@ impl<S: Session> Run<'_, S> {
 fn authors(table: &TableRules, row: &StoredRow) -> Vec<Author> {
     let mut authors: Vec<Author> = Vec::new();
     for (index, register) in table.registers.iter().enumerate() {
-        let author = row.author(index, &register.columns);
-        if !authors.contains(&author) {
-            authors.push(author);
+        for author in row.authors(index, register) {
+            if !authors.contains(&author) {
+                authors.push(author);
+            }
         }
     }
     authors

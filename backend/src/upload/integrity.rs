@@ -86,8 +86,7 @@ impl<S: Session> Run<'_, S> {
             None => RowMeta::unknown(table_rules.registers.len(), &stored.row),
         };
         let after_us = stored.stamp(register).map_or(i64::MIN, |stamp| stamp.at_us.saturating_add(1));
-        meta.stamps[register] =
-            Some(Stamp { at_us: self.received_us.max(after_us), writer: writer.clone(), beneath: None });
+        meta.stamps[register] = Some(Stamp::new(self.received_us.max(after_us), writer.clone()));
         meta.defaulted.retain(|defaulted| *defaulted != column);
         set_written(&mut meta, column, &value);
         row[column] = value;

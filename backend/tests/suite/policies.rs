@@ -33,7 +33,7 @@ fn stored(text: &str) -> (StoredRow, i64, Arc<Writer>) {
         .iter()
         .map(|column| row.get(&column.name).map_or(Value::Null, |json| Value::from_json(column.ty, json).expect("typed")))
         .collect();
-    let stamp = Stamp { at_us, writer: by.clone(), beneath: None };
+    let stamp = Stamp::new(at_us, by.clone());
     let meta = RowMeta {
         stamps: vec![Some(stamp); boxes.registers.len()],
         written: row.clone(),

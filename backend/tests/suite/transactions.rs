@@ -262,6 +262,26 @@ fn a_delete_overrides_what_a_merge_holds_of_others() {
          a/3 applied
          ! boxes b1 * deleted: b/1 < a/3",
     );
+    // Everybody whose difference is in the sum loses it, but for those that the deleting device had seen.
+    check(
+        FieldMerge,
+        r#"1 a PUT boxes b1 {"label":"x","weight":10,"touched":"@1"}
+
+           2 b PATCH boxes b1 {"weight":11} was {"weight":10}
+
+           3 b PATCH boxes b1 {"weight":13} was {"weight":11}
+
+           4 c PATCH boxes b1 {"weight":14} was {"weight":10}
+
+           5 d DELETE boxes b1 was {"label":"x","weight":11}"#,
+        "a/1 applied
+         b/1 applied
+         b/2 applied
+         c/1 merged counter: weight
+         d/1 applied
+         ! boxes b1 * deleted: b/2 < d/1
+         ! boxes b1 * deleted: c/1 < d/1",
+    );
 }
 
 #[test]
