@@ -20,6 +20,7 @@
 
 mod compare;
 mod judgement;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +36,7 @@ const TOLD: usize = 100;
 
 /// Replays the commits and compares. See the module's documentation.
 #[must_use]
-pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
+pub fn check<'a>(ctx: &Context<'a>, timeline: &Timeline<'a>) -> Finding {
     let mut finding = Finding::default();
     let history = ctx.history;
     let Some(discipline) = Discipline::named(&history.header.policy) else {
@@ -64,7 +65,7 @@ pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
                 let local = commit.origin.and_then(|origin| queued.get(&(origin.device, origin.tx_id)).copied());
                 let place = Place { event, local, ledger };
                 let first = local.is_none_or(|local| done.insert(local)) || discipline == Discipline::ArrivalOrder;
-                replay(ctx, &mut model, commit, place, first, &mut finding);
+                replay(ctx, timeline, &mut model, (commit, place), first, &mut finding);
                 if finding.anomalies.len() >= TOLD {
                     return finding;
                 }
@@ -88,9 +89,9 @@ struct Place {
 
 fn replay<'a>(
     ctx: &Context<'a>,
+    timeline: &Timeline<'a>,
     model: &mut Model<'a>,
-    commit: &'a Commit,
-    place: Place,
+    (commit, place): (&'a Commit, Place),
     first: bool,
     finding: &mut Finding,
 ) {
@@ -99,10 +100,11 @@ fn replay<'a>(
         set(model, commit);
         return;
     };
+    let device = origin.device;
     let Some(What::Tx(tx)) = place.local.map(|local| &ctx.history.events[local].what) else {
         finding.unknown(format!(
-            "Commit {} is of client/{}'s transaction {}, which no device queued.",
-            commit.seq, origin.device, origin.tx_id
+            "Commit {} is of client/{device}'s transaction {}, which no device queued.",
+            commit.seq, origin.tx_id
         ));
         set(model, commit);
         return;
@@ -112,9 +114,10 @@ fn replay<'a>(
         let change: &compare::Net<'_> = changes.get(&row)?;
         Some(change.inserted?[column].clone())
     };
-    let upload = Upload { device: origin.device, ops: &tx.ops, received_us: commit.received_us, generated: &generated };
+    let upload = Upload { device, ops: &tx.ops, received_us: commit.received_us, generated: &generated };
     let prediction = model.predict(&upload);
-    let mut judgement = Judgement::new(ctx, commit, tx, place, finding);
+    let (told_rows, told) = (BTreeSet::new(), BTreeSet::new());
+    let mut judgement = Judgement { ctx, timeline, commit, tx, device, place, finding, told_rows, told };
     judgement.compare(model, &prediction, &changes);
 }
 

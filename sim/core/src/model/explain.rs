@@ -112,6 +112,15 @@ pub enum Why {
 }
 
 impl Why {
+    /// The write that the operation met.
+    #[must_use]
+    pub fn rival(&self) -> Option<Stamp> {
+        match self {
+            Self::Newer { stored } | Self::Older { stored } | Self::Deleted { by: stored } => Some(*stored),
+            _ => None,
+        }
+    }
+
     /// One sentence. `op` is the operation's stamp, `row` names rows.
     #[must_use]
     pub fn sentence(&self, op: Stamp, row: &dyn Fn(RowId) -> String) -> String {

@@ -161,10 +161,9 @@ impl Turn<'_, '_> {
     fn overrule(&mut self, row: RowId, column: usize, draft: &mut Draft, effect: Effect, why: Why) {
         let register = self.facts.register_of[column];
         let sent = self.data[column].is_some();
-        match draft.effects.iter_mut().find(|(at, _)| *at == register) {
-            Some(entry) => entry.1 = effect,
-            // A row that came back holds values that the operation did not send.
-            None => {}
+        // A row that came back holds values that the operation did not send: those are no effect of it.
+        if let Some(entry) = draft.effects.iter_mut().find(|(at, _)| *at == register) {
+            entry.1 = effect;
         }
         let loser = if sent { Party::only(self.writer()) } else { Party::Anyone };
         self.expect_column(row, self.table, column, loser, Party::Anyone, sent);
