@@ -106,22 +106,23 @@ impl Lookup {
     pub(crate) fn update(
         &mut self,
         id: &Arc<str>,
-        before: Option<(String, Vec<Value>)>,
-        after: Option<(String, Vec<Value>)>,
+        before: (Vec<String>, Vec<Value>),
+        after: (Vec<String>, Vec<Value>),
     ) -> bool {
         if before == after {
             return false;
         }
-        if let Some((key, _)) = before
-            && let Some(rows) = self.entries.get_mut(&key)
-        {
-            rows.remove(id);
-            if rows.is_empty() {
-                self.entries.remove(&key);
+        for key in before.0 {
+            if let Some(rows) = self.entries.get_mut(&key) {
+                rows.remove(id);
+                if rows.is_empty() {
+                    self.entries.remove(&key);
+                }
             }
         }
-        if let Some((key, values)) = after {
-            self.entries.entry(key).or_default().insert(id.clone(), values);
+        let (keys, values) = after;
+        for key in keys {
+            self.entries.entry(key).or_default().insert(id.clone(), values.clone());
         }
         true
     }

@@ -158,7 +158,7 @@ impl Replicator {
                 unreachable!("only queries with FROM are listed by table");
             };
             let entry = |row: &Option<Row>| {
-                row.as_ref().and_then(|row| lookup.index_entry(&change.id, row, config.time_format))
+                row.as_ref().map(|row| lookup.index_entry(&change.id, row, config.time_format)).unwrap_or_default()
             };
             let (before, after) = (entry(&change.before), entry(&change.after));
             let index = generation.lookups.get_mut(&(*definition, *query)).expect("each lookup has its index");

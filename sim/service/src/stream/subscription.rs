@@ -7,7 +7,7 @@ use crate::protocol::{Reason, StreamRequest};
 use crate::storage::Generation;
 use crate::sync_config::SyncConfig;
 use crate::sync_config::expression::{Input, RequestValues};
-use crate::sync_config::query::ParameterQuery;
+use crate::sync_config::query::{ParameterQuery, combinations};
 
 /// Greatest number of buckets, and of parameter results, of one stream.
 pub(super) const BUCKETS_MAX: usize = 1000;
@@ -89,20 +89,22 @@ impl Subscriptions {
                     ParameterQuery::Static { gates, outputs, priority } => {
                         let input = Input::Request(&interest.values);
                         if gates.iter().all(|gate| gate.holds(input)) {
-                            let values: Vec<_> = outputs.iter().map(|output| output.evaluate(input)).collect();
-                            let name = config.bucket_name(generation.number, interest.definition, values.iter());
-                            found.add(name, own(*priority), interest.reason)?;
+                            for values in combinations(outputs.iter().map(|output| output.values(input))) {
+                                let name = config.bucket_name(generation.number, interest.definition, values.iter());
+                                found.add(name, own(*priority), interest.reason)?;
+                            }
                         }
                     }
                     ParameterQuery::Lookup(lookup) => {
                         let entries = generation.lookups.get(&(interest.definition, index));
-                        let rows = lookup
-                            .request_key(&interest.values)
-                            .and_then(|key| entries.and_then(|lookup| lookup.entries.get(&key)));
-                        for stored in rows.into_iter().flat_map(BTreeMap::values) {
-                            let values = lookup.outputs(stored, &interest.values);
-                            let name = config.bucket_name(generation.number, interest.definition, values.iter());
-                            found.add(name, own(lookup.priority), interest.reason)?;
+                        for key in lookup.request_keys(&interest.values) {
+                            let rows = entries.and_then(|lookup| lookup.entries.get(&key));
+                            for stored in rows.into_iter().flat_map(BTreeMap::values) {
+                                for values in lookup.outputs(stored, &interest.values) {
+                                    let name = config.bucket_name(generation.number, interest.definition, values.iter());
+                                    found.add(name, own(lookup.priority), interest.reason)?;
+                                }
+                            }
                         }
                     }
                 }

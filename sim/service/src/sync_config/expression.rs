@@ -13,6 +13,9 @@ use sqlparser::ast::{
 
 use crate::row::{TimeFormat, value_text};
 
+/// The function that marks the array of `x IN array`, see [`super::select`].
+pub(super) const ELEMENTS: &str = "powersync_elements";
+
 /// What an expression draws on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
@@ -54,6 +57,8 @@ pub enum Expression {
     Binary(Operator, Box<Expression>, Box<Expression>),
     /// `a IN (b, c)`.
     InList(Box<Expression>, Vec<Expression>),
+    /// `a IN array`, the array being JSON text.
+    InArray(Box<Expression>, Box<Expression>),
     /// `lower(a)` or `upper(a)`.
     Case {
         /// Whether to upper case.
@@ -158,6 +163,11 @@ impl Expression {
             Expr::IsNotNull(inner) => Self::Not(Box::new(Self::IsNull(sub(inner)?))),
             Expr::Identifier(name) => column(name, scope)?,
             Expr::CompoundIdentifier(parts) => qualified(parts, scope)?,
+            Expr::InList { expr, list, negated } if marked_array(list).is_some() => {
+                let array = marked_array(list).expect("it was there a line ago");
+                let test = Self::InArray(sub(expr)?, sub(array)?);
+                if *negated { Self::Not(Box::new(test)) } else { test }
+            }
             Expr::InList { expr, list, negated } => {
                 let list = list.iter().map(|item| Self::resolve(item, scope)).collect::<Result<_, _>>()?;
                 let test = Self::InList(sub(expr)?, list);
@@ -188,7 +198,7 @@ impl Expression {
             Self::Request(_) => Reads { request: true, ..Reads::default() },
             Self::Not(of) | Self::IsNull(of) | Self::Case { of, .. } => of.reads(),
             Self::Member { of, key, .. } => both(of, key),
-            Self::Binary(_, left, right) => both(left, right),
+            Self::Binary(_, left, right) | Self::InArray(left, right) => both(left, right),
             Self::InList(of, list) => list.iter().fold(of.reads(), |sum, item| {
                 let item = item.reads();
                 Reads {
@@ -235,6 +245,14 @@ impl Expression {
                 }
                 if null && !list.is_empty() { Value::Null } else { boolean(false) }
             }
+            (Self::InArray(of, array), _) => {
+                let of = of.evaluate(input);
+                let array = array.evaluate(input);
+                if of.is_null() || array.is_null() {
+                    return Value::Null;
+                }
+                boolean(array_elements(&array).contains(&of))
+            }
             (Self::Binary(operator, left, right), _) => {
                 binary(*operator, &left.evaluate(input), &right.evaluate(input))
             }
@@ -273,6 +291,38 @@ pub fn sql_value(json: Option<&Json>) -> Value {
             .map_or_else(|| number.as_f64().map_or(Value::Null, Value::Real), Value::Int),
         Some(Json::String(text)) => Value::text(text),
         Some(other) => Value::text(&other.to_string()),
+    }
+}
+
+/// The distinct elements of a JSON array, as SQL values without NULL; none when the text is no array.
+#[must_use]
+pub fn array_elements(value: &Value) -> Vec<Value> {
+    let Value::Text(text) = value else {
+        return Vec::new();
+    };
+    let Ok(Json::Array(elements)) = serde_json::from_str(text) else {
+        return Vec::new();
+    };
+    let mut values: Vec<Value> = Vec::with_capacity(elements.len());
+    for element in &elements {
+        let value = sql_value(Some(element));
+        if !value.is_null() && !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
+}
+
+fn marked_array(list: &[Expr]) -> Option<&Expr> {
+    let [Expr::Function(function)] = list else {
+        return None;
+    };
+    let FunctionArguments::List(arguments) = &function.args else {
+        return None;
+    };
+    match arguments.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(array))] if function.name.to_string() == ELEMENTS => Some(array),
+        _ => None,
     }
 }
 

@@ -8,14 +8,16 @@ mod document;
 mod streams;
 pub mod expression;
 pub mod query;
+pub mod select;
 
 use std::sync::Arc;
 
-use fixtures::{Row, Schema};
+use fixtures::{Row, Schema, Value};
 
 use crate::row::{TimeFormat, write_parameter, write_string, write_value};
-use expression::{Expression, Input};
-use query::{DataQuery, Key, LookupQuery, Output, ParameterQuery, Source};
+use expression::{Expression, Input, RequestValues};
+use query::{DataQuery, LookupQuery, Output, ParameterQuery, combinations};
+use select::Source;
 
 /// Why a sync configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,11 +104,11 @@ impl SyncConfig {
         &self,
         generation: u32,
         definition: usize,
-        parameters: impl Iterator<Item = &'v fixtures::Value>,
+        parameters: impl Iterator<Item = &'v Value>,
     ) -> String {
         let mut name = String::with_capacity(48);
         if self.versioned {
-            write_value(&mut name, &fixtures::Value::Int(i64::from(generation)), fixtures::Type::BigInt, self.time_format);
+            write_value(&mut name, &Value::Int(i64::from(generation)), fixtures::Type::BigInt, self.time_format);
             name.push('#');
         }
         name.push_str(&self.definitions[definition].name);
@@ -122,41 +124,14 @@ impl SyncConfig {
     }
 
     /// Calls back with the parameters of every bucket that the row is in by this query.
-    pub fn buckets_of_row(&self, query: &DataQuery, id: &str, row: &Row, found: &mut dyn FnMut(&[fixtures::Value])) {
+    pub fn buckets_of_row(&self, query: &DataQuery, id: &str, row: &Row, found: &mut dyn FnMut(&[Value])) {
         let input = Input::Row(id, row, self.time_format);
         if !query.filters.iter().all(|filter| filter.holds(input)) {
             return;
         }
-        // One list of candidates a parameter: one value, or the elements of an array.
-        let mut combinations: Vec<Vec<fixtures::Value>> = vec![Vec::with_capacity(query.keys.len())];
-        for key in &query.keys {
-            match key {
-                Key::Equal(expression) => {
-                    let value = expression.evaluate(input);
-                    if value.is_null() {
-                        return;
-                    }
-                    for combination in &mut combinations {
-                        combination.push(value.clone());
-                    }
-                }
-                Key::Each(expression) => {
-                    let elements = array_elements(&expression.evaluate(input));
-                    combinations = combinations
-                        .into_iter()
-                        .flat_map(|start| {
-                            elements.iter().map(move |element| {
-                                let mut next = start.clone();
-                                next.push(element.clone());
-                                next
-                            })
-                        })
-                        .collect();
-                }
-            }
-        }
-        for combination in &combinations {
-            found(combination);
+        let values = query.keys.iter().map(|key| key.values(input));
+        for combination in combinations(values.map(without_null)) {
+            found(&combination);
         }
     }
 }
@@ -168,8 +143,8 @@ impl Projection {
         match &self.object_id {
             None => id.clone(),
             Some(expression) => match expression.evaluate(Input::Row(id, row, format)) {
-                fixtures::Value::Text(text) => text,
-                fixtures::Value::Null => Arc::from(""),
+                Value::Text(text) => text,
+                Value::Null => Arc::from(""),
                 other => Arc::from(crate::row::value_text(&other, format)),
             },
         }
@@ -198,65 +173,51 @@ impl Projection {
 }
 
 impl LookupQuery {
-    /// The index entry of a row: its key, and what it contributes. `None` when no request can find it.
+    /// The index entry of a row: its keys, and what it contributes. No key: no request can find it.
     #[must_use]
-    pub fn index_entry(&self, id: &str, row: &Row, format: TimeFormat) -> Option<(String, Vec<fixtures::Value>)> {
+    pub fn index_entry(&self, id: &str, row: &Row, format: TimeFormat) -> (Vec<String>, Vec<Value>) {
         let input = Input::Row(id, row, format);
         if !self.filters.iter().all(|filter| filter.holds(input)) {
-            return None;
+            return (Vec::new(), Vec::new());
         }
-        let key = lookup_key(self.keys.iter().map(|(row_side, _)| row_side.evaluate(input)))?;
-        Some((key, self.stored.iter().map(|expression| expression.evaluate(input)).collect()))
+        let keys = lookup_keys(self.keys.iter().map(|(row_side, _)| row_side.values(input)));
+        (keys, self.stored.iter().map(|expression| expression.evaluate(input)).collect())
     }
 
-    /// The key under which a request looks; `None` when it matches nothing.
+    /// The keys under which a request looks.
     #[must_use]
-    pub fn request_key(&self, request: &expression::RequestValues) -> Option<String> {
+    pub fn request_keys(&self, request: &RequestValues) -> Vec<String> {
         let input = Input::Request(request);
         if !self.gates.iter().all(|gate| gate.holds(input)) {
-            return None;
+            return Vec::new();
         }
-        lookup_key(self.keys.iter().map(|(_, request_side)| request_side.evaluate(input)))
+        lookup_keys(self.keys.iter().map(|(_, request_side)| request_side.values(input)))
     }
 
-    /// The parameters of the bucket that an index entry stands for.
+    /// The parameters of the buckets that an index entry stands for.
     #[must_use]
-    pub fn outputs(&self, stored: &[fixtures::Value], request: &expression::RequestValues) -> Vec<fixtures::Value> {
-        self.outputs
-            .iter()
-            .map(|output| match output {
-                Output::Stored(index) => stored[*index].clone(),
-                Output::Request(expression) => expression.evaluate(Input::Request(request)),
-            })
-            .collect()
+    pub fn outputs(&self, stored: &[Value], request: &RequestValues) -> Vec<Vec<Value>> {
+        combinations(self.outputs.iter().map(|output| match output {
+            Output::Stored(index) => vec![stored[*index].clone()],
+            Output::Request(term) => term.values(Input::Request(request)),
+        }))
     }
 }
 
-fn lookup_key(values: impl Iterator<Item = fixtures::Value>) -> Option<String> {
-    let mut key = String::from("[");
-    for value in values {
-        if value.is_null() {
-            return None;
+fn lookup_keys(sides: impl Iterator<Item = Vec<Value>>) -> Vec<String> {
+    let key_of = |values: &Vec<Value>| {
+        let mut key = String::from("[");
+        for value in values {
+            write_parameter(&mut key, value);
+            key.push(',');
         }
-        write_parameter(&mut key, &value);
-        key.push(',');
-    }
-    Some(key)
+        key
+    };
+    combinations(sides.map(without_null)).iter().map(key_of).collect()
 }
 
-fn array_elements(value: &fixtures::Value) -> Vec<fixtures::Value> {
-    let fixtures::Value::Text(text) = value else {
-        return Vec::new();
-    };
-    let Ok(serde_json::Value::Array(elements)) = serde_json::from_str(text) else {
-        return Vec::new();
-    };
-    let mut values: Vec<fixtures::Value> = Vec::with_capacity(elements.len());
-    for element in &elements {
-        let value = expression::sql_value(Some(element));
-        if !value.is_null() && !values.contains(&value) {
-            values.push(value);
-        }
-    }
+/// NULL matches nothing.
+fn without_null(mut values: Vec<Value>) -> Vec<Value> {
+    values.retain(|value| !value.is_null());
     values
 }

@@ -10,9 +10,8 @@ use sqlparser::ast::{Expr, SelectItem};
 
 use super::document::{known_keys, mapping, priority, refuse, string, strings};
 use super::expression::{Expression, Scope};
-use super::query::{
-    Conditions, DataQuery, Key, ParameterQuery, Shape, intern, lookup, projection,
-};
+use super::query::{Conditions, DataQuery, ParameterQuery, Term, lookup};
+use super::select::{Shape, intern, projection};
 use super::{ConfigError, Definition, Projection, Stream, SyncConfig};
 
 pub(super) fn sync_stream(
@@ -77,14 +76,14 @@ fn stream_query(
             }
             let (inner_table, conditions, output) = subquery_parts(subquery, schema)?;
             inner = Some((inner_table, conditions));
-            keys.push(Key::Equal(member));
-            outputs.push(output);
+            keys.push(Term::one(member));
+            outputs.push(Term::one(output));
             continue;
         }
         outer.add(Expression::resolve(condition, scope)?, condition)?;
     }
     for (row_side, request_side) in std::mem::take(&mut outer.keys) {
-        keys.push(Key::Equal(row_side));
+        keys.push(row_side);
         outputs.push(request_side);
     }
     let data = DataQuery { table, projection: intern(projections, select_list), filters: outer.filters, keys };

@@ -40,6 +40,8 @@ fn what_is_not_known_is_refused_by_name() {
     check_query(own, "SELECT * FROM boxes WHERE owner = bucket.team", "no parameter query of this definition");
     check_query(own, "SELECT * FROM boxes", "`bucket.person` must be used by every data query");
     check_query(own, "SELECT * FROM boxes WHERE owner > bucket.person", "may meet only in");
+    check_query(own, "SELECT * FROM boxes WHERE bucket.person IN (label)", "may meet only in");
+    check_query(own, "SELECT * FROM boxes WHERE owner IN bucket.person", "must stand alone");
     check_query(own, "SELECT * FROM boxes WHERE owner = bucket.person OR size = 1", "may meet only in");
     check_query(own, "SELECT * FROM boxes WHERE owner = request.user_id()", "the request is not known in a data query");
     check_query(own, "SELECT * FROM boxes b JOIN notes n ON b.id = n.id", "joins are not known");
@@ -133,8 +135,18 @@ async fn bucket_definitions_choose_rows() {
     check_rows(&definition(both, sized), wants.clone(), "").await;
     let pair = "SELECT request.parameter('p') AS p, request.parameter('size') AS s";
     check_rows(&definition(pair, sized), wants, "b2").await;
-    let shared = "SELECT * FROM boxes WHERE bucket.p IN (label)";
+    let shared = "SELECT * FROM boxes WHERE bucket.p IN label AND size > 1";
     check_rows(&definition("SELECT request.user_id() AS p", shared), nothing.clone(), "b4").await;
+    let some = json!({"parameters": {"ids": ["u2", "red", "red", null], "id": 7}});
+    let listed = "SELECT owner AS p FROM boxes WHERE owner IN request.parameter('ids')";
+    check_rows(&definition(listed, own), some.clone(), "b2,b3").await;
+    let listed = "SELECT owner AS p FROM boxes WHERE owner IN request.parameters() ->> 'ids' AND size = 2";
+    check_rows(&definition(listed, own), some.clone(), "b2").await;
+    check_rows(&definition("SELECT owner AS p FROM boxes WHERE owner IN user_parameters.id", own), some, "").await;
+    let members = "SELECT 'u2' AS p FROM boxes WHERE request.user_id() IN label";
+    check_rows(&definition(members, own), nothing.clone(), "b2").await;
+    check_rows(&all(" WHERE 'red' IN label"), nothing.clone(), "b4").await;
+    check_rows(&all(" WHERE (NOT 'red' IN label) OR label = 'a'"), nothing.clone(), "b1,b2").await;
     check_rows(&definition("SELECT request.user_id() AS p", own), json!({"streams": {"include_defaults": false, "subscriptions": []}}), "").await;
 }
 
@@ -152,6 +164,10 @@ async fn streams_choose_rows() {
     check_rows(&auto(team), nothing.clone(), "b3").await;
     check_rows(&stream("", "SELECT * FROM boxes"), nothing.clone(), "").await;
     let by_owner = stream("", "SELECT * FROM boxes WHERE owner = subscription.parameter('owner')");
+    let listed = stream("", "SELECT * FROM boxes WHERE owner IN subscription.parameter('owners')");
+    let lists = json!({"streams": {"subscriptions": [
+        {"stream": "s", "parameters": {"owners": ["u1", "u2"]}, "override_priority": null}]}});
+    check_rows(&listed, lists, "b1,b2").await;
     let subscribe = |owners: &[&str]| {
         let one = |owner: &&str| json!({"stream": "s", "parameters": {"owner": owner}, "override_priority": null});
         json!({"streams": {"subscriptions": owners.iter().map(one).collect::<Vec<_>>()}})
