@@ -66,9 +66,13 @@ pub(crate) fn begins(fault: &Fault) -> String {
             let device = device_name(*device);
             let (server, long) = (server_name(*from), duration(*for_us));
             match direction {
-                Direction::Up => format!("for {long}, nothing that {device} sends reaches {server}, and nobody is told"),
+                Direction::Up => {
+                    format!("for {long}, nothing that {device} sends reaches {server}, and nobody is told")
+                }
                 Direction::Down => format!("for {long}, nothing from {server} reaches {device}, and nobody is told"),
-                Direction::Both => format!("for {long}, nothing passes between {device} and {server}, and nobody is told"),
+                Direction::Both => {
+                    format!("for {long}, nothing passes between {device} and {server}, and nobody is told")
+                }
             }
         }
         Fault::Slow { device, latency_us, for_us, .. } => {
@@ -94,7 +98,9 @@ pub(crate) fn begins(fault: &Fault) -> String {
                 fates.join(", ")
             )
         }
-        Fault::StreamCut { device } => format!("the sync stream of {} is cut in the middle of a line", device_name(*device)),
+        Fault::StreamCut { device } => {
+            format!("the sync stream of {} is cut in the middle of a line", device_name(*device))
+        }
         Fault::HalfOpen { device, for_us } => {
             let device = device_name(*device);
             format!("the sync stream of {device} goes silent for {} without ending", duration(*for_us))

@@ -59,16 +59,17 @@ pub(crate) fn verdict_sentence(run: &Run) -> String {
             }
         }
     }
-    if tally.not_run > 0 {
-        parts.push(format!("{} did not run in this world", count(tally.not_run)));
-    }
     parts.join(", ")
 }
 
 /// The figures that go with it: `2,431 plans, 61,000 operations, 9 h of simulated time`.
 pub(crate) fn figures(run: &Run) -> String {
+    let not_run = match Tally::of(run).not_run {
+        0 => String::new(),
+        some => format!("; {} did not run in this world", counted(some, "claim", "claims")),
+    };
     format!(
-        "{}, {}, {} of {}",
+        "{}, {}, {} of {}{not_run}",
         counted(run.totals.plans, "plan", "plans"),
         counted(run.totals.operations, "operation", "operations"),
         seconds(run.totals.simulated_seconds),
@@ -78,7 +79,9 @@ pub(crate) fn figures(run: &Run) -> String {
 
 /// Both, as one sentence.
 pub(crate) fn sentence(run: &Run) -> String {
-    format!("{} in {}.", verdict_sentence(run), figures(run))
+    let verdict = verdict_sentence(run);
+    let comma = if verdict.contains(',') { "," } else { "" };
+    format!("{verdict}{comma} in {}.", figures(run))
 }
 
 /// Whether clock and network are simulated.
@@ -90,15 +93,23 @@ fn time_name(run: &Run) -> &'static str {
     if is_simulated(run) { "simulated time" } else { "plan time" }
 }
 
+/// What the latency figures are called.
+pub(crate) fn latency_title(run: &Run) -> &'static str {
+    if is_simulated(run) { "simulated latency" } else { "latency" }
+}
+
 /// What the latency figures are, and what they are not.
 pub(crate) fn latency_note(run: &Run) -> &'static str {
     match run.world.as_str() {
         "deterministic" => {
-            "simulated latency, local commit to applied on each other device; a property of the simulated network and \
-             of time spent offline, not a measurement of PowerSync"
+            "from a local commit until it is applied on each other device; it tells of the simulated network and of time \
+             spent offline, and is no measurement of PowerSync"
         }
-        "embedded" => "latency, local commit to applied on each other device, with the embedded sync service, not PowerSync's",
-        _ => "latency, local commit to applied on each other device, as this world's stack showed it",
+        "embedded" => {
+            "from a local commit until it is applied on each other device, through the embedded sync service; it is no \
+             measurement of PowerSync's"
+        }
+        _ => "from a local commit until it is applied on each other device, as this world's stack showed it",
     }
 }
 
@@ -113,7 +124,9 @@ pub(crate) fn world_words(world: &str) -> &'static str {
             "real client cores talked over the loopback network to a private PostgreSQL, a sync service and an upload \
              backend, each a process of its own"
         }
-        "containers" => "real client cores talked to the deployment itself: PostgreSQL, the sync service and the backend in containers",
+        "containers" => {
+            "real client cores talked to the deployment itself: PostgreSQL, the sync service and the backend in containers"
+        }
         "external" => "real client cores talked to servers that were running already",
         _ => "devices and servers ran in a world of this name",
     }
@@ -138,7 +151,8 @@ mod tests {
 
     fn run(verdicts: &[Verdict], not_run: usize) -> Run {
         let judged = verdicts.iter().map(|verdict| ScenarioRun { verdict: *verdict, ..ScenarioRun::default() });
-        let left = ScenarioRun { not_run: Some("fault".to_owned()), overridden: BTreeMap::new(), ..ScenarioRun::default() };
+        let left =
+            ScenarioRun { not_run: Some("fault".to_owned()), overridden: BTreeMap::new(), ..ScenarioRun::default() };
         Run {
             version: 1,
             seed: String::new(),
@@ -159,16 +173,18 @@ mod tests {
         };
         check(&[], 0, "nothing was judged");
         check(&[Valid], 0, "1 claim held");
-        check(&[Valid, Valid], 1, "2 claims held, 1 did not run in this world");
+        check(&[Valid, Valid], 1, "2 claims held");
         check(&[Valid, Unknown], 0, "1 of 2 claims held, 1 could not be judged");
         check(&[Valid, Unknown, Invalid], 0, "1 of 3 claims did not hold, 1 could not be judged");
-        check(&[Invalid, Invalid], 2, "2 of 2 claims did not hold, 2 did not run in this world");
-        check(&[], 3, "nothing was judged, 3 did not run in this world");
+        check(&[Invalid, Invalid], 2, "2 of 2 claims did not hold");
+        check(&[], 3, "nothing was judged");
     }
 
     #[test]
     fn the_sentence_ends_with_its_figures() {
         let expect = "1 claim held in 2,431 plans, 61,000 operations, 9 h of simulated time.";
         assert_eq!(sentence(&run(&[Verdict::Valid], 0)), expect);
+        let expect = "1 claim held in 2,431 plans, 61,000 operations, 9 h of simulated time; 2 claims did not run in this world.";
+        assert_eq!(sentence(&run(&[Verdict::Valid], 2)), expect);
     }
 }

@@ -42,8 +42,6 @@ pub(crate) struct Reading<'a> {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) device: u32,
-    pub(crate) tx_id: i64,
-    pub(crate) number: u32,
     pub(crate) invoke: usize,
     pub(crate) commits: Vec<usize>,
     pub(crate) end: Option<usize>,
@@ -209,8 +207,7 @@ impl<'a> Reading<'a> {
         if upload.phase == Phase::Invoke {
             latest.insert((device, upload.tx_id), self.attempts.len());
             self.attempt_of.insert(index, self.attempts.len());
-            let (tx_id, number) = (upload.tx_id, upload.attempt);
-            self.attempts.push(Attempt { device, tx_id, number, invoke: index, commits: Vec::new(), end: None });
+            self.attempts.push(Attempt { device, invoke: index, commits: Vec::new(), end: None });
         } else if let Some(attempt) = latest.get(&(device, upload.tx_id)) {
             self.attempt_of.insert(index, *attempt);
             self.attempts[*attempt].end = Some(index);
@@ -303,7 +300,7 @@ impl<'a> Reading<'a> {
 
     /// The rows that an event is about.
     pub(crate) fn rows_of(&self, index: usize) -> Vec<RowId> {
-        let event = &self.names.history.events[index];
+        let Some(event) = self.names.history.events.get(index) else { return Vec::new() };
         match (&event.what, device_of(event.who)) {
             (What::Tx(tx), _) => tx.ops.iter().map(|op| op.row).collect(),
             (What::Upload(Upload { tx_id, .. }) | What::Complete { tx_id }, Some(device)) => {
@@ -395,7 +392,9 @@ fn held(rows: &BTreeMap<RowId, Row>, register: &Register) -> Held {
 fn initial_rows(plan: &Plan, history: &History, app: &App) -> BTreeMap<RowId, Row> {
     let mut rows = BTreeMap::new();
     for seed in &plan.seed_rows {
-        let Some(table) = plan.rows.get(seed.row as usize).and_then(|name| app.schema.table_index(name)) else { continue };
+        let Some(table) = plan.rows.get(seed.row as usize).and_then(|name| app.schema.table_index(name)) else {
+            continue;
+        };
         let columns = &app.schema.tables[table].columns;
         let mut row: Vec<Value> = columns
             .iter()

@@ -47,7 +47,9 @@ fn tells(reading: &Reading<'_>, index: usize) -> bool {
         What::Tx(tx) => !tx.ops.is_empty() || tx.failed.is_some() || tx.skipped > 0,
         What::Upload(_) | What::Commit(_) | What::Protocol { .. } | What::Conflicts { .. } => true,
         // The app's own stop and start tell that better.
-        What::Fault { fault: Fault::Crash { after_steps, .. }, phase, .. } => *phase == Phase::Invoke && *after_steps > 0,
+        What::Fault { fault: Fault::Crash { after_steps, .. }, phase, .. } => {
+            *phase == Phase::Invoke && *after_steps > 0
+        }
         What::Fault { .. } => true,
         What::Apply(_) => reading.applied.get(&index).is_some_and(|differences| !differences.is_empty()),
         What::Lifecycle(life) => !matches!(life, Lifecycle::Started) || reading.names.history.events[index].at_us > 0,

@@ -37,13 +37,17 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
     let rows: Vec<Vec<String>> = run.scenarios.iter().map(|scenario| row(scenario, colour)).collect();
     let mut text = table(&columns, &rows);
     if run.scenarios.iter().any(|scenario| scenario.latency_ms.is_some()) {
-        text.push_str(&format!("\np50 and p95: {}\n", headline::latency_note(run)));
+        text.push_str(&format!("\np50, p95: {} {}\n", headline::latency_title(run), headline::latency_note(run)));
     }
     for scenario in run.scenarios.iter().filter(|scenario| ran(scenario) && scenario.verdict == Verdict::Invalid) {
         failure(&mut text, scenario, colour);
     }
     for scenario in run.scenarios.iter().filter(|scenario| ran(scenario) && !scenario.unknown.is_empty()) {
-        text.push_str(&format!("\n{}  {}\n", paint("could not be judged", Verdict::Unknown, colour), visible(&scenario.name)));
+        text.push_str(&format!(
+            "\n{}  {}\n",
+            paint("could not be judged", Verdict::Unknown, colour),
+            visible(&scenario.name)
+        ));
         for why in &scenario.unknown {
             text.push_str(&format!("  {}\n", plain(why)));
         }
@@ -106,7 +110,12 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
     let title = paint("did not hold", Verdict::Invalid, colour);
     text.push_str(&format!("\n{title}  {}: {}\n", visible(&scenario.name), visible(&scenario.claim)));
     for anomaly in &scenario.anomalies {
-        text.push_str(&format!("  {}/{}: {}\n", visible(&anomaly.checker), visible(&anomaly.code), plain(&anomaly.what)));
+        text.push_str(&format!(
+            "  {}/{}: {}\n",
+            visible(&anomaly.checker),
+            visible(&anomaly.code),
+            plain(&anomaly.what)
+        ));
         text.push_str(&format!("    {}\n", plain(&anomaly.because)));
         for evidence in &anomaly.evidence {
             text.push_str(&format!("    - {}\n", plain(evidence)));

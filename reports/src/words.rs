@@ -54,7 +54,7 @@ impl<'a> Names<'a> {
     /// `notes#12`.
     pub(crate) fn row(&self, row: RowId) -> String {
         match self.table(row) {
-            Some(table) => format!("{}#{row}", self.app.schema.tables[table].name),
+            Some(table) => format!("{}#{row}", visible(&self.app.schema.tables[table].name)),
             None => format!("row#{row}"),
         }
     }
@@ -66,9 +66,9 @@ impl<'a> Names<'a> {
     }
 
     /// The name of a column of a row.
-    pub(crate) fn column(&self, row: RowId, column: usize) -> &'a str {
+    pub(crate) fn column(&self, row: RowId, column: usize) -> String {
         let table = self.table(row).map(|table| &self.app.schema.tables[table]);
-        table.and_then(|table| table.columns.get(column)).map_or("?", |column| &column.name)
+        table.and_then(|table| table.columns.get(column)).map_or_else(|| "?".to_owned(), |column| visible(&column.name))
     }
 
     /// `notes#12.title`.
@@ -261,6 +261,13 @@ pub(crate) fn count(number: u64) -> String {
 /// `1 plan`, `2,431 plans`.
 pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// The name as it may stand in a file name or a link: letters, digits and dashes.
+pub(crate) fn file_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = name.chars().map(plain).take(80).collect();
+    if name.is_empty() { "_".to_owned() } else { name }
 }
 
 /// `a, b and c`.

@@ -2,27 +2,27 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::STYLE;
 use super::label::Tone;
-use super::scene::{Band, Cell, FINAL_ROW, Final, GUTTER, Glyph, Hue, LABEL, LINE, Lane, Message, MessageKind, Row, Scene};
+use super::scene::{Band, Cell, FINAL_ROW, Final, GUTTER, Glyph, Hue, LINE, Lane, Message, MessageKind, Row, Scene};
+use super::{STYLE, Style};
 use crate::faults::Target;
 use crate::words::{counted, duration, shortened};
 
 const COMMIT_RADIUS: f64 = 11.0;
 const DOT_RADIUS: f64 = 6.0;
-/// Characters that fit beside a line.
-const LABEL_CHARS: usize = 32;
-const CHIP_CHARS: usize = 20;
-const CHIP: f64 = 148.0;
+/// The width of a character on the average, generously.
+const CHAR: f64 = 5.8;
+const CHIP: f64 = 150.0;
 const HEAD: f64 = 112.0;
 
-pub(super) fn svg(scene: &Scene) -> Markup {
+pub(super) fn svg(scene: &Scene, style: Style) -> Markup {
     let Scene { width, height, end_y, .. } = scene;
     html! {
         svg class="st" xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {} {}", px(*width), px(*height)))
-            width=(px(*width)) height=(px(*height)) role="img" aria-label=(scene.title) {
+            width=(px(*width)) height=[(style == Style::Own).then(|| px(*height))] style=[page_style(scene, style)]
+            role="img" aria-label=(scene.title) {
             title { (scene.title) }
-            style { (PreEscaped(STYLE)) }
+            @if style == Style::Own { style { (PreEscaped(STYLE)) } }
             rect class="st-bg" width=(px(*width)) height=(px(*height)) rx="10" {}
             @for row in scene.rows.iter().filter(|row| row.marked) { (mark(row, *width)) }
             @for lane in &scene.lanes { (lifeline(lane, *end_y)) }
@@ -37,10 +37,24 @@ pub(super) fn svg(scene: &Scene) -> Markup {
     }
 }
 
+/// In a page, a wide drawing shrinks a little before it scrolls.
+fn page_style(scene: &Scene, style: Style) -> Option<String> {
+    let least = scene.width.min((scene.width * 0.8).max(900.0));
+    (style == Style::OfPage)
+        .then(|| format!("width:100%;height:auto;min-width:{}px;max-width:{}px", px(least), px(scene.width)))
+}
+
 /// A length, short and the same on every machine.
 fn px(length: f64) -> String {
     let text = format!("{length:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+/// How many characters fit.
+fn chars(room: f64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
+    let count = (room / CHAR).max(8.0) as usize;
+    count
 }
 
 fn hue(hue: Hue) -> String {
@@ -164,7 +178,7 @@ fn event(row: &Row, scene: &Scene) -> Markup {
             }
             @if let Some(lane) = row.lane.map(|lane| &scene.lanes[lane]) {
                 g class=(hue(row.hue)) { (glyph(&row.glyph, lane.x, y)) }
-                (words(row, lane))
+                (words(row, lane, scene.label))
             }
         }
     }
@@ -188,7 +202,7 @@ fn glyph(glyph: &Glyph, x: f64, y: f64) -> Markup {
     }
 }
 
-fn words(row: &Row, lane: &Lane) -> Markup {
+fn words(row: &Row, lane: &Lane, room: f64) -> Markup {
     let away = if matches!(row.glyph, Glyph::Commit(_)) { COMMIT_RADIUS + 7.0 } else { 15.0 };
     let (x, anchor) = if row.left { (lane.x - away, "end") } else { (lane.x + away, "start") };
     let first = if row.below { row.y + LINE + 2.0 } else { row.y + 4.0 };
@@ -201,7 +215,7 @@ fn words(row: &Row, lane: &Lane) -> Markup {
                 Tone::Warn => "st-halo st-warn",
             };
             text class=(class) x=(px(x)) y=(px(first + LINE * f64::from(at))) text-anchor=(anchor) {
-                (shortened(&line.text, LABEL_CHARS))
+                (shortened(&line.text, chars(room)))
             }
         }
     }
@@ -214,21 +228,21 @@ fn finals(scene: &Scene) -> Markup {
             line class="st-across" x1="12" y1=(px(scene.end_y)) x2=(px(scene.width - 12.0)) y2=(px(scene.end_y)) {}
             text class="st-strong" x="14" y=(px(top + 8.0)) { "In the end" }
             @for (at, last) in (0u8..).zip(&scene.finals) {
-                (final_row(last, &scene.lanes, top + 18.0 + FINAL_ROW * f64::from(at)))
+                (final_row(last, scene, top + 18.0 + FINAL_ROW * f64::from(at)))
             }
         }
     }
 }
 
-fn final_row(last: &Final, lanes: &[Lane], y: f64) -> Markup {
+fn final_row(last: &Final, scene: &Scene, y: f64) -> Markup {
     html! {
         text x="14" y=(px(y + 17.0)) { (shortened(&last.name, 26)) }
-        @for cell in &last.cells { (chip(cell, &lanes[cell.lane], y)) }
+        @for cell in &last.cells { (chip(cell, &scene.lanes[cell.lane], scene.label, y)) }
     }
 }
 
-fn chip(cell: &Cell, lane: &Lane, y: f64) -> Markup {
-    let width = CHIP.min(LABEL - 20.0);
+fn chip(cell: &Cell, lane: &Lane, room: f64, y: f64) -> Markup {
+    let width = CHIP.min(room - 14.0);
     let class = if cell.differs { "st-chip-differs" } else { "st-chip" };
     html! {
         g class=(hue(cell.hue)) {
@@ -236,7 +250,7 @@ fn chip(cell: &Cell, lane: &Lane, y: f64) -> Markup {
             text x=(px(lane.x)) y=(px(y + 17.0)) text-anchor="middle" class=(if cell.differs { "st-warn" } else { "st-strong" }) {
                 title { (cell.text) }
                 @if cell.differs { "≠ " }
-                (shortened(&cell.text, CHIP_CHARS))
+                (shortened(&cell.text, chars(width - 26.0)))
             }
         }
     }
@@ -261,27 +275,32 @@ fn legend(scene: &Scene) -> Markup {
     ];
     let mut note = "A colour belongs to the device that wrote the value; time runs down.".to_owned();
     if scene.left_out > 0 {
-        note.push_str(&format!(" {} not shown.", counted(scene.left_out as u64, "further event is", "further events are")));
+        note.push_str(&format!(
+            " {} not shown.",
+            counted(scene.left_out as u64, "further event is", "further events are")
+        ));
     }
     if scene.devices_left_out > 0 {
         let devices = counted(scene.devices_left_out as u64, "further device has", "further devices have");
         note.push_str(&format!(" {devices} no part in it."));
     }
-    let symbol = |at: usize, x: f64| html! {
-        g class="st-n" {
-            @match at {
-                0 => circle class="st-fill" cx=(px(x)) cy=(px(y)) r="6" {},
-                1 => {
-                    circle class="st-fill" cx=(px(x)) cy=(px(y)) r="8" {}
-                    text class="st-number" x=(px(x)) y=(px(y + 4.0)) text-anchor="middle" { "1" }
-                },
-                2 => circle class="st-ring" cx=(px(x)) cy=(px(y)) r="5" {},
-                3 => path class="st-lost" d=(cross(x, y, 4.0)) {},
-                4 => rect class="st-band" x=(px(x - 5.0)) y=(px(y - 7.0)) width="10" height="14" rx="3" {},
-                _ => {
-                    rect class="st-mark" x=(px(x - 6.0)) y=(px(y - 7.0)) width="14" height="14" {}
-                    rect class="st-mark-edge" x=(px(x - 6.0)) y=(px(y - 7.0)) width="3" height="14" {}
-                },
+    let symbol = |at: usize, x: f64| {
+        html! {
+            g class="st-n" {
+                @match at {
+                    0 => circle class="st-fill" cx=(px(x)) cy=(px(y)) r="6" {},
+                    1 => {
+                        circle class="st-fill" cx=(px(x)) cy=(px(y)) r="8" {}
+                        text class="st-number" x=(px(x)) y=(px(y + 4.0)) text-anchor="middle" { "1" }
+                    },
+                    2 => circle class="st-ring" cx=(px(x)) cy=(px(y)) r="5" {},
+                    3 => path class="st-lost" d=(cross(x, y, 4.0)) {},
+                    4 => rect class="st-band" x=(px(x - 5.0)) y=(px(y - 7.0)) width="10" height="14" rx="3" {},
+                    _ => {
+                        rect class="st-mark" x=(px(x - 6.0)) y=(px(y - 7.0)) width="14" height="14" {}
+                        rect class="st-mark-edge" x=(px(x - 6.0)) y=(px(y - 7.0)) width="3" height="14" {}
+                    },
+                }
             }
         }
     };

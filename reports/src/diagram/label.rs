@@ -73,7 +73,9 @@ impl Labels<'_, '_> {
             What::Fault { phase, fault, .. } => {
                 let state = faults::state(fault).unwrap_or_else(|| fault.name().replace('-', " "));
                 match phase {
-                    Phase::Invoke if matches!(fault, Fault::Crash { .. }) => vec![Line::new(Tone::Muted, "will be killed")],
+                    Phase::Invoke if matches!(fault, Fault::Crash { .. }) => {
+                        vec![Line::new(Tone::Muted, "will be killed")]
+                    }
                     Phase::Invoke => vec![Line::new(Tone::Muted, state)],
                     Phase::Ok => vec![Line::new(Tone::Muted, format!("{state}: over"))],
                     Phase::Fail | Phase::Info => vec![Line::new(Tone::Warn, format!("{state}: not injected"))],
@@ -138,7 +140,7 @@ impl Labels<'_, '_> {
     fn register(&self, row: u32, column: usize) -> String {
         let names = &self.reading.names;
         let column = names.column(row, column);
-        if self.one_row { column.to_owned() } else { format!("{}.{column}", names.row(row)) }
+        if self.one_row { column } else { format!("{}.{column}", names.row(row)) }
     }
 
     fn upload(&self, index: usize, upload: &Upload) -> Vec<Line> {
@@ -152,7 +154,9 @@ impl Labels<'_, '_> {
             Phase::Ok | Phase::Fail if upload.outcome == Some(TxOutcome::Refused) => {
                 vec![Line::new(Tone::Warn, "refused, whole")]
             }
-            Phase::Ok if upload.outcome == Some(TxOutcome::NotAttempted) => vec![Line::new(Tone::Muted, "not tried yet")],
+            Phase::Ok if upload.outcome == Some(TxOutcome::NotAttempted) => {
+                vec![Line::new(Tone::Muted, "not tried yet")]
+            }
             Phase::Ok => {
                 let mut lines: Vec<Line> = upload
                     .ops
@@ -193,6 +197,9 @@ impl Labels<'_, '_> {
             lines.push(Line::new(Tone::Muted, "no row changes"));
         }
         let mut lines = limited(lines);
+        for (losing, survivor) in commit.aliases.iter().take(2) {
+            lines.push(Line::new(Tone::Muted, format!("{} becomes {}", names.row(*losing), names.row(*survivor))));
+        }
         if let Some(record) = commit.conflicts.first() {
             let loser = names.writer(&record.loser);
             let more = match commit.conflicts.len() {
@@ -220,7 +227,12 @@ impl Labels<'_, '_> {
         let who = device_of(event.who).map(device_name);
         let words: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         let at = u64::try_from(event.at_us).map(duration).unwrap_or_default();
-        listed(&[who.unwrap_or_default(), at, words.join("; ")].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>())
+        listed(
+            &[who.unwrap_or_default(), at, words.join("; ")]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>(),
+        )
     }
 }
 

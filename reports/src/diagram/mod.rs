@@ -1,11 +1,14 @@
 //! A history as a picture: a line for each device, for the backend with its database and for the sync service;
 //! time runs down; messages are arrows; a colour belongs to whoever wrote a value.
 //!
-//! In reading order: [`scene`] decides what stands where, [`draw`] turns that into SVG. Idle time is squeezed.
+//! In reading order: [`scene`] decides what stands where, [`rows`] its events and messages, [`ends`] what lasts and
+//! what everything comes to, [`label`] the words beside it; [`draw`](self::draw) turns that into SVG. Idle time is squeezed.
 //! The SVG carries its own style for light and dark, and needs nothing from the page around it.
 
 mod draw;
+mod ends;
 mod label;
+mod rows;
 mod scene;
 
 use std::io;
@@ -25,7 +28,7 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 #[must_use]
 pub fn svg(plan: &Plan, history: &History, app: &App, highlight: &[usize]) -> String {
     let reading = Reading::new(plan, history, app);
-    draw(&reading, highlight)
+    draw(&reading, highlight, Style::Own)
 }
 
 /// Writes the diagram alone as an SVG file.
@@ -36,9 +39,18 @@ pub fn write(path: &Path, plan: &Plan, history: &History, app: &App, highlight: 
     std::fs::write(path, svg(plan, history, app, highlight))
 }
 
-pub(crate) fn draw(reading: &Reading<'_>, highlight: &[usize]) -> String {
+/// Where the style of a diagram stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// In the diagram.
+    Own,
+    /// Once in the page around it.
+    OfPage,
+}
+
+pub(crate) fn draw(reading: &Reading<'_>, highlight: &[usize], style: Style) -> String {
     let mut highlight = highlight.to_vec();
     highlight.sort_unstable();
     highlight.dedup();
-    draw::svg(&Scene::new(reading, &highlight)).into_string()
+    draw::svg(&Scene::new(reading, &highlight), style).into_string()
 }

@@ -16,13 +16,13 @@ use sim_core::run::{
 use sim_core::{Class, History, Plan, Seed, Verdict};
 
 /// Column indices of the only table.
-pub const TITLE: usize = 0;
+pub(crate) const TITLE: usize = 0;
 /// A number.
-pub const STARS: usize = 1;
+pub(crate) const STARS: usize = 1;
 const CLOCK: usize = 2;
 
 /// An application with one table of made-up columns.
-pub fn app() -> App {
+pub(crate) fn app() -> App {
     let column = |name: &str, ty, default| Column { name: name.to_owned(), ty, not_null: false, default };
     let columns = vec![
         column("title", Type::Text, Default::Null),
@@ -48,10 +48,13 @@ pub fn app() -> App {
     app
 }
 
+/// Columns with their values.
+type Columns = Vec<(usize, Value)>;
+
 /// A plan and its history in the making.
-pub struct Sample {
-    pub plan: Plan,
-    pub history: History,
+pub(crate) struct Sample {
+    pub(crate) plan: Plan,
+    pub(crate) history: History,
     rows: BTreeMap<RowId, Row>,
     seq: u64,
     next: BTreeMap<u32, i64>,
@@ -60,7 +63,7 @@ pub struct Sample {
 
 impl Sample {
     /// Devices of these platforms, and rows with these titles on the server.
-    pub fn new(kinds: &[Kind], titles: &[&str]) -> Self {
+    pub(crate) fn new(kinds: &[Kind], titles: &[&str]) -> Self {
         let seed = Seed(0x5eed);
         let user = "ann";
         let plan = Plan {
@@ -76,7 +79,10 @@ impl Sample {
                 .zip(titles)
                 .map(|(row, title)| SeedRow {
                     row,
-                    set: vec![("title".to_owned(), Expr::Value((*title).into())), ("stars".to_owned(), Expr::Value(1.into()))],
+                    set: vec![
+                        ("title".to_owned(), Expr::Value((*title).into())),
+                        ("stars".to_owned(), Expr::Value(1.into())),
+                    ],
                 })
                 .collect(),
             steps: Vec::new(),
@@ -121,7 +127,7 @@ impl Sample {
     }
 
     /// Records an event and answers its index.
-    pub fn event(&mut self, at_s: f64, who: Who, what: What) -> usize {
+    pub(crate) fn event(&mut self, at_s: f64, who: Who, what: What) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "samples are short")]
         let at_us = (at_s * 1e6).round() as i64;
         self.history.events.push(Event { at_us, who, what });
@@ -129,7 +135,7 @@ impl Sample {
     }
 
     /// A fault begins; answers its key.
-    pub fn strike(&mut self, at_s: f64, fault: &Fault) -> u32 {
+    pub(crate) fn strike(&mut self, at_s: f64, fault: &Fault) -> u32 {
         self.key += 1;
         let key = self.key;
         self.event(at_s, Who::Run, What::Fault { phase: Phase::Invoke, key, fault: fault.clone() });
@@ -139,12 +145,12 @@ impl Sample {
     }
 
     /// The fault is undone.
-    pub fn lift(&mut self, at_s: f64, key: u32, fault: &Fault) {
+    pub(crate) fn lift(&mut self, at_s: f64, key: u32, fault: &Fault) {
         self.event(at_s, Who::Run, What::Fault { phase: Phase::Ok, key, fault: fault.clone() });
     }
 
     /// A local transaction that updates one row from what the device had seen; answers (event, transaction).
-    pub fn edit(
+    pub(crate) fn edit(
         &mut self,
         at_s: f64,
         device: u32,
@@ -160,12 +166,12 @@ impl Sample {
     }
 
     /// A local transaction.
-    pub fn transaction(
+    pub(crate) fn transaction(
         &mut self,
         at_s: f64,
         device: u32,
         activity: &str,
-        ops: Vec<(Op, RowId, Vec<(usize, Value)>, Vec<(usize, Value)>)>,
+        ops: Vec<(Op, RowId, Columns, Columns)>,
     ) -> (usize, i64) {
         self.key += 1;
         let next = self.next.entry(device).or_insert(1);
@@ -195,7 +201,15 @@ impl Sample {
     }
 
     /// One attempt's beginning or end, with the answers to its operations.
-    pub fn upload(&mut self, at_s: f64, device: u32, tx_id: i64, attempt: u32, phase: Phase, ops: Vec<OpAnswer>) -> usize {
+    pub(crate) fn upload(
+        &mut self,
+        at_s: f64,
+        device: u32,
+        tx_id: i64,
+        attempt: u32,
+        phase: Phase,
+        ops: Vec<OpAnswer>,
+    ) -> usize {
         let ok = phase == Phase::Ok;
         let upload = Upload {
             phase,
@@ -209,7 +223,7 @@ impl Sample {
     }
 
     /// Commits what a transaction wrote, as it was sent.
-    pub fn commit(&mut self, at_s: f64, device: u32, tx_id: i64, conflicts: Vec<ConflictRecord>) -> usize {
+    pub(crate) fn commit(&mut self, at_s: f64, device: u32, tx_id: i64, conflicts: Vec<ConflictRecord>) -> usize {
         let ops = self
             .history
             .events
@@ -239,7 +253,7 @@ impl Sample {
     }
 
     /// A commit with these changes.
-    pub fn commit_as(
+    pub(crate) fn commit_as(
         &mut self,
         at_s: f64,
         origin: Option<Origin>,
@@ -260,7 +274,7 @@ impl Sample {
     }
 
     /// The device applies the server's present rows.
-    pub fn apply(&mut self, at_s: f64, device: u32, rows: &[RowId]) -> usize {
+    pub(crate) fn apply(&mut self, at_s: f64, device: u32, rows: &[RowId]) -> usize {
         let rows = rows.iter().map(|row| (*row, self.rows.get(row).cloned())).collect();
         self.apply_rows(at_s, device, rows, false)
     }
@@ -280,7 +294,7 @@ impl Sample {
     }
 
     /// Heals, settles and reads everything; a device in `stale` still shows what is given for it.
-    pub fn finish(&mut self, at_s: f64, stale: &[(u32, RowId, Row)]) {
+    pub(crate) fn finish(&mut self, at_s: f64, stale: &[(u32, RowId, Row)]) {
         for barrier in [Barrier::Heal, Barrier::Settle] {
             self.event(at_s, Who::Run, What::Barrier { barrier, phase: Phase::Invoke, open: Vec::new() });
             self.event(at_s, Who::Run, What::Barrier { barrier, phase: Phase::Ok, open: Vec::new() });
@@ -297,17 +311,17 @@ impl Sample {
 }
 
 /// A text value.
-pub fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     Value::text(text)
 }
 
 /// The answer of an operation that took effect.
-pub fn applied(op_id: i64) -> OpAnswer {
+pub(crate) fn applied(op_id: i64) -> OpAnswer {
     OpAnswer { op_id, outcome: Outcome::Applied, reason: None, by: None, merged_into: None }
 }
 
 /// A write is overridden by one that had not seen it, and nobody tells its author.
-pub fn lost_update(app: &App) -> Failure<'_> {
+pub(crate) fn lost_update(app: &App) -> Failure<'_> {
     let mut sample = Sample::new(&[Kind::Web, Kind::Tauri], &["Plan trip"]);
     let offline = Fault::Offline { device: 1, for_us: 20_000_000 };
     let key = sample.strike(1.0, &offline);
@@ -374,7 +388,7 @@ pub fn lost_update(app: &App) -> Failure<'_> {
 }
 
 /// A device that was killed never shows what the others agree on.
-pub fn divergence(app: &App) -> Failure<'_> {
+pub(crate) fn divergence(app: &App) -> Failure<'_> {
     let kinds = [Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Mobile];
     let mut sample = Sample::new(&kinds, &["Shopping", "Packing list"]);
     let crash = Fault::Crash { device: 3, after_steps: 1, down_us: 8_000_000 };
@@ -397,7 +411,10 @@ pub fn divergence(app: &App) -> Failure<'_> {
         3.0,
         0,
         "tidy-up",
-        vec![(Op::Delete, 0, vec![], vec![]), (Op::Patch, 1, vec![(TITLE, text("Packing"))], vec![(TITLE, text("Packing list"))])],
+        vec![
+            (Op::Delete, 0, vec![], vec![]),
+            (Op::Patch, 1, vec![(TITLE, text("Packing"))], vec![(TITLE, text("Packing list"))]),
+        ],
     );
     sample.upload(3.010, 0, tx0, 1, Phase::Invoke, vec![]);
     sample.upload(33.010, 0, tx0, 1, Phase::Info, vec![]);
@@ -444,16 +461,26 @@ pub fn divergence(app: &App) -> Failure<'_> {
 }
 
 /// A run with every kind of result in it.
-pub fn run() -> Run {
+pub(crate) fn run() -> Run {
     let counts = |entries: &[(&str, u64)]| entries.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
     let checkers = |invalid: &[(&str, u32)], plans: u32| -> BTreeMap<String, CheckerCount> {
-        ["atomicity", "causal", "convergence", "durability", "exactly-once", "integrity", "policy", "progress", "protocol"]
-            .iter()
-            .map(|name| {
-                let invalid = invalid.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
-                ((*name).to_owned(), CheckerCount { valid: plans - invalid, unknown: 0, invalid })
-            })
-            .collect()
+        [
+            "atomicity",
+            "causal",
+            "convergence",
+            "durability",
+            "exactly-once",
+            "integrity",
+            "policy",
+            "progress",
+            "protocol",
+        ]
+        .iter()
+        .map(|name| {
+            let invalid = invalid.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
+            ((*name).to_owned(), CheckerCount { valid: plans - invalid, unknown: 0, invalid })
+        })
+        .collect()
     };
     let percentiles = |p50, p95, p99, max| Percentiles { p50, p95, p99, max };
     let hops = || -> BTreeMap<String, Percentiles> {
@@ -554,7 +581,7 @@ pub fn run() -> Run {
 }
 
 /// A canary that was caught, and a liar that was not.
-pub fn mutants() -> Vec<MutantResult> {
+pub(crate) fn mutants() -> Vec<MutantResult> {
     vec![
         MutantResult {
             name: "record-names-wrong-winner".to_owned(),

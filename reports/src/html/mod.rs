@@ -1,0 +1,176 @@
+//! The report for people who are new to it: one file, no scripts, nothing loaded from elsewhere.
+//!
+//! In reading order: [`claims`] what came of each claim, [`failure`] the failures told and drawn, [`figures`] the
+//! small charts. This file is the page around them.
+
+mod claims;
+mod failure;
+mod figures;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sim_core::run::Run;
+use sim_core::verdict::Verdict;
+
+use crate::words::{count, counted, file_name, seconds, visible};
+use crate::{Failure, diagram, headline};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+#[must_use]
+pub fn render(run: &Run, failures: &[Failure<'_>]) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content="syncstorm";
+                title { "Syncstorm report" }
+                style { (PreEscaped(STYLE)) (PreEscaped(diagram::STYLE)) }
+            }
+            body {
+                main {
+                    (top(run))
+                    (explanation(run))
+                    (claims::section(run))
+                    (failure::sections(run, failures))
+                    (claims::not_judged(run))
+                    (claims::details(run))
+                    (speed(run))
+                    (glossary(run))
+                }
+                footer {
+                    "Syncstorm report · seed " code { (visible(&run.seed)) } " · commit " code { (visible(&run.commit)) }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn top(run: &Run) -> Markup {
+    let tally = headline::Tally::of(run);
+    let class = match tally.worst() {
+        Some(Verdict::Valid) => "hero held",
+        Some(Verdict::Invalid) => "hero failed",
+        Some(Verdict::Unknown) | None => "hero unknown",
+    };
+    html! {
+        header class=(class) {
+            p class="eyebrow" { "Syncstorm report" }
+            h1 { (capital(&headline::verdict_sentence(run))) "." }
+            p class="lead" { "In " (headline::figures(run)) "." }
+            (figures::tally_bar(tally))
+        }
+    }
+}
+
+/// What was run, for somebody who has never heard of it.
+fn explanation(run: &Run) -> Markup {
+    html! {
+        section class="card" {
+            h2 { "What was run" }
+            p {
+                "Syncstorm lets people edit the same data on several devices while networks fail, apps crash and clocks \
+                 are wrong. Then it lets everything come to rest and follows what became of every single write. Each "
+                em { "plan" } " is one such course of events, drawn from the seed; each " em { "claim" }
+                " is judged over many plans. Here, " (headline::world_words(&run.world)) "."
+            }
+            dl class="facts" {
+                div { dt { "Application" } dd { (visible(&run.app)) } }
+                div { dt { "Upload policy" } dd { (visible(&run.policy)) small { (policy_words(&run.policy)) } } }
+                div { dt { "World" } dd { (visible(&run.world)) } }
+                div { dt { "Seed" } dd { code { (visible(&run.seed)) } small { "the same seed gives the same plans" } } }
+                div { dt { "Commit" } dd { code { (visible(&run.commit)) } } }
+            }
+        }
+    }
+}
+
+fn policy_words(policy: &str) -> &'static str {
+    match policy {
+        "field-merge" => "concurrent edits are merged column by column, by the rules that the application declares",
+        "arrival-order" => "whatever arrives last stays: the baseline, which loses edits",
+        "row-latest" => "an edit older than the row is put aside whole, on record",
+        "version-check" => "an edit of a row that has changed meanwhile is put aside whole, on record",
+        "server-wins" => "a column that has changed meanwhile keeps the server's value",
+        _ => "",
+    }
+}
+
+fn speed(run: &Run) -> Markup {
+    let totals = &run.totals;
+    html! {
+        section class="card" {
+            h2 { "The run in figures" }
+            div class="tiles" {
+                (tile(&count(totals.plans), "plans"))
+                (tile(&count(totals.transactions), "local transactions"))
+                (tile(&count(totals.operations), "operations queued"))
+                (tile(&seconds(totals.simulated_seconds), if headline::is_simulated(run) { "simulated time" } else { "plan time" }))
+                (tile(&seconds(totals.wall_seconds), "on the clock on the wall"))
+                (tile(&format!("{:.1}", totals.plans_per_second), "plans a second"))
+            }
+            (figures::division_bar(&totals.time))
+        }
+    }
+}
+
+fn tile(figure: &str, what: &str) -> Markup {
+    html! { div class="tile" { strong { (figure) } span { (what) } } }
+}
+
+fn glossary(run: &Run) -> Markup {
+    let words: [(&str, &str); 8] = [
+        ("held", "No plan contradicted the claim, and every checker could judge every plan."),
+        (
+            "did not hold",
+            "At least one plan contradicted the claim. Safety: something bad happened. Liveness: something good did not happen in time. Latency: it happened too slowly.",
+        ),
+        ("could not be judged", "The claim was not tested, or a checker could not decide. It never counts as held."),
+        ("conflict", "Two devices wrote the same column, neither having seen the other's write."),
+        (
+            "overridden",
+            "An accepted write that went, by a declared rule, in favour of one that had not seen it. Lawful only with a record that names loser, winner, column and rule.",
+        ),
+        (
+            "plain convergence check",
+            "The check that most tests stop at: after everything has settled, do all devices show the same? A write that is lost everywhere passes it.",
+        ),
+        ("shrunk", "The smallest plan found that still fails in the same way."),
+        (headline::latency_title(run), headline::latency_note(run)),
+    ];
+    html! {
+        section class="card" {
+            h2 { "Words" }
+            dl class="words" {
+                @for (word, meaning) in words {
+                    div { dt { (capital(word)) } dd { (capital(meaning)) @if !meaning.ends_with('.') { "." } } }
+                }
+            }
+        }
+    }
+}
+
+/// The text with its first letter as a capital.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The target of a link.
+fn anchor(prefix: &str, name: &str) -> String {
+    format!("{prefix}-{}", file_name(name))
+}
+
+/// `1 operation, 2 faults, 2 devices`.
+fn size(shrunk: &sim_core::run::Shrunk) -> String {
+    format!(
+        "{}, {}, {}",
+        counted(shrunk.operations as u64, "operation", "operations"),
+        counted(shrunk.faults as u64, "fault", "faults"),
+        counted(shrunk.devices as u64, "device", "devices")
+    )
+}

@@ -1,0 +1,227 @@
+//! Pages and pictures hold what they must, at every size.
+
+use fixtures::Value;
+use reports::{diagram, html, junit, story, text};
+use sim_core::history::Phase;
+use sim_core::plan::Kind;
+use sim_core::run::{Run, ScenarioRun, Totals};
+
+use crate::sample::{self, STARS, Sample, TITLE};
+
+/// Reads the document whole; answers the names of its elements in order.
+pub(crate) fn elements(xml: &str) -> Vec<String> {
+    let mut reader = quick_xml::Reader::from_str(xml);
+    reader.config_mut().check_end_names = true;
+    let mut names = Vec::new();
+    let mut depth = 0;
+    loop {
+        let event = reader.read_event().unwrap_or_else(|error| panic!("the document is well-formed, but {error}"));
+        let element = match &event {
+            quick_xml::events::Event::Start(element) => {
+                depth += 1;
+                Some(element)
+            }
+            quick_xml::events::Event::Empty(element) => Some(element),
+            quick_xml::events::Event::End(_) => {
+                depth -= 1;
+                None
+            }
+            quick_xml::events::Event::Text(text) => {
+                let text = text.decode().expect("the document is UTF-8");
+                assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "no control character: {text:?}");
+                None
+            }
+            quick_xml::events::Event::Eof => break,
+            _ => None,
+        };
+        if let Some(element) = element {
+            for attribute in element.attributes() {
+                attribute.unwrap_or_else(|error| panic!("attributes are well-formed, but {error}"));
+            }
+            names.push(String::from_utf8_lossy(element.name().as_ref()).into_owned());
+        }
+    }
+    assert_eq!(depth, 0, "every element is closed");
+    names
+}
+
+fn empty_run() -> Run {
+    Run {
+        version: sim_core::run::VERSION,
+        seed: String::new(),
+        world: String::new(),
+        app: String::new(),
+        policy: String::new(),
+        commit: String::new(),
+        scenarios: Vec::new(),
+        totals: Totals::default(),
+    }
+}
+
+#[test]
+fn the_page_holds_what_a_newcomer_needs() {
+    let app = sample::app();
+    let page = html::render(&sample::run(), &[sample::lost_update(&app), sample::divergence(&app)]);
+    let check = |expect: &str| assert!(page.contains(expect), "the page holds {expect:?}");
+    check("<title>Syncstorm report</title>");
+    check("2 of 4 claims did not hold, 1 could not be judged");
+    check("800 plans, 41,230 operations, 9 h 12 min of simulated time");
+    check("Simulated latency");
+    check("no measurement of PowerSync");
+    check("3,411 <span>latest</span>");
+    check("A plain convergence check would have passed this.");
+    check("syncstorm replay runs/5eed/same-field");
+    check("this world cannot inject the fault key-rotated");
+    check("? not judged");
+    check("prefers-color-scheme: dark");
+    assert_eq!(page.matches("<svg class=\"st\"").count(), 2, "one diagram a failure");
+    assert!(!page.contains("<script"), "the page needs no script");
+    assert!(
+        !page.contains("http://")
+            || page.matches("http://").count() == page.matches("http://www.w3.org/2000/svg").count()
+    );
+}
+
+#[test]
+fn a_claim_that_was_not_judged_is_never_shown_as_held() {
+    let app = sample::app();
+    let page = html::render(&sample::run(), &[sample::lost_update(&app)]);
+    assert_eq!(page.matches("✓ held").count(), 2, "one claim held: once in the table, once in the details");
+}
+
+#[test]
+fn other_worlds_do_not_call_their_latency_simulated() {
+    let run = Run { world: "embedded".to_owned(), ..sample::run() };
+    assert!(!html::render(&run, &[]).contains("Simulated latency"));
+    assert!(!text::summary(&run).contains("simulated"));
+}
+
+#[test]
+fn a_run_of_nothing_is_reported() {
+    let run = empty_run();
+    assert!(html::render(&run, &[]).contains("Nothing was judged."));
+    assert!(text::summary(&run).starts_with("\nnothing was judged"));
+    elements(&junit::render(&run));
+}
+
+#[test]
+fn a_failure_without_history_still_has_its_findings() {
+    let page = html::render(&sample::run(), &[]);
+    assert!(page.contains("syncstorm replay runs/5eed/everything"));
+    assert!(page.contains("After settling, every device shows the server"));
+}
+
+#[test]
+fn a_failure_of_an_unlisted_scenario_is_shown() {
+    let app = sample::app();
+    let run = Run { scenarios: vec![ScenarioRun::default()], ..empty_run() };
+    let page = html::render(&run, &[sample::lost_update(&app)]);
+    assert!(page.contains("id=\"failure-same-field\""));
+}
+
+#[test]
+fn diagrams_are_well_formed() {
+    let app = sample::app();
+    let check = |devices: usize| {
+        let kinds = [Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Web];
+        let sample = Sample::new(&kinds[..devices], &["Plan"]);
+        let svg = diagram::svg(&sample.plan, &sample.history, &app, &[]);
+        assert!(elements(&svg).contains(&"title".to_owned()));
+    };
+    for devices in 0..=8 {
+        check(devices);
+    }
+}
+
+/// Many edits of many rows; the anomaly is about two events in the middle.
+fn large() -> (Sample, Vec<usize>) {
+    let titles: Vec<String> = (0..40).map(|row| format!("Note {row}")).collect();
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    let mut sample = Sample::new(&[Kind::Web, Kind::Tauri, Kind::Mobile], &titles);
+    let mut marked = Vec::new();
+    for round in 0..300_u32 {
+        let (device, row) = (round % 3, round % 40);
+        let at = f64::from(round) * 1.5;
+        let value = Value::text(&format!("Round {round}"));
+        let (edit, tx) = sample.edit(at, device, "rename", row, &[(TITLE, Value::text("Note"), value)]);
+        sample.upload(at + 0.1, device, tx, 1, Phase::Invoke, vec![]);
+        let commit = sample.commit(at + 0.2, device, tx, vec![]);
+        sample.upload(at + 0.3, device, tx, 1, Phase::Ok, vec![]);
+        for other in 0..3 {
+            sample.apply(at + 0.4, other, &[row]);
+        }
+        if round == 150 {
+            marked = vec![edit, commit];
+        }
+    }
+    sample.finish(500.0, &[]);
+    (sample, marked)
+}
+
+#[test]
+fn large_histories_are_shown_around_their_anomaly() {
+    let app = sample::app();
+    let (sample, marked) = large();
+    let svg = diagram::svg(&sample.plan, &sample.history, &app, &marked);
+    assert!(svg.contains("Round 150"), "the anomaly's own edit is shown");
+    assert!(svg.contains("further events are not shown"));
+    assert!(elements(&svg).iter().filter(|name| *name == "circle").count() < 150);
+    let mut anomaly = sample::lost_update(&app).anomalies.remove(0);
+    anomaly.events = marked;
+    let lines = story::tell(&sample.plan, &sample.history, &app, &[anomaly]);
+    assert!(lines.len() < 80, "{} lines", lines.len());
+    assert_eq!(lines.iter().filter(|line| line.starts_with('>')).count(), 2, "the anomaly's events are marked");
+}
+
+#[test]
+fn indices_beyond_the_history_are_no_trouble() {
+    let app = sample::app();
+    let mut failure = sample::lost_update(&app);
+    failure.anomalies[0].events.push(usize::MAX);
+    assert!(html::render(&sample::run(), &[failure]).ends_with("</html>"));
+}
+
+#[test]
+fn an_app_that_does_not_fit_the_history_is_no_trouble() {
+    let mut app = sample::app();
+    app.schema.tables[0].columns.truncate(STARS);
+    let failure = sample::divergence(&app);
+    assert!(html::render(&sample::run(), std::slice::from_ref(&failure)).ends_with("</html>"));
+    app.schema.tables.clear();
+    app.policy.tables.clear();
+    let failure = sample::divergence(&app);
+    assert!(html::render(&sample::run(), &[failure]).ends_with("</html>"));
+}
+
+#[test]
+fn replay_commands_survive_a_shell() {
+    let check = |path: &str, expect: &str| assert_eq!(text::replay_command(path), expect);
+    check("runs/5eed/same-field", "syncstorm replay runs/5eed/same-field");
+    check("my runs/x", "syncstorm replay 'my runs/x'");
+    check("it's; rm -rf ~", r"syncstorm replay 'it'\''s; rm -rf ~'");
+    check("", "syncstorm replay ''");
+}
+
+#[test]
+fn a_folder_holds_every_report() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let app = sample::app();
+    let failures = [sample::lost_update(&app), sample::divergence(&app)];
+    let written =
+        reports::write(&folder.path().join("reports"), &sample::run(), &failures).expect("files can be written");
+    let names: Vec<String> =
+        written.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    assert_eq!(
+        names,
+        [
+            "report.html",
+            "junit.xml",
+            "run.json",
+            "summary.txt",
+            "same-field.svg",
+            "same-field.txt",
+            "everything.svg",
+            "everything.txt"
+        ]
+    );
+}
