@@ -12,9 +12,11 @@ pub mod model;
 mod nemesis;
 pub mod plan;
 pub mod promise;
+pub mod regression;
 pub mod run;
 pub mod scenario;
 pub mod seed;
+pub mod shrink;
 pub mod verdict;
 pub mod workload;
 

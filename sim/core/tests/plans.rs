@@ -172,3 +172,26 @@ fn removing_a_step_changes_no_other_draw() {
         assert!((0..plan.rows.len() as u32).all(|row| plan.row_id(row) == smaller.row_id(row)));
     }
 }
+
+/// Prints what plans look like: `cargo test -p sim-core --test plans figures -- --nocapture`.
+#[test]
+fn figures() {
+    println!("{:24} {:>9} {:>6} {:>7} {:>6} {:>8} {:>9}", "scenario", "devices", "tx", "intents", "faults", "seconds", "us/plan");
+    for (scenario, app) in scenarios() {
+        let count = 50.min(scenario.plans);
+        let started = std::time::Instant::now();
+        let plans: Vec<Plan> = (0..u64::from(count)).map(|index| generate(&scenario, &app, seed(index))).collect();
+        let each = started.elapsed().as_micros() / u128::from(count);
+        let mean = |of: &dyn Fn(&Plan) -> usize| plans.iter().map(of).sum::<usize>() as f64 / f64::from(count);
+        let transactions = mean(&|plan| plan.steps.iter().filter(|step| matches!(step.action, Action::Tx { .. })).count());
+        let seconds = mean(&|plan| plan.steps.last().map_or(0, |step| step.at_us as usize / 1_000_000));
+        println!(
+            "{:24} {:9.1} {transactions:6.1} {:7.1} {:6.1} {seconds:8.0} {each:9}",
+            scenario.name,
+            mean(&|plan| plan.devices.len()),
+            mean(&Plan::operations),
+            mean(&Plan::faults),
+        );
+        assert!(transactions >= 1.0, "{}: nobody does anything", scenario.name);
+    }
+}

@@ -13,6 +13,7 @@ use super::{
     Target, When,
 };
 use crate::activity::{self, Activity, Slot, Source, Term, TermEntry, TermScope, resolve_term};
+use crate::checker::coverage;
 use crate::nemesis::{Aim, FaultSpec};
 use crate::promise::Promises;
 use crate::workload::layout::Layout;
@@ -386,7 +387,7 @@ fn faults(entries: &File) -> Result<Vec<FaultSpec>, Fault> {
 fn promises(entries: &File) -> Result<Promises, Fault> {
     let promises = &entries.promises;
     for name in &promises.must_occur {
-        if name.is_empty() {
+        if !coverage::is_known(name) {
             let such = "retry, concurrent:column, unseen-override:latest, crash:after-send or fault:lossy";
             return fault("promises.must_occur", format!("nothing counts {name}; what is counted is such as {such}"));
         }
