@@ -418,6 +418,25 @@ impl Fault {
         }
     }
 
+    /// How long it lasts; `None` for one that strikes in a moment and needs no end.
+    #[must_use]
+    pub fn duration(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Offline { for_us, .. }
+            | Self::Partition { for_us, .. }
+            | Self::Slow { for_us, .. }
+            | Self::Lossy { for_us, .. }
+            | Self::HalfOpen { for_us, .. }
+            | Self::Suspend { for_us, .. }
+            | Self::WrongAudience { for_us, .. }
+            | Self::BackendDown { for_us }
+            | Self::ServiceDown { for_us }
+            | Self::ServicePaused { for_us }
+            | Self::ReplicationStalled { for_us } => Some(std::time::Duration::from_micros(*for_us)),
+            Self::StreamCut { .. } | Self::Crash { .. } | Self::TabClose { .. } | Self::ClockJump { .. } => None,
+        }
+    }
+
     /// The device that it strikes, if it strikes one.
     #[must_use]
     pub fn device(&self) -> Option<u32> {
@@ -438,5 +457,62 @@ impl Fault {
             | Self::ServicePaused { .. }
             | Self::ReplicationStalled { .. } => None,
         }
+    }
+}
+
+impl Step {
+    /// Whether the step names only devices and rows that the plan has: plans that come from files are checked.
+    ///
+    /// # Errors
+    /// What it names that is not there.
+    pub fn check(&self, plan: &Plan) -> Result<(), String> {
+        let devices = u32::try_from(plan.devices.len()).unwrap_or(u32::MAX);
+        let rows = u32::try_from(plan.rows.len()).unwrap_or(u32::MAX);
+        let device = match &self.action {
+            Action::Tx { device, .. } => Some(*device),
+            Action::Fault(fault) => fault.device(),
+        };
+        if let Some(device) = device.filter(|device| *device >= devices) {
+            return Err(format!("device {device} is not in devices, which has {devices}"));
+        }
+        if self.at_us < 0 || self.at_us > 400 * 86_400 * 1_000_000 {
+            return Err(format!("at_us is {}; a plan lasts from 0 to 400 days", self.at_us));
+        }
+        let Action::Tx { intents, .. } = &self.action else { return Ok(()) };
+        match intents.iter().flat_map(Intent::rows).find(|row| *row >= rows) {
+            Some(row) => Err(format!("row {row} is not in rows, which has {rows}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Intent {
+    /// Every symbolic row that it names.
+    #[must_use]
+    pub fn rows(&self) -> Vec<u32> {
+        let ids = |set: &[(String, Expr)]| {
+            set.iter().filter_map(|(_, expr)| if let Expr::Id(row) = expr { Some(*row) } else { None }).collect()
+        };
+        let mut rows: Vec<u32> = match self {
+            Self::Insert { set, .. } | Self::Ensure { set, .. } | Self::Set { set, .. } => ids(set),
+            Self::Add { element, .. } | Self::Remove { element, .. } => {
+                if let Expr::Id(row) = element { vec![*row] } else { Vec::new() }
+            }
+            Self::MoveAfter { after, list, .. } => list.iter().copied().chain(*after).collect(),
+            Self::Read { rows } => rows.clone(),
+            Self::Increment { .. } | Self::Delete { .. } => Vec::new(),
+        };
+        match self {
+            Self::Insert { row, .. }
+            | Self::Ensure { row, .. }
+            | Self::Set { row, .. }
+            | Self::Add { row, .. }
+            | Self::Remove { row, .. }
+            | Self::Increment { row, .. }
+            | Self::MoveAfter { row, .. }
+            | Self::Delete { row } => rows.push(*row),
+            Self::Read { .. } => {}
+        }
+        rows
     }
 }

@@ -1,10 +1,20 @@
 //! Syncstorm: deterministic trials of an offline-first sync stack.
 //!
-//! This crate is the only one that knows everybody. In reading order: [`device`] one installation of the app over
+//! This crate is the only one that knows everybody. In reading order: [`cli`] what can be asked, [`commands`] what
+//! each command does, [`catalogue`] applications and scenarios by name, [`campaign`] many plans on many threads,
+//! [`trial`] one plan from start to history, [`world`] where it runs, [`device`] one installation of the app over
 //! the real sync core, [`interpreter`] what its person does, [`network`] how it reaches the servers, [`recorder`]
-//! the history.
+//! the history, [`artifacts`] the files, [`mutants`] planted defects.
 
+pub mod artifacts;
+pub mod campaign;
+pub mod catalogue;
+pub mod cli;
+pub mod commands;
 pub mod device;
 pub mod interpreter;
+pub mod mutants;
 pub mod network;
 pub mod recorder;
+pub mod trial;
+pub mod world;

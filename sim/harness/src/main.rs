@@ -1,2 +1,184 @@
-//! Under construction.
-fn main() {}
+//! The program `syncstorm`: reads the command line, prints, and ends with the code that the result means.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use syncstorm::cli::{Cli, Command, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs};
+use syncstorm::commands::{self, CommandError, Prepared};
+use syncstorm::{catalogue, mutants};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors.
+            let code = if error.use_stderr() { commands::EXIT_USAGE } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    // Ctrl-C ends the run at the next plan, and what was judged is reported; a second one ends the process.
+    let handler = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = handler {
+        say(&format!("Ctrl-C will end the program at once: {error}"));
+    }
+    let result = match &cli.command {
+        Command::Run(args) => run(args, &stop),
+        Command::Replay(args) => replay(args),
+        Command::Shrink(args) => shrink(args, &stop),
+        Command::List(args) => list(args),
+        Command::Mutants(args) => plant(args, &stop),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&format!("syncstorm: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// One line to standard error.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// A text to standard output. A reader that has gone away is no error of ours.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+}
+
+fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
+    let prepared = Prepared::new(args)?;
+    say(&format!("seed {}, policy {}, app {}", args.seed, args.policy, args.app.app));
+    let plans = prepared.plans();
+    let total: u64 = plans.iter().map(|(_, plans)| u64::from(*plans)).sum();
+    let bar = progress_bar(total);
+    let progress = |scenario: usize| {
+        bar.set_message(plans[scenario].0.clone());
+        bar.inc(1);
+    };
+    let note = |text: &str| bar.set_message(text.to_owned());
+    let outcome = commands::run(args, &prepared, stop, &progress, &note)?;
+    bar.finish_and_clear();
+    if args.json {
+        print(&reports::json::render(&outcome.run));
+    } else if std::io::stdout().is_terminal() {
+        print(&reports::text::summary_in(&outcome.run, reports::text::Colour::Ansi));
+    } else {
+        print(&reports::text::summary(&outcome.run));
+    }
+    for broken in &outcome.broken {
+        say(&format!("the harness failed: {broken}"));
+    }
+    say(&format!("report: {}", outcome.folder.join("report.html").display()));
+    say(&format!("seed {}", args.seed));
+    Ok(outcome.exit_code)
+}
+
+fn progress_bar(total: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} plans  {per_sec}  {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style)
+}
+
+fn replay(args: &ReplayArgs) -> Result<u8, CommandError> {
+    let replayed = commands::replay(args)?;
+    if args.json {
+        let json = serde_json::json!({
+            "version": 1,
+            "expected": replayed.expected,
+            "same_verdict": replayed.same_verdict,
+            "same_history": replayed.same_history,
+            "verdict": replayed.report.verdict(),
+            "anomalies": replayed.anomalies,
+        });
+        print(&json.to_string());
+    } else {
+        for line in &replayed.story {
+            print(line);
+        }
+        for anomaly in &replayed.anomalies {
+            print(&format!("\n{} {}: {}\n  because {}", anomaly.checker, anomaly.code, anomaly.what, anomaly.because));
+        }
+        print(&format!("\nexpected: {}: {}", replayed.expected, yes(replayed.same_verdict)));
+        if let Some(same) = replayed.same_history {
+            print(&format!("history as stored, byte for byte: {}", yes(same)));
+        }
+    }
+    if !replayed.same_verdict || replayed.same_history == Some(false) {
+        let commit = replayed.case.versions.get("commit").cloned().unwrap_or_default();
+        say(&format!("this is not what was stored; it was found at commit {commit}"));
+        return Ok(commands::EXIT_HARNESS);
+    }
+    Ok(commands::report_code(&replayed.report))
+}
+
+fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
+    let (before, after, folder) = commands::shrink(args, stop)?;
+    print(&format!(
+        "{} operations, {} faults, {} devices -> {} operations, {} faults, {} devices\n{}",
+        before.operations(),
+        before.faults(),
+        before.devices.len(),
+        after.operations(),
+        after.faults(),
+        after.devices.len(),
+        reports::text::replay_command(&folder.display().to_string())
+    ));
+    Ok(commands::EXIT_VALID)
+}
+
+fn list(args: &ListArgs) -> Result<u8, CommandError> {
+    let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+    let scenarios = catalogue::scenarios(&app).map_err(CommandError::Usage)?;
+    if args.json {
+        let list: Vec<_> = scenarios
+            .iter()
+            .map(|scenario| {
+                serde_json::json!({
+                    "name": scenario.name,
+                    "claim": scenario.claim,
+                    "plans": scenario.plans,
+                    "faults": scenario.fault_names(),
+                    "reproduces": scenario.reproduces,
+                })
+            })
+            .collect();
+        print(&serde_json::json!({ "version": 1, "app": app.name, "scenarios": list }).to_string());
+        return Ok(commands::EXIT_VALID);
+    }
+    let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
+    for scenario in &scenarios {
+        print(&format!("{:width$}  {}", scenario.name, scenario.claim));
+    }
+    Ok(commands::EXIT_VALID)
+}
+
+fn plant(args: &MutantsArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
+    let results = mutants::run(args, stop, &|name| say(&format!("planting {name}")))?;
+    print(&if args.json { reports::mutants::json(&results) } else { reports::mutants::text(&results) });
+    let all = results.iter().all(|result| result.caught);
+    Ok(if all { commands::EXIT_VALID } else { 1 })
+}

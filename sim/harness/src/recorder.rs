@@ -64,9 +64,15 @@ impl Recorder {
         Self { inner: Rc::new(RefCell::new(inner)), app }
     }
 
-    /// Makes the present instant plan time 0.
-    pub fn start_clock(&self) {
-        self.inner.borrow_mut().start = Instant::now();
+    /// Says which instant is plan time 0.
+    pub fn start_clock(&self, start: Instant) {
+        self.inner.borrow_mut().start = start;
+    }
+
+    /// The instant that is plan time 0.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.inner.borrow().start
     }
 
     /// Plan time in microseconds; negative while the world warms up.

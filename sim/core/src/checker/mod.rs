@@ -6,8 +6,8 @@
 
 pub mod atomicity;
 pub mod causal;
-pub mod convergence;
 pub mod claims;
+pub mod convergence;
 pub mod coverage;
 pub mod durability;
 pub mod exactly_once;
@@ -51,7 +51,7 @@ pub struct Context<'a> {
 /// A checker.
 pub type Checker = fn(&Context<'_>, &Timeline<'_>) -> Finding;
 
-/// Every checker, in the order of reports.
+/// Every checker of one history, in the order of reports. ([`coverage`] judges all histories of a scenario together.)
 pub const CHECKERS: &[(&str, Checker)] = &[
     ("convergence", convergence::check),
     ("durability", durability::check),
@@ -63,6 +63,7 @@ pub const CHECKERS: &[(&str, Checker)] = &[
     ("progress", progress::check),
     ("protocol", protocol::check),
     ("latency", latency::check),
+    ("claims", claims::check),
 ];
 
 /// What the checkers say of one history, in the order of [`CHECKERS`].
@@ -144,4 +145,44 @@ pub fn settled(ctx: &Context<'_>) -> Result<(), String> {
         }
     }
     if settled { Ok(()) } else { Err("the history ends before the run has settled".to_owned()) }
+}
+
+/// Everything that a run wants to know of one history.
+#[derive(Clone, Debug, Default)]
+pub struct Examined {
+    /// What the checkers say.
+    pub report: Report,
+    /// What became of the accepted writes, in numbers.
+    pub stats: durability::Stats,
+    /// What occurred, by name.
+    pub occurred: std::collections::BTreeMap<String, u64>,
+    /// How long changes took.
+    pub latency: latency::Samples,
+}
+
+/// Runs every checker, or those named, and counts: the analysis of the history is made once.
+#[must_use]
+pub fn examine(ctx: &Context<'_>, only: Option<&[&str]>) -> Examined {
+    let mut examined = Examined::default();
+    let wanted = |name: &str| only.is_none_or(|only| only.contains(&name));
+    let timeline = match guarded(|| Timeline::build(ctx)) {
+        Ok(timeline) => timeline,
+        Err(panic) => {
+            let findings = CHECKERS.iter().filter(|(name, _)| wanted(name));
+            examined.report.findings =
+                findings.map(|(name, _)| (*name, crashed("analysis of the history", &panic))).collect();
+            return examined;
+        }
+    };
+    let durability = guarded(|| durability::examine(ctx, &timeline)).map(|(finding, stats)| {
+        examined.occurred = coverage::count_with(ctx, &timeline, &stats);
+        examined.stats = stats;
+        finding
+    });
+    for (name, check) in CHECKERS.iter().filter(|(name, _)| wanted(name)) {
+        let finding = if *name == "durability" { durability.clone() } else { guarded(|| check(ctx, &timeline)) };
+        examined.report.findings.push((name, finding.unwrap_or_else(|panic| crashed(name, &panic))));
+    }
+    examined.latency = guarded(|| latency::samples(ctx, &timeline)).unwrap_or_default();
+    examined
 }

@@ -93,6 +93,8 @@ pub struct Status {
     pub fenced: bool,
     /// Full checkpoints applied.
     pub applied: u64,
+    /// The write checkpoint that the last of them carried.
+    pub acknowledged: Option<u64>,
     /// The device's last complaint, for the sentence that says what is stuck.
     pub trouble: String,
     /// When any hop of its queue last advanced, in microseconds of plan time.
@@ -688,11 +690,8 @@ where
             if full {
                 let mut status = self.parts.window.status.borrow_mut();
                 status.applied += 1;
-                if let Some(fence) = status.fence
-                    && write_checkpoint.is_some_and(|reached| reached >= fence)
-                {
-                    status.fenced = true;
-                }
+                status.acknowledged = write_checkpoint;
+                status.fenced |= status.fence.is_some_and(|fence| write_checkpoint >= Some(fence));
             }
             self.advanced();
         }
@@ -1023,7 +1022,12 @@ where
     fn fenced(&mut self, answer: Result<Answer, NetError>) {
         self.fence = None;
         match self.checkpoint_number(&answer) {
-            Ok(number) => self.parts.window.status.borrow_mut().fence = Some(number),
+            Ok(number) => {
+                // The stream may have acknowledged the number before the answer that tells it arrived.
+                let mut status = self.parts.window.status.borrow_mut();
+                status.fence = Some(number);
+                status.fenced = status.acknowledged >= Some(number);
+            }
             Err(trouble) => {
                 self.trouble(trouble);
                 self.fence_retry = Some(Instant::now() + self.kind.retry);

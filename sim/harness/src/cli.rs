@@ -1,0 +1,146 @@
+//! The command line: what can be asked, and what a wrong question is told.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use backend::PolicyKind;
+use clap::{Args, Parser, Subcommand};
+use sim_core::Seed;
+
+/// Does your offline-first sync stack lose, duplicate, resurrect or diverge anything?
+#[derive(Debug, Parser)]
+#[command(name = "syncstorm", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios and judge them; ends in an HTML report.
+    Run(RunArgs),
+    /// Run a failure again: same seed, same plan, same history, same verdict.
+    Replay(ReplayArgs),
+    /// Look for a smaller plan that fails the same way.
+    Shrink(ShrinkArgs),
+    /// List scenarios with their claims.
+    List(ListArgs),
+    /// Plant defects, and say which checker catches each, after how many plans.
+    Mutants(MutantsArgs),
+}
+
+/// Which application.
+#[derive(Clone, Debug, Args)]
+pub struct AppArgs {
+    /// The application: a folder like fixtures/flowstate, or the name of a built-in one.
+    #[arg(long, value_name = "DIR", default_value = "flowstate")]
+    pub app: String,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Scenarios by name; all of the application when none is named.
+    pub scenarios: Vec<String>,
+    /// Which application.
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// Where the plans run.
+    #[arg(long, default_value = "deterministic", value_parser = ["deterministic"])]
+    pub world: String,
+    /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
+    #[arg(long, default_value = "field-merge", value_parser = policy)]
+    pub policy: PolicyKind,
+    /// The seed, in hexadecimal.
+    #[arg(long, default_value = "5eed", value_parser = seed)]
+    pub seed: Seed,
+    /// Plans a scenario; each scenario's own number when absent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub plans: Option<u32>,
+    /// Threads; every core when absent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub workers: Option<u32>,
+    /// Only these checkers, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub checkers: Option<Vec<String>>,
+    /// Where the report and the failures go.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object to standard output, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Count scenarios that this world cannot run as not judged.
+    #[arg(long)]
+    pub strict: bool,
+    /// Do not shrink failures.
+    #[arg(long)]
+    pub no_shrink: bool,
+}
+
+/// Arguments of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// A failure's folder, or a regression file.
+    pub path: PathBuf,
+    /// Print one JSON object to standard output, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Write the history here, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+}
+
+/// Arguments of `shrink`.
+#[derive(Debug, Args)]
+pub struct ShrinkArgs {
+    /// A failure's folder, or a regression file.
+    pub path: PathBuf,
+    /// Threads; every core when absent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub workers: Option<u32>,
+    /// Where the smaller case goes; a folder `shrunk` beside PATH when absent.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Which application.
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// Print one JSON object to standard output, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `mutants`.
+#[derive(Debug, Args)]
+pub struct MutantsArgs {
+    /// Defects by name; all when none is named.
+    pub mutants: Vec<String>,
+    /// The seed, in hexadecimal.
+    #[arg(long, default_value = "5eed", value_parser = seed)]
+    pub seed: Seed,
+    /// Plans within which a defect must be caught.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub plans: u32,
+    /// Threads; every core when absent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub workers: Option<u32>,
+    /// Print one JSON object to standard output, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seed(text: &str) -> Result<Seed, String> {
+    Seed::from_str(text)
+}
+
+fn policy(text: &str) -> Result<PolicyKind, String> {
+    text.parse::<PolicyKind>().map_err(|_| {
+        "expected field-merge, row-latest, version-check, server-wins or arrival-order".to_owned()
+    })
+}

@@ -1,0 +1,505 @@
+//! What each command of the program does. Printing is `main`'s; here texts are made.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use reports::Failure;
+use sim_core::checker::Report;
+use sim_core::plan::Plan;
+use sim_core::regression::{Regression, VERSION};
+use sim_core::run::{AnomalyText, Run, ScenarioRun, Shrunk};
+use sim_core::scenario::Scenario;
+use sim_core::verdict::{Class, Signature, Verdict};
+use sim_core::workload;
+
+use crate::artifacts;
+use crate::campaign::{self, Campaign, Tally};
+use crate::catalogue;
+use crate::cli::{ReplayArgs, RunArgs, ShrinkArgs};
+use crate::device::database::Cabinet;
+use crate::trial::Setup;
+
+/// Everything was well.
+pub const EXIT_VALID: u8 = 0;
+/// Something could not be judged.
+pub const EXIT_UNKNOWN: u8 = 4;
+/// The question was wrong.
+pub const EXIT_USAGE: u8 = 64;
+/// The harness itself failed.
+pub const EXIT_HARNESS: u8 = 70;
+
+/// How long one failure may be shrunk.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a command ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The user's input: exit code 64.
+    #[error("{0}")]
+    Usage(String),
+    /// Ours: exit code 70.
+    #[error("{0}")]
+    Harness(String),
+}
+
+impl CommandError {
+    /// The exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => EXIT_USAGE,
+            Self::Harness(_) => EXIT_HARNESS,
+        }
+    }
+}
+
+/// What `run` found.
+pub struct RunOutcome {
+    /// The summary.
+    pub run: Run,
+    /// Where the report is.
+    pub folder: PathBuf,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What the harness itself could not do.
+    pub broken: Vec<String>,
+}
+
+/// How many threads: those asked for, or every core.
+#[must_use]
+pub fn workers(asked: Option<u32>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |asked| asked as usize)
+}
+
+/// What there is to run.
+pub struct Prepared {
+    setup: Setup,
+    scenarios: Vec<(Scenario, u32)>,
+    checkers: Option<Vec<&'static str>>,
+    folder: PathBuf,
+}
+
+impl Prepared {
+    /// Reads application and scenarios, and checks every argument.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn new(args: &RunArgs) -> Result<Self, CommandError> {
+        let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+        let all = catalogue::scenarios(&app).map_err(CommandError::Usage)?;
+        let chosen = catalogue::choose(all, &args.scenarios).map_err(CommandError::Usage)?;
+        if chosen.is_empty() {
+            return Err(CommandError::Usage(format!("--app {}: it has no scenario", args.app.app)));
+        }
+        let scenarios = chosen
+            .into_iter()
+            .map(|scenario| {
+                let plans = args.plans.unwrap_or(scenario.plans);
+                (scenario, plans)
+            })
+            .collect();
+        let setup = setup(app, args.policy)?;
+        let folder = args.out.clone().unwrap_or_else(|| {
+            let app = Path::new(&setup.app.name).file_name().map(|name| name.to_string_lossy().into_owned());
+            PathBuf::from("reports/runs").join(format!("{}-{}-{}", app.unwrap_or_default(), args.policy, args.seed))
+        });
+        if folder.is_file() {
+            return Err(CommandError::Usage(format!("--out {}: is a file; give a folder", folder.display())));
+        }
+        Ok(Self { setup, scenarios, checkers: checkers(args.checkers.as_deref())?, folder })
+    }
+
+    /// How many plans each scenario gets, for progress.
+    #[must_use]
+    pub fn plans(&self) -> Vec<(String, u32)> {
+        self.scenarios.iter().map(|(scenario, plans)| (scenario.name.clone(), *plans)).collect()
+    }
+}
+
+fn setup(app: Arc<fixtures::App>, policy: backend::PolicyKind) -> Result<Setup, CommandError> {
+    Setup::new(app, policy).map_err(|error| CommandError::Usage(format!("sync-config.yaml: {error}")))
+}
+
+fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, CommandError> {
+    let Some(asked) = asked else { return Ok(None) };
+    let known: Vec<&'static str> = sim_core::checker::CHECKERS.iter().map(|(name, _)| *name).collect();
+    asked
+        .iter()
+        .map(|name| {
+            known.iter().copied().find(|known| known == name).ok_or_else(|| {
+                CommandError::Usage(format!("--checkers {name}: unknown; there are {}", known.join(", ")))
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map(Some)
+}
+
+/// Runs scenarios and judges them, shrinks what failed, and writes the report.
+///
+/// # Errors
+/// When the report cannot be written.
+pub fn run(
+    args: &RunArgs,
+    prepared: &Prepared,
+    stop: &AtomicBool,
+    progress: &(dyn Fn(usize) + Sync),
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<RunOutcome, CommandError> {
+    let began = Instant::now();
+    let workers = workers(args.workers);
+    let campaign = Campaign {
+        setup: &prepared.setup,
+        scenarios: &prepared.scenarios,
+        seed: args.seed,
+        workers,
+        checkers: prepared.checkers.clone(),
+        stop,
+    };
+    let tallies = campaign::run(&campaign, progress);
+    let wall = began.elapsed();
+    let mut failures = Vec::new();
+    let mut scenarios = Vec::new();
+    let mut broken = Vec::new();
+    for ((scenario, planned), tally) in prepared.scenarios.iter().zip(&tallies) {
+        broken.extend(tally.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
+        let mut told = summarize(scenario, tally, *planned, prepared.checkers.is_none());
+        if let Some((index, signature, class)) = primary(tally) {
+            note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
+            told.class = Some(class);
+            let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
+            let plan = workload::generate(scenario, &prepared.setup.app, seed);
+            let smallest = if args.no_shrink {
+                plan.clone()
+            } else {
+                campaign::shrink(&prepared.setup, &scenario.promises, &plan, &signature, workers, PATIENCE, stop).plan
+            };
+            let found = Found { scenario, plan, smallest, signature, app: &args.app.app, policy: args.policy };
+            let (failure, shrunk) = keep(prepared, &found)?;
+            told.anomalies.clone_from(&failure.anomalies);
+            told.shrunk = Some(shrunk);
+            failures.push(failure);
+        }
+        scenarios.push(told);
+    }
+    let run = Run {
+        version: sim_core::run::VERSION,
+        seed: args.seed.to_string(),
+        world: args.world.clone(),
+        app: prepared.setup.app.name.clone(),
+        policy: args.policy.to_string(),
+        commit: env!("SYNCSTORM_COMMIT").to_owned(),
+        scenarios,
+        totals: campaign::totals(&tallies, wall),
+    };
+    write_reports(&prepared.folder, &run, &failures)?;
+    let exit_code = exit_code(&run, &broken);
+    Ok(RunOutcome { run, folder: prepared.folder.clone(), exit_code, broken })
+}
+
+fn write_reports(folder: &Path, run: &Run, failures: &[Failure<'_>]) -> Result<(), CommandError> {
+    let files = [
+        ("report.html", reports::html::render(run, failures)),
+        ("run.json", reports::json::render(run)),
+        ("junit.xml", reports::junit::render(run)),
+        ("summary.txt", reports::text::summary(run)),
+    ];
+    for (name, text) in files {
+        let path = folder.join(name);
+        artifacts::write_file(&path, &text)
+            .map_err(|error| CommandError::Harness(format!("{}: {error}", path.display())))?;
+    }
+    Ok(())
+}
+
+fn exit_code(run: &Run, broken: &[String]) -> u8 {
+    if !broken.is_empty() {
+        return EXIT_HARNESS;
+    }
+    run.scenarios
+        .iter()
+        .filter_map(|scenario| match (scenario.verdict, scenario.class) {
+            (Verdict::Valid, _) => None,
+            (Verdict::Unknown, _) => Some(EXIT_UNKNOWN),
+            (Verdict::Invalid, Some(Class::Liveness)) => Some(2),
+            (Verdict::Invalid, Some(Class::Latency)) => Some(3),
+            (Verdict::Invalid, _) => Some(1),
+        })
+        .min()
+        .unwrap_or(EXIT_VALID)
+}
+
+/// The failure to show of a scenario: of the signatures with the worst class the most frequent one, and of the
+/// plans that show it the one with the fewest operations.
+fn primary(tally: &Tally) -> Option<(u32, Signature, Class)> {
+    let class = tally.failing.iter().flat_map(|failing| &failing.signatures).map(|(_, class)| *class).min()?;
+    let mut counts: std::collections::BTreeMap<&Signature, usize> = std::collections::BTreeMap::new();
+    for (signature, of) in tally.failing.iter().flat_map(|failing| &failing.signatures) {
+        if *of == class {
+            *counts.entry(signature).or_default() += 1;
+        }
+    }
+    let most = counts.values().max().copied()?;
+    let signature = counts.into_iter().find(|(_, count)| *count == most).map(|(signature, _)| signature.clone())?;
+    let plan = tally
+        .failing
+        .iter()
+        .filter(|failing| failing.signatures.iter().any(|(one, _)| *one == signature))
+        .min_by_key(|failing| (failing.operations, failing.index))?;
+    Some((plan.index, signature, class))
+}
+
+fn summarize(scenario: &Scenario, tally: &Tally, planned: u32, all_checkers: bool) -> ScenarioRun {
+    let mut verdict = tally.verdict;
+    let mut unknown: Vec<String> =
+        tally.unknown.iter().flat_map(|(plan, why)| why.iter().map(move |why| format!("plan {plan}: {why}"))).collect();
+    unknown.truncate(10);
+    if tally.plans < planned {
+        unknown.push(format!("{} of {planned} plans ran", tally.plans));
+        verdict = verdict.max(Verdict::Unknown);
+    }
+    if all_checkers && tally.plans > 0 && verdict == Verdict::Valid {
+        let missing = sim_core::checker::coverage::missing(&scenario.promises.must_occur, &tally.occurred);
+        if !missing.is_empty() {
+            verdict = Verdict::Unknown;
+            unknown.extend(missing.into_iter().map(|missing| format!("vacuous: {missing}")));
+        }
+    }
+    ScenarioRun {
+        name: scenario.name.clone(),
+        claim: scenario.claim.clone(),
+        plans: tally.plans,
+        verdict,
+        class: None,
+        conflicts: tally.conflicts,
+        overridden: tally.overridden.clone(),
+        occurred: tally.occurred.clone(),
+        checkers: tally.checkers.clone(),
+        anomalies: Vec::new(),
+        unknown,
+        not_run: None,
+        latency_ms: tally.latency.end_to_end(),
+        hops_ms: tally.latency.hops(),
+        failed_plans: tally.failed,
+        shrunk: None,
+    }
+}
+
+/// A failing plan, shrunk.
+struct Found<'a> {
+    scenario: &'a Scenario,
+    plan: Plan,
+    smallest: Plan,
+    signature: Signature,
+    app: &'a str,
+    policy: backend::PolicyKind,
+}
+
+/// Runs the smallest plan once more with every checker, and writes the failure's folder.
+fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, Shrunk), CommandError> {
+    let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
+    let setup = &prepared.setup;
+    let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
+    let judged = campaign::judge(setup, &found.scenario.promises, &found.smallest, None, &mut cabinet)
+        .map_err(|error| harness(&error))?;
+    let anomalies = texts(&judged.examined.report, &found.signature);
+    let folder = prepared.folder.join("failures").join(&found.scenario.name);
+    let what = anomalies.first().map_or_else(String::new, |anomaly| anomaly.what.clone());
+    let mut versions = artifacts::versions();
+    versions.insert("app".to_owned(), found.app.to_owned());
+    let case = Regression {
+        version: VERSION,
+        what,
+        expected: Some(found.signature.clone()),
+        policy: found.policy.to_string(),
+        mutant: None,
+        world: "deterministic".to_owned(),
+        app_hash: setup.app.hash.clone(),
+        versions,
+        promises: found.scenario.promises.clone(),
+        plan: found.smallest.clone(),
+    };
+    let pretty = |value: serde_json::Result<String>| value.map_err(|error| CommandError::Harness(error.to_string()));
+    let files = [
+        ("case.json", pretty(serde_json::to_string_pretty(&case))?),
+        ("original.json", pretty(serde_json::to_string_pretty(&found.plan))?),
+        ("history.jsonl", judged.history.to_jsonl(&setup.app)),
+        ("verdict.json", pretty(serde_json::to_string_pretty(&judged.examined.report))?),
+    ];
+    artifacts::write_folder(&folder, &files).map_err(|error| harness(&format!("{}: {error}", folder.display())))?;
+    let path = folder.display().to_string();
+    let shrunk = Shrunk {
+        operations: found.smallest.operations(),
+        faults: found.smallest.faults(),
+        devices: found.smallest.devices.len(),
+        path: path.clone(),
+    };
+    let failure = Failure {
+        scenario: found.scenario.name.clone(),
+        plan: found.smallest.clone(),
+        history: judged.history,
+        anomalies,
+        replay: reports::text::replay_command(&path),
+        app: &setup.app,
+    };
+    Ok((failure, shrunk))
+}
+
+/// A report's anomalies for people, one a signature, the given one first.
+fn texts(report: &Report, first: &Signature) -> Vec<AnomalyText> {
+    let passes = report.finding("convergence").is_some_and(|finding| finding.verdict == Verdict::Valid);
+    let mut seen: Vec<Signature> = Vec::new();
+    let mut texts: Vec<(bool, AnomalyText)> = Vec::new();
+    for anomaly in report.anomalies() {
+        let signature = anomaly.signature();
+        if seen.contains(&signature) {
+            continue;
+        }
+        texts.push((signature != *first, AnomalyText::new(anomaly, passes && anomaly.checker != "convergence")));
+        seen.push(signature);
+    }
+    texts.sort_by_key(|(later, _)| *later);
+    texts.into_iter().map(|(_, text)| text).collect()
+}
+
+/// What `replay` found.
+pub struct Replayed {
+    /// What was expected, in words.
+    pub expected: String,
+    /// What came.
+    pub report: Report,
+    /// Whether the verdict is the one that was expected.
+    pub same_verdict: bool,
+    /// Whether the history is the stored one, byte for byte; `None` where none is stored.
+    pub same_history: Option<bool>,
+    /// The history.
+    pub history: String,
+    /// The story, a line each.
+    pub story: Vec<String>,
+    /// The anomalies, for people.
+    pub anomalies: Vec<AnomalyText>,
+    /// The case.
+    pub case: Regression,
+}
+
+/// Reads a case with its application and policy.
+fn open_case(path: &Path) -> Result<(Regression, Setup), CommandError> {
+    let case = artifacts::read_case(path).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let name = case.versions.get("app").map_or(case.plan.app.as_str(), String::as_str);
+    let app = catalogue::app(name).map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))?;
+    if app.hash != case.app_hash {
+        return Err(CommandError::Usage(format!(
+            "{}: app_hash: the application {name} has changed since this case was found (it was {}, it is {}); run the scenario again",
+            path.display(),
+            case.app_hash,
+            app.hash
+        )));
+    }
+    check_plan(&case.plan, &app).map_err(|error| CommandError::Usage(format!("{}: plan: {error}", path.display())))?;
+    let policy = case
+        .policy
+        .parse()
+        .map_err(|_| CommandError::Usage(format!("{}: policy: unknown policy {}", path.display(), case.policy)))?;
+    let setup = setup(Arc::new(app), policy)?;
+    Ok((case, setup))
+}
+
+/// A plan from a file may name rows, tables and devices that are not there.
+fn check_plan(plan: &Plan, app: &fixtures::App) -> Result<(), String> {
+    if plan.devices.is_empty() || plan.devices.len() > 1000 {
+        return Err(format!("devices: {} of them; a plan has 1 to 1000", plan.devices.len()));
+    }
+    for (row, table) in plan.rows.iter().enumerate() {
+        if app.schema.table_index(table).is_none() {
+            return Err(format!("rows[{row}]: the application has no table {table}"));
+        }
+    }
+    let rows = u32::try_from(plan.rows.len()).unwrap_or(u32::MAX);
+    if let Some(seed) = plan.seed_rows.iter().find(|seed| seed.row >= rows) {
+        return Err(format!("seed_rows: row {} is not in rows, which has {rows}", seed.row));
+    }
+    for step in plan.steps.iter().chain(&plan.resume) {
+        step.check(plan).map_err(|problem| format!("step {}: {problem}", step.key))?;
+    }
+    Ok(())
+}
+
+/// Runs a failure again.
+///
+/// # Errors
+/// What is wrong with the file, or with the harness.
+pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
+    let (case, setup) = open_case(&args.path)?;
+    let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
+    let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
+    let judged = campaign::judge(&setup, &case.promises, &case.plan, None, &mut cabinet)
+        .map_err(|error| harness(&error))?;
+    if let Some(failure) = judged.failure {
+        return Err(CommandError::Harness(failure));
+    }
+    let history = judged.history.to_jsonl(&setup.app);
+    let stored = args.path.join("history.jsonl");
+    let same_history = std::fs::read_to_string(stored).ok().map(|stored| stored == history);
+    let report = judged.examined.report;
+    let (expected, same_verdict) = match &case.expected {
+        Some(signature) => (
+            format!("{} {} ({})", signature.checker, signature.code, signature.role),
+            report.anomalies().any(|anomaly| anomaly.signature() == *signature),
+        ),
+        None => ("every checker holds".to_owned(), report.verdict() == Verdict::Valid),
+    };
+    let none = Signature { checker: String::new(), code: String::new(), role: String::new() };
+    let anomalies = texts(&report, case.expected.as_ref().unwrap_or(&none));
+    let story = reports::story::tell(&case.plan, &judged.history, &setup.app, &anomalies);
+    if let Some(path) = &args.history {
+        artifacts::write_file(path, &history).map_err(|error| harness(&format!("{}: {error}", path.display())))?;
+    }
+    Ok(Replayed { expected, report, same_verdict, same_history, history, story, anomalies, case })
+}
+
+/// The exit code that a report means.
+#[must_use]
+pub fn report_code(report: &Report) -> u8 {
+    match (report.verdict(), report.class()) {
+        (Verdict::Valid, _) => EXIT_VALID,
+        (Verdict::Unknown, _) => EXIT_UNKNOWN,
+        (Verdict::Invalid, Some(Class::Liveness)) => 2,
+        (Verdict::Invalid, Some(Class::Latency)) => 3,
+        (Verdict::Invalid, _) => 1,
+    }
+}
+
+/// Searches for a smaller plan that fails the same way, and writes it as a case of its own.
+///
+/// # Errors
+/// What is wrong with the file, or a case that does not fail as it says.
+pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathBuf), CommandError> {
+    let (case, setup) = open_case(&args.path)?;
+    let Some(signature) = case.expected.clone() else {
+        return Err(CommandError::Usage(format!("{}: expected: is null; this plan must pass", args.path.display())));
+    };
+    let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
+    let workers = workers(args.workers);
+    let shrunk = campaign::shrink(&setup, &case.promises, &case.plan, &signature, workers, PATIENCE, stop);
+    let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
+    let judged = campaign::judge(&setup, &case.promises, &shrunk.plan, None, &mut cabinet)
+        .map_err(|error| harness(&error))?;
+    if !judged.examined.report.anomalies().any(|anomaly| anomaly.signature() == signature) {
+        return Err(CommandError::Usage(format!(
+            "{}: expected: the plan does not fail with {} {} any more; nothing to shrink",
+            args.path.display(),
+            signature.checker,
+            signature.code
+        )));
+    }
+    let folder = args.out.clone().unwrap_or_else(|| match args.path.is_dir() {
+        true => args.path.join("shrunk"),
+        false => args.path.with_extension("shrunk"),
+    });
+    let smaller = Regression { plan: shrunk.plan.clone(), ..case.clone() };
+    let text = serde_json::to_string_pretty(&smaller).map_err(|error| harness(&error))?;
+    let files = [("case.json", text), ("history.jsonl", judged.history.to_jsonl(&setup.app))];
+    artifacts::write_folder(&folder, &files).map_err(|error| harness(&format!("{}: {error}", folder.display())))?;
+    Ok((case.plan, shrunk.plan, folder))
+}

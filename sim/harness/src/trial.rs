@@ -1,0 +1,436 @@
+//! One plan, from a world brought up to a finished history. The phases read in order in [`run`].
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fixtures::App;
+use sim_core::history::{Barrier, History, Phase, What, Who};
+use sim_core::plan::{Action, Fault, Step};
+use sim_core::{Plan, promise::Promises};
+use sim_service::sync_config::SyncConfig;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use crate::device::actor::{Actor, Command, Parts, Status, Window};
+use crate::device::database::{Cabinet, Database};
+use crate::device::host::HostError;
+use crate::device::kind::{Kind, STREAM_IDLE_TIMEOUT};
+use crate::mutants::Mutant;
+use crate::recorder::Recorder;
+use crate::world::deterministic::World;
+
+/// What a plan runs against.
+#[derive(Clone)]
+pub struct Setup {
+    /// The application.
+    pub app: Arc<App>,
+    /// Its schema, as the service takes it.
+    pub schema: Arc<fixtures::Schema>,
+    /// Its sync configuration, as the service reads it.
+    pub sync_config: Arc<SyncConfig>,
+    /// Its rules, as the backend reads them.
+    pub rules: Arc<backend::Rules>,
+    /// The upload policy.
+    pub policy: backend::PolicyKind,
+    /// A planted defect, if any.
+    pub mutant: Option<Mutant>,
+}
+
+impl Setup {
+    /// Prepares an application for many plans.
+    ///
+    /// # Errors
+    /// What of its sync configuration the service does not know.
+    pub fn new(app: Arc<App>, policy: backend::PolicyKind) -> Result<Self, sim_service::sync_config::ConfigError> {
+        let sync_config = Arc::new(SyncConfig::parse(&app.sync_config, &app.schema)?);
+        let schema = Arc::new(app.schema.clone());
+        let rules = Arc::new(backend::Rules::new(&app.schema, &app.policy));
+        Ok(Self { app, schema, sync_config, rules, policy, mutant: None })
+    }
+}
+
+/// What came of a plan.
+pub struct Outcome {
+    /// What was seen.
+    pub history: History,
+    /// Time spent in SQLite and the core.
+    pub sqlite_time: Duration,
+    /// Plan time that passed.
+    pub simulated: Duration,
+    /// Why this is no evidence: the harness itself failed.
+    pub failure: Option<String>,
+}
+
+/// Devices get this long to start and fetch the seed rows before plan time 0. Virtual, so it costs nothing.
+const WARM_UP: Duration = Duration::from_secs(60);
+/// From the last step of a plan to the end of its faults.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Runs a plan.
+///
+/// # Errors
+/// SQLite's, when not even the devices' databases could be made.
+pub fn run(setup: &Setup, plan: &Plan, promises: &Promises, cabinet: &mut Cabinet) -> Result<Outcome, HostError> {
+    let databases = (0..plan.devices.len())
+        .map(|device| cabinet.take(&plan.client_id(u32::try_from(device).unwrap_or(u32::MAX))))
+        .collect::<Result<Vec<_>, _>>()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing from the machine");
+    let local = tokio::task::LocalSet::new();
+    let (outcome, databases) =
+        local.block_on(&runtime, execute(setup.clone(), Rc::new(plan.clone()), promises.clone(), databases));
+    drop(local);
+    drop(runtime);
+    for database in databases.into_iter().flatten() {
+        cabinet.give_back(database)?;
+    }
+    Ok(outcome)
+}
+
+async fn execute(
+    setup: Setup,
+    plan: Rc<Plan>,
+    promises: Promises,
+    databases: Vec<Database>,
+) -> (Outcome, Vec<Option<Database>>) {
+    let began = Instant::now();
+    let recorder = Recorder::new(setup.app.clone(), &plan, "deterministic", &setup.policy.to_string());
+    recorder.start_clock(began + WARM_UP);
+
+    // 1. The world comes up, with the seed rows in its database.
+    let world = World::up(&setup, plan.clone(), recorder.clone());
+
+    // 2. The devices start and fetch them.
+    let mut trial = Trial { plan, promises, recorder: recorder.clone(), world, devices: Vec::new(), active: BTreeMap::new() };
+    trial.start(&setup.app, databases);
+    trial.warm_up(began + WARM_UP).await;
+
+    // 3. The plan.
+    let steps = trial.plan.steps.clone();
+    trial.play(&steps, began + WARM_UP).await;
+
+    // 4. Every fault is undone, and everything settles.
+    trial.heal().await;
+    let settled = trial.settle(Barrier::Settle).await;
+
+    // 5. A little more traffic tells stuck from slow.
+    recorder.add(Who::Run, What::Barrier { barrier: Barrier::Resume, phase: Phase::Invoke, open: Vec::new() });
+    let resume = trial.plan.resume.clone();
+    trial.play(&resume, Instant::now()).await;
+    let settled_again = trial.settle(Barrier::SettleAgain).await;
+
+    // 6. Final reads everywhere.
+    if settled || settled_again {
+        trial.read_conflicts().await;
+    }
+    trial.tell_all(|| Command::FinalRead);
+    trial.world.final_read();
+    let (databases, sqlite_time) = trial.stop().await;
+    let outcome = Outcome {
+        history: recorder.finish(),
+        sqlite_time,
+        simulated: Instant::now() - began,
+        failure: recorder.failure(),
+    };
+    (outcome, databases)
+}
+
+struct Running {
+    commands: mpsc::UnboundedSender<Command>,
+    window: Window,
+    task: tokio::task::JoinHandle<(Option<Database>, Duration)>,
+}
+
+struct Trial {
+    plan: Rc<Plan>,
+    promises: Promises,
+    recorder: Recorder,
+    world: World,
+    devices: Vec<Running>,
+    active: BTreeMap<u32, Fault>,
+}
+
+/// What the schedule of a plan holds at one moment.
+enum Moment<'a> {
+    Begin(&'a Step),
+    End(u32),
+}
+
+impl Trial {
+    fn start(&mut self, app: &Arc<App>, databases: Vec<Database>) {
+        let changed = Rc::new(Notify::new());
+        for (device, database) in (0u32..).zip(databases) {
+            let (commands, inbox) = mpsc::unbounded_channel();
+            let window = Window { status: Rc::new(RefCell::new(Status::default())), changed: changed.clone() };
+            let actor = Actor::new(
+                Parts {
+                    device,
+                    plan: self.plan.clone(),
+                    app: app.clone(),
+                    recorder: self.recorder.clone(),
+                    network: Rc::new(self.world.network().clone()),
+                    window: window.clone(),
+                    commands: inbox,
+                },
+                database,
+            );
+            self.devices.push(Running { commands, window, task: tokio::task::spawn_local(actor.run()) });
+        }
+    }
+
+    fn tell(&self, device: u32, command: Command) {
+        if let Some(running) = self.devices.get(device as usize) {
+            // A device that has stopped needs no commands.
+            let _ = running.commands.send(command);
+        }
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        for running in &self.devices {
+            let _ = running.commands.send(command());
+        }
+    }
+
+    async fn warm_up(&mut self, until: Instant) {
+        let synced = |status: &Status| status.applied > 0;
+        if !self.wait_until(until, synced).await {
+            self.recorder.harness_failed("a device did not fetch the seed rows before plan time 0".to_owned());
+        }
+        sleep_until(until).await;
+    }
+
+    /// Waits until every device is as wished, or the deadline.
+    async fn wait_until(&self, deadline: Instant, wish: impl Fn(&Status) -> bool) -> bool {
+        loop {
+            if self.devices.iter().all(|running| wish(&running.window.status.borrow())) {
+                return true;
+            }
+            let Some(first) = self.devices.first() else { return true };
+            tokio::select! {
+                biased;
+                () = first.window.changed.notified() => {}
+                () = sleep_until(deadline) => return false,
+            }
+        }
+    }
+
+    /// Plays steps on a time line that begins at `start`, and waits for the faults' own ends only as long as steps
+    /// remain.
+    async fn play(&mut self, steps: &[Step], start: Instant) {
+        let at = |micros: i64| start + Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        let mut schedule: BTreeMap<(Instant, u8, u32), Moment<'_>> = BTreeMap::new();
+        for step in steps {
+            schedule.insert((at(step.at_us), 1, step.key), Moment::Begin(step));
+            if let Action::Fault(fault) = &step.action
+                && let Some(length) = fault.duration()
+            {
+                schedule.insert((at(step.at_us) + length, 0, step.key), Moment::End(step.key));
+            }
+        }
+        let Some(last) = steps.iter().map(|step| at(step.at_us)).max() else { return };
+        let last = last + LAST_WORDS;
+        for ((when, _, _), moment) in schedule {
+            if when > last {
+                break;
+            }
+            sleep_until(when).await;
+            match moment {
+                Moment::Begin(step) => self.begin(step),
+                Moment::End(key) => self.end(key),
+            }
+        }
+        sleep_until(last).await;
+    }
+
+    fn begin(&mut self, step: &Step) {
+        match &step.action {
+            Action::Tx { device, activity, intents } => {
+                let (activity, intents) = (activity.clone(), intents.clone());
+                self.tell(*device, Command::Tx { step: step.key, activity, intents });
+            }
+            Action::Fault(fault) => {
+                self.record_fault(Phase::Invoke, step.key, fault);
+                self.world.strike(step.key, fault);
+                if let Some(device) = fault.device()
+                    && let Some(command) = strikes(fault)
+                {
+                    self.tell(device, command);
+                }
+                if fault.duration().is_some() {
+                    self.active.insert(step.key, fault.clone());
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, key: u32) {
+        let Some(fault) = self.active.remove(&key) else { return };
+        self.world.heal(key, &fault);
+        if let Some(device) = fault.device() {
+            let still = |is: fn(&Fault) -> bool| {
+                self.active.values().any(|other| other.device() == Some(device) && is(other))
+            };
+            match fault {
+                Fault::Offline { .. } if !still(|fault| matches!(fault, Fault::Offline { .. })) => {
+                    self.tell(device, Command::Offline(false));
+                }
+                Fault::Suspend { .. } if !still(|fault| matches!(fault, Fault::Suspend { .. })) => {
+                    self.tell(device, Command::Resume);
+                }
+                _ => {}
+            }
+        }
+        self.record_fault(Phase::Ok, key, &fault);
+    }
+
+    fn record_fault(&self, phase: Phase, key: u32, fault: &Fault) {
+        self.recorder.add(Who::Run, What::Fault { phase, key, fault: fault.clone() });
+    }
+
+    async fn heal(&mut self) {
+        self.barrier(Barrier::Heal, Phase::Invoke, Vec::new());
+        let keys: Vec<u32> = self.active.keys().copied().collect();
+        for key in keys {
+            self.end(key);
+        }
+        self.tell_all(|| Command::Heal);
+        self.barrier(Barrier::Heal, Phase::Ok, Vec::new());
+    }
+
+    fn barrier(&self, barrier: Barrier, phase: Phase, open: Vec<String>) {
+        self.recorder.add(Who::Run, What::Barrier { barrier, phase, open });
+    }
+
+    /// The fence of the contract: queues empty at one moment; a write checkpoint each; each applied.
+    async fn settle(&mut self, barrier: Barrier) -> bool {
+        self.barrier(barrier, Phase::Invoke, Vec::new());
+        let deadline = Instant::now() + self.deadline();
+        let quiet = |status: &Status| status.running && status.online && status.queued == 0 && !status.uploading;
+        let reached = self.wait_until(deadline, quiet).await && self.in_flight_landed(deadline).await && {
+            self.tell_all(|| Command::Fence);
+            for running in &self.devices {
+                let mut status = running.window.status.borrow_mut();
+                status.fence = None;
+                status.fenced = false;
+            }
+            self.wait_until(deadline, |status| status.fenced).await
+        };
+        if reached {
+            self.barrier(barrier, Phase::Ok, Vec::new());
+            return true;
+        }
+        let open = (0u32..)
+            .zip(&self.devices)
+            .filter_map(|(device, running)| open(device, &running.window.status.borrow()))
+            .collect();
+        self.barrier(barrier, Phase::Fail, open);
+        false
+    }
+
+    /// Messages that were delivered twice or slowly may still be on their way.
+    async fn in_flight_landed(&self, deadline: Instant) -> bool {
+        while self.world.network().in_flight() > 0 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        true
+    }
+
+    /// Semantics, section 2: 3 x (retry + throttle + longest timeout) + queued transactions x 4 x worst round trip
+    /// + 60 s; a scenario may tighten it.
+    fn deadline(&self) -> Duration {
+        if let Some(micros) = self.promises.deadline_us {
+            return Duration::from_micros(micros);
+        }
+        let slowest = self
+            .plan
+            .devices
+            .iter()
+            .map(|device| Kind::of(device.kind))
+            .map(|kind| kind.retry + kind.upload_throttle)
+            .max()
+            .unwrap_or_default();
+        let queued: u32 = self.devices.iter().map(|running| running.window.status.borrow().queued).sum();
+        let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
+        3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60)
+    }
+
+    async fn read_conflicts(&self) {
+        let mut users: BTreeMap<&str, u32> = BTreeMap::new();
+        for (index, device) in (0u32..).zip(&self.plan.devices) {
+            users.entry(&device.user).or_insert(index);
+        }
+        for (user, device) in users {
+            match self.world.conflicts(device).await {
+                Ok(Some(records)) => {
+                    self.recorder.add(Who::Server, What::Conflicts { user: user.to_owned(), records });
+                }
+                Ok(None) => {}
+                Err(problem) => self.recorder.harness_failed(format!("GET /conflicts: {problem}")),
+            }
+        }
+    }
+
+    async fn stop(self) -> (Vec<Option<Database>>, Duration) {
+        self.tell_all(|| Command::Stop);
+        let mut databases = Vec::new();
+        let mut spent = Duration::ZERO;
+        for running in self.devices {
+            match running.task.await {
+                Ok((database, time)) => {
+                    databases.push(database);
+                    spent += time;
+                }
+                Err(error) => self.recorder.harness_failed(format!("a device's task ended: {error}")),
+            }
+        }
+        (databases, spent)
+    }
+}
+
+/// What a device is told when a fault strikes it.
+fn strikes(fault: &Fault) -> Option<Command> {
+    match fault {
+        Fault::Offline { .. } => Some(Command::Offline(true)),
+        Fault::Crash { after_steps, down_us, .. } => {
+            Some(Command::Crash { after_steps: *after_steps, down: Duration::from_micros(*down_us) })
+        }
+        Fault::Suspend { .. } => Some(Command::Suspend),
+        Fault::TabClose { handover_us, .. } => {
+            Some(Command::TabClose { handover: Duration::from_micros(*handover_us) })
+        }
+        Fault::ClockJump { by_us, .. } => Some(Command::ClockJump { by_us: *by_us }),
+        _ => None,
+    }
+}
+
+fn open(device: u32, status: &Status) -> Option<String> {
+    let mut parts = Vec::new();
+    if !status.running {
+        parts.push("not running".to_owned());
+    }
+    if !status.online {
+        parts.push("offline".to_owned());
+    }
+    if status.queued > 0 {
+        parts.push(format!("{} operations queued", status.queued));
+    }
+    if !status.fenced {
+        parts.push("has not applied the fence's checkpoint".to_owned());
+    }
+    if parts.is_empty() {
+        return None;
+    }
+    if !status.trouble.is_empty() {
+        parts.push(format!("its last trouble: {}", status.trouble));
+    }
+    Some(format!("client/{device}: {}; nothing advanced since {:.1} s", parts.join(", "), status.advanced_us as f64 / 1e6))
+}
