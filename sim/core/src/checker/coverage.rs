@@ -120,7 +120,7 @@ pub fn is_known(name: &str) -> bool {
         "exclusive",
         "alias",
         "cascade",
-        "missing-parent",
+        "parent-missing",
         "row-latest",
         "version-check",
     ];

@@ -49,13 +49,9 @@ impl<'a> Judge<'a, '_> {
             }
             return self.server_commit(commit);
         };
-        if commit.changes.is_empty() {
-            let refused = |outcome| matches!(outcome, Outcome::Rejected | Outcome::RolledBack);
-            let refusal = !commit.ledger.is_empty() && commit.ledger.iter().all(|answer| refused(answer.outcome));
-            let first = self.timeline.commits_of(origin.device, origin.tx_id).next();
-            if refusal || first != Some(commit.seq) {
-                return;
-            }
+        let first = self.timeline.commits_of(origin.device, origin.tx_id).next();
+        if is_refusal(commit) || (commit.changes.is_empty() && first != Some(commit.seq)) {
+            return;
         }
         for (losing, survivor) in &commit.aliases {
             if losing != survivor {
@@ -83,7 +79,7 @@ impl<'a> Judge<'a, '_> {
     /// An answer that claims a commit which the feed does not have: the transaction did nothing, or nothing new.
     pub(super) fn answered(&mut self, event: usize, at_us: i64, device: u32, upload: &'a Upload) {
         let claims = upload.phase == Phase::Ok && matches!(upload.outcome, None | Some(TxOutcome::Committed));
-        if !claims || self.timeline.commits_of(device, upload.tx_id).next().is_some() {
+        if !claims || self.is_effective(device, upload.tx_id) {
             return;
         }
         let Some((tx_event, tx)) = self.local_tx(Origin { device, tx_id: upload.tx_id }) else { return };
@@ -102,6 +98,11 @@ impl<'a> Judge<'a, '_> {
         let received_us = EPOCH_US.saturating_add(at_us);
         let at = At { event, seq, received_us, device, tx_event, tx, nets: Vec::new(), claimed: true };
         self.judge(at, &upload.ops);
+    }
+
+    /// Whether the feed has a commit of the transaction that is no mere note of its refusal.
+    pub(super) fn is_effective(&self, device: u32, tx_id: i64) -> bool {
+        self.timeline.commits_of(device, tx_id).filter_map(|seq| self.timeline.commit(seq)).any(|commit| !is_refusal(commit))
     }
 
     /// What the commit did to a row.
@@ -204,6 +205,7 @@ impl<'a> Judge<'a, '_> {
                         low: i64::MIN,
                         high: commit.received_us,
                         registers: Vec::new(),
+                        image: state.live.clone(),
                     });
                     state.registers.clear();
                     state.filled.clear();
@@ -216,8 +218,8 @@ impl<'a> Judge<'a, '_> {
                     state.death = None;
                 }
             }
-            state.touched_us = commit.received_us;
-            state.heartbeat_us = commit.received_us;
+            // Whether the server's own write keeps a lease is not told.
+            (state.touched_us, state.heartbeat_us) = (commit.received_us, i64::MIN);
             self.set_live(change.row, change.after.clone());
         }
     }
@@ -279,11 +281,9 @@ impl<'a> Judge<'a, '_> {
                 && self.parent_went(at, parent.table, &before[column])
         });
         if parent_went {
-            if let Some(by) = register.by
-                && !self.saw(at, net.row, &by)
-            {
-                self.overridden("missing-parent");
-            }
+            let parent = layout.parents[column].and_then(|parent| self.find(parent.table, before[column].as_text()?));
+            let winners = self.deleters(at, parent);
+            self.gave_way(at, net.row, register_index, "parent-missing", &winners);
             self.forget_writer(net.row, register_index, at.received_us);
             return;
         }
@@ -291,11 +291,8 @@ impl<'a> Judge<'a, '_> {
             return;
         }
         if layout.running[column].is_some_and(|exclusive| self.took_over(at, net.row, exclusive)) && after[column] == Value::Int(0) {
-            if let Some(by) = register.by
-                && !self.saw(at, net.row, &by)
-            {
-                self.overridden("exclusive");
-            }
+            let winners: Vec<Option<Write>> = at.tx.ops.iter().map(|op| Some(at.write(op.op_id))).collect();
+            self.gave_way(at, net.row, register_index, "exclusive", &winners);
             self.forget_writer(net.row, register_index, at.received_us);
             return;
         }
@@ -314,6 +311,22 @@ impl<'a> Judge<'a, '_> {
             self.lose(at, Loss { code: "lost-update", row: net.row, register: Some(register_index), writes: vec![by] }, what, because);
         }
         self.forget_writer(net.row, register_index, at.received_us);
+    }
+
+    /// The server set a register of a row that the transaction did not mean: whoever wrote it unseen has a record.
+    fn gave_way(&mut self, at: &At<'a>, row: RowId, index: usize, rule: &'static str, winners: &[Option<Write>]) {
+        let register = self.rows[row as usize].register(index);
+        let seen = [register.by, register.also].into_iter().flatten().any(|by| self.saw(at, row, &by));
+        if register.by.is_some() && !seen {
+            self.need(at, &super::report::Need {
+                losers: &[register.by, register.also],
+                winners,
+                row,
+                register: Some(index),
+                rules: &[rule],
+                counted: rule,
+            });
+        }
     }
 
     /// A row that went without an operation that deletes it: lawful if it went with its parent.
@@ -375,4 +388,10 @@ impl<'a> Judge<'a, '_> {
     pub(super) fn last_writer(&self, row: RowId) -> Option<Write> {
         self.rows[row as usize].registers.iter().filter_map(|register| register.by).max_by_key(|by| by.seq)
     }
+}
+
+/// Whether the commit only notes in the ledger that its transaction is refused.
+pub(super) fn is_refusal(commit: &Commit) -> bool {
+    let refused = |outcome| matches!(outcome, Outcome::Rejected | Outcome::RolledBack);
+    commit.changes.is_empty() && !commit.ledger.is_empty() && commit.ledger.iter().all(|answer| refused(answer.outcome))
 }

@@ -9,6 +9,8 @@ use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, What, Who};
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
     refused: Option<usize>,
+    /// The ledger notes that it is refused.
+    noted: bool,
     completed: Option<usize>,
     /// An attempt was sent and may have been acted on, but was not answered.
     unanswered: bool,
@@ -30,8 +32,9 @@ impl<'a> Judge<'a, '_> {
             match &entry.what {
                 What::Tx(tx) if tx.failed.is_none() && !tx.ops.is_empty() => {
                     let Some(tx_id) = tx.tx_id else { continue };
-                    if self.timeline.commits_of(device, tx_id).next().is_none() && !self.claimed.contains(&(device, tx_id)) {
-                        open.insert((device, tx_id), End::default());
+                    if !self.is_effective(device, tx_id) && !self.claimed.contains(&(device, tx_id)) {
+                        let refusal = self.timeline.commits_of(device, tx_id).next().is_some();
+                        open.insert((device, tx_id), End { noted: refusal, ..End::default() });
                     }
                 }
                 What::Upload(upload) => {
@@ -73,12 +76,6 @@ impl<'a> Judge<'a, '_> {
             let what = format!("was changed by commit {} of client/{device} transaction {tx_id}, which was answered refused", commit.seq);
             let because = "A refused transaction has no effect, and its device rolls it back".to_owned();
             self.report(None, Loss { code: "refused-yet-effective", row: op.row, register: None, writes: vec![write] }, &what, because);
-        } else if let Some((_, tx)) = self.accepted(device, tx_id)
-            && self.timeline.completed(device, tx_id).is_some()
-            && self.timeline.commits_of(device, tx_id).next().is_some()
-        {
-            // The ledger's entry of the refusal is a commit without changes.
-            self.stats.refused += tx.ops.len() as u64;
         }
     }
 
@@ -99,7 +96,7 @@ impl<'a> Judge<'a, '_> {
                 self.stats.refused += tx.ops.len() as u64;
                 return;
             }
-            (Some(_), _) if settled => {
+            (refused, _) if settled && (refused.is_some() || end.noted) => {
                 return self.vanished(device, tx_event, tx, Some("refusal-not-delivered"),
                     "It was refused, but the device never stored the outcome".to_owned());
             }

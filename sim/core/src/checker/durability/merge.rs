@@ -98,8 +98,10 @@ impl<'a, 't> Judge<'a, 't> {
             sides.no_base |= cell.blind || (cell.new.is_some() && cell.base.is_none() && edit.cells.iter().all(|cell| cell.base.is_none()));
             let new = cell.new.unwrap_or(base);
             let kept = cell.new.is_none() && unchanged;
+            // A group that carries a running flag along unsent may find that another row runs meanwhile.
+            let stopped = cell.new.is_none() && layout.running[column].is_some() && then == &Value::Int(0);
             sides.equal &= kept || self.equal(layout, register.rule, column, new, now);
-            sides.is_new &= (kept && stayed) || self.equal(layout, register.rule, column, new, then);
+            sides.is_new &= (kept && stayed) || stopped || self.equal(layout, register.rule, column, new, then);
         }
         sides.base_equal &= !sides.no_base;
         sides
@@ -356,7 +358,8 @@ impl<'a, 't> Judge<'a, 't> {
                     && self.parent_went(at, parent.table, new)
             });
             if missing {
-                excuse.get_or_insert(Excuse { rule: "missing-parent", winners: Vec::new() });
+                let parent = layout.parents[column].and_then(|parent| self.find(parent.table, new.as_text()?));
+                excuse.get_or_insert(Excuse { rule: "parent-missing", winners: self.deleters(at, parent) });
             } else if layout.trees[column] && stayed {
                 let path = self.cycle(at, edit.row, column, new)?;
                 excuse = Some(Excuse { rule: "cycle", winners: path });
@@ -419,25 +422,29 @@ impl<'a, 't> Judge<'a, 't> {
         writers
     }
 
-    pub(super) fn excused(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, excuse: &Excuse) {
-        match excuse.rule {
-            "missing-parent" => {
-                super::count(&mut self.stats.concurrent, "parent", 1);
-                self.overridden("missing-parent");
-            }
-            rule => {
-                super::count(&mut self.stats.concurrent, if rule == "cycle" { "parent" } else { "exclusive" }, 1);
-                let author = self.register_author(edit, index);
-                self.need(at, &super::report::Need {
-                    losers: &[Some(at.write(author))],
-                    winners: &excuse.winners,
-                    row: edit.row,
-                    register: Some(index),
-                    rules: &[rule],
-                    counted: rule,
-                });
-            }
+    /// Who may be named as having taken a parent away: whoever deleted it, this transaction, or the server.
+    pub(super) fn deleters(&self, at: &At<'_>, parent: Option<RowId>) -> Vec<Option<Write>> {
+        let mut deleters = vec![None];
+        deleters.extend(at.tx.ops.iter().filter(|op| op.op == crate::history::Op::Delete).map(|op| Some(at.write(op.op_id))));
+        if let Some(death) = parent.and_then(|parent| self.rows[parent as usize].death.as_ref()) {
+            deleters.extend([death.by, death.also].into_iter().flatten().map(Some));
         }
+        deleters
+    }
+
+    /// Demands the record of what structure did to an edit.
+    pub(super) fn excused(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, excuse: &Excuse) {
+        let kind = if excuse.rule == "exclusive" { "exclusive" } else { "parent" };
+        super::count(&mut self.stats.concurrent, kind, 1);
+        let author = self.register_author(edit, index);
+        self.need(at, &super::report::Need {
+            losers: &[Some(at.write(author))],
+            winners: &excuse.winners,
+            row: edit.row,
+            register: Some(index),
+            rules: &[excuse.rule],
+            counted: excuse.rule,
+        });
     }
 
     /// The last operation of the edit that wrote the register.

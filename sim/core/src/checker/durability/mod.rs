@@ -55,7 +55,7 @@ pub struct Stats {
     pub refused: u64,
     /// Accepted writes that were overridden lawfully by a write that had not seen them, or that they had not seen,
     /// by rule: `latest`, `deleted`, `revived`, `max`, `keep-server`, `cycle`, `exclusive`, `alias`, `cascade`,
-    /// `missing-parent`, or the policy's name.
+    /// `parent-missing`, or the policy's name.
     pub overridden: BTreeMap<String, u64>,
     /// Accepted writes that joined with writes that they had not seen, by rule: `counter`, `set`. Nothing is lost.
     pub merged: BTreeMap<String, u64>,

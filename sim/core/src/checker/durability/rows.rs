@@ -200,12 +200,11 @@ impl<'a> Judge<'a, '_> {
             if writes.is_empty() || is_clock || !both_unseen {
                 continue;
             }
-            let unchanged = edit.is_some_and(|edit| {
+            let told = edit.filter(|edit| edit.cells.iter().any(|cell| cell.base.is_some()));
+            let unchanged = told.is_some_and(|edit| {
                 register.columns.iter().all(|column| {
-                    let base = edit.cell(*column).and_then(|cell| cell.base);
-                    base.is_some_and(|base| {
-                        before.get(*column) == Some(base) || (base.is_null() && state.is_filled(*column))
-                    })
+                    let base = edit.cell(*column).and_then(|cell| cell.base).unwrap_or(&fixtures::Value::Null);
+                    before.get(*column) == Some(base) || (base.is_null() && state.is_filled(*column))
                 })
             });
             if !unchanged {
@@ -243,13 +242,15 @@ impl<'a> Judge<'a, '_> {
                 continue;
             }
             let losers: Vec<Option<Write>> = writes.into_iter().map(Some).collect();
-            let name = self.discipline.name(rule);
+            // Where the transaction edited the row before it deleted it, the edit may have won over them already.
+            let edited_first = edit.is_some_and(|edit| edit.ops > 1);
+            let rules = [rule, "deleted", "latest", "max", "keep-server", self.discipline.name("latest")];
             self.need(at, &Need {
                 losers: &losers,
                 winners: &winners,
                 row,
                 register: None,
-                rules: &[rule, "deleted", name],
+                rules: if edited_first { &rules } else { &rules[..2] },
                 counted: rule,
             });
         }
@@ -257,7 +258,6 @@ impl<'a> Judge<'a, '_> {
 
     /// The row is a tombstone from here on.
     pub(super) fn bury(&mut self, at: &At<'a>, row: RowId, before: &Row, edit: Option<&Edit<'a>>, cascade: bool) {
-        let _ = before;
         let by = match edit {
             Some(edit) if !cascade => Some(edit.op_id),
             _ => at.tx.ops.iter().rev().find(|op| op.op == crate::history::Op::Delete).map(|op| op.op_id),
@@ -275,6 +275,7 @@ impl<'a> Judge<'a, '_> {
             low,
             high: high.max(greatest.saturating_add(1)),
             registers: std::mem::take(&mut state.registers),
+            image: Some(before.clone()),
         });
         state.filled.clear();
         state.writes.clear();
@@ -422,7 +423,7 @@ impl<'a> Judge<'a, '_> {
         let must_return = if edit.put {
             by.is_some_and(|by| by.device == at.device) && death.also.is_none() || edit.clock_low > death.high
         } else {
-            layout.edit_revives && self.discipline == Discipline::Rules
+            layout.edit_revives && self.discipline == Discipline::Rules && !self.is_orphan(at, edit.row, &death)
         };
         if must_return && !(edit.put && edit.recreated) {
             let what = format!("is not there after commit {}, although {label} {}", at.seq, if edit.put { "inserts it anew" } else { "edits it" });
@@ -454,6 +455,16 @@ impl<'a> Judge<'a, '_> {
             });
         }
         Tally::LOST
+    }
+
+    /// Whether a deleted row could not come back because a parent that it must have is gone as well.
+    fn is_orphan(&self, at: &At<'_>, row: RowId, death: &Death) -> bool {
+        self.layout(row).parents.iter().enumerate().any(|(column, parent)| {
+            parent.is_some_and(|parent| {
+                parent.missing != fixtures::OnMissingParent::Keep
+                    && death.image.as_ref().and_then(|image| image.get(column)).is_some_and(|id| !id.is_null() && self.parent_went(at, parent.table, id))
+            })
+        })
     }
 
     fn claim(&self, at: &At<'_>) -> String {

@@ -51,6 +51,8 @@ pub(super) struct Death {
     pub(super) high: i64,
     /// Who had written its registers.
     pub(super) registers: Vec<Register>,
+    /// What it was.
+    pub(super) image: Option<Row>,
 }
 
 /// One row on the server.

@@ -30,6 +30,12 @@ fn refusals() {
         p.story.complete(0);
     }, &[]);
     assert_eq!(stats.refused, 1);
+    check("the ledger notes a refusal that nobody is told of", |p| {
+        p.edit(0, CARD, json!({"title": "a"}));
+        let tx = p.story.queued[0][0].clone();
+        p.story.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
+        p.story.queued[0].clear();
+    }, &["refusal-not-delivered"]);
 }
 
 #[test]

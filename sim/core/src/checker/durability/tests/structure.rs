@@ -121,7 +121,7 @@ fn children() {
         p.commit(1, vec![(BOX, None), (CARD, None)], vec![]);
         p.commit(0, vec![], vec![record(CARD, None, "deleted", (0, 1), (1, 1))]);
     }, &[]);
-    let parent = |after: Json| move |p: &mut Play| {
+    let parent = |after: Json, records: Vec<ConflictRecord>| move |p: &mut Play| {
         let other = p.story.row("boxes");
         let id = p.story.id(other);
         p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
@@ -130,10 +130,12 @@ fn children() {
         p.delete(1, other);
         p.edit(0, BOX, json!({"parent_id": id}));
         p.land(1, vec![]);
-        p.commit(0, vec![(BOX, Some(json!({"parent_id": after})))], vec![]);
+        p.commit(0, vec![(BOX, Some(json!({"parent_id": after})))], records);
     };
-    check("a missing parent becomes NULL", parent(Json::Null), &[]);
-    check("a missing parent becomes something else", parent(json!("else")), &["lost-update"]);
+    let nulled = |loser, winner| vec![record(BOX, Some("parent_id"), "parent-missing", loser, winner)];
+    check("a missing parent becomes NULL", parent(Json::Null, nulled((0, 1), (1, 1))), &[]);
+    check("a missing parent becomes NULL silently", parent(Json::Null, vec![]), &["override-without-record"]);
+    check("a missing parent becomes something else", parent(json!("else"), vec![]), &["lost-update"]);
     check("a parent that is there becomes NULL", |p| {
         let other = p.story.row("boxes");
         let id = p.story.id(other);
@@ -142,7 +144,7 @@ fn children() {
         p.edit(0, BOX, json!({"parent_id": id}));
         p.commit(0, vec![], vec![]);
     }, &["lost-update"]);
-    check("a reference to a deleted parent becomes NULL", |p| {
+    let orphaned = |records: Vec<ConflictRecord>| move |p: &mut Play| {
         let other = p.story.row("boxes");
         let id = p.story.id(other);
         p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
@@ -151,8 +153,10 @@ fn children() {
         p.edit(0, BOX, json!({"parent_id": id}));
         p.land(0, vec![]);
         p.delete(1, other);
-        p.commit(1, vec![(other, None), (BOX, Some(json!({"parent_id": null})))], vec![]);
-    }, &[]);
+        p.commit(1, vec![(other, None), (BOX, Some(json!({"parent_id": null})))], records);
+    };
+    check("a reference to a deleted parent becomes NULL", orphaned(nulled((0, 1), (1, 1))), &[]);
+    check("a reference becomes NULL silently", orphaned(vec![]), &["override-without-record"]);
 }
 
 #[test]
@@ -197,7 +201,7 @@ fn exclusive() {
     assert_eq!(counted(&stats, "exclusive"), 1);
     check("without a record", story(true, vec![]), &["override-without-record"]);
     check("where nothing runs", story(false, lost()), &["lost-update"]);
-    let lease = |wait_us: i64| move |p: &mut Play| {
+    let lease = |wait_us: i64, records: Vec<ConflictRecord>| move |p: &mut Play| {
         let other = p.story.row("boxes");
         p.story.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
         p.apply(0);
@@ -206,10 +210,12 @@ fn exclusive() {
         p.land(0, vec![]);
         p.story.wait(wait_us);
         p.edit(1, other, json!({"running": 1}));
-        p.commit(1, vec![(other, Some(json!({"running": 1}))), (BOX, Some(json!({"running": 0})))], vec![]);
+        p.commit(1, vec![(other, Some(json!({"running": 1}))), (BOX, Some(json!({"running": 0})))], records);
     };
-    check("a lease that ended", lease(100_000_000), &[]);
-    check("a lease that holds", lease(10_000_000), &["lost-update"]);
+    let ended = || vec![record(BOX, Some("running"), "exclusive:one-runs", (0, 1), (1, 1))];
+    check("a lease that ended", lease(100_000_000, ended()), &[]);
+    check("a lease that ended, silently", lease(100_000_000, vec![]), &["override-without-record"]);
+    check("a lease that holds", lease(10_000_000, ended()), &["lost-update"]);
 }
 
 #[test]
