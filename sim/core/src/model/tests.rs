@@ -1,7 +1,7 @@
 //! Decision tables: what the contract says, case by case. The language of the scripts is [`garden`]'s.
 
 pub(crate) mod garden;
-
+mod orders;
 mod structure;
 
 use crate::checker::policy;
