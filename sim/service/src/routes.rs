@@ -23,7 +23,8 @@ use crate::sync_config::expression::RequestValues;
 /// Greatest size of a request body.
 const BODY_MAX_BYTES: usize = 1 << 20;
 
-/// The routes of a service.
+/// The routes of a service. Streams are NDJSON, whatever else the client would take: clients go by the answer's
+/// content type.
 pub fn router(service: Service) -> Router {
     Router::new()
         .route("/sync/stream", post(sync_stream).fallback(no_route))
@@ -77,6 +78,7 @@ async fn no_route(request: Request<Body>) -> Response<Body> {
 
 async fn open_stream(service: &Service, request: Request<Body>) -> Result<Response<Body>, WireError> {
     let shared = &service.0;
+    // The limit counts requests, before anything about them is known, as the official service's does.
     let Some(permit) = Permit::take(&shared.open_streams, shared.config.max_streams) else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;

@@ -103,7 +103,7 @@ pub fn write_u64(out: &mut String, mut int: u64) {
             break;
         }
     }
-    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
+    out.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
 }
 
 /// Appends a real as the service prints it: the shortest decimal that reads back, in JavaScript's notation, with

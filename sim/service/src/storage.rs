@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fixtures::{Row, Value};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Subkey};
 use crate::checkpoint::WriteCheckpoints;
 use crate::sync_config::SyncConfig;
 
@@ -70,8 +70,16 @@ pub(crate) struct State {
     pub(crate) active: Option<Generation>,
     pub(crate) next: Option<Generation>,
     /// The current rows of the source, by table: what a new generation starts from.
-    pub(crate) rows: Vec<BTreeMap<Arc<str>, Row>>,
+    pub(crate) rows: Vec<BTreeMap<Arc<str>, SourceRow>>,
     pub(crate) write_checkpoints: WriteCheckpoints,
+}
+
+/// A current row of the source.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceRow {
+    pub(crate) row: Row,
+    /// Its replica identity, so that it is not hashed again when the row goes.
+    pub(crate) subkey: Subkey,
 }
 
 /// The buckets of one sync configuration.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{ReplicaIdentity, RowChange, SourceTransaction};
 use crate::bucket::{RowOp, Subkey};
-use crate::storage::{Generation, State};
+use crate::storage::{Generation, SourceRow, State};
 use crate::sync_config::SyncConfig;
 
 /// Turns row changes into operations.
@@ -26,6 +26,13 @@ struct SourceTable {
     /// Identifies the table in subkeys.
     id: Uuid,
     identity: ReplicaIdentity,
+}
+
+/// The subkeys of a row before and after a change.
+#[derive(Clone, Copy, Debug)]
+struct Keys {
+    before: Option<Subkey>,
+    after: Option<Subkey>,
 }
 
 /// A bucket that a row is in, and as what.
@@ -53,14 +60,23 @@ impl Replicator {
         if transaction.lsn <= state.replicated_lsn {
             return false;
         }
-        state.rows.resize_with(self.schema.tables.len(), Default::default);
+        let State { rows, active, next, last_op_id, .. } = state;
+        rows.resize_with(self.schema.tables.len(), Default::default);
         for change in &transaction.changes {
-            for generation in state.active.iter_mut().chain(&mut state.next) {
-                self.apply(generation, &mut state.last_op_id, change);
+            let known = rows[change.table].get(&change.id);
+            let keys = Keys {
+                before: change.before.as_ref().map(|before| match known {
+                    Some(known) if Arc::ptr_eq(&known.row, before) => known.subkey,
+                    _ => self.subkey(change.table, &change.id, before),
+                }),
+                after: change.after.as_ref().map(|after| self.subkey(change.table, &change.id, after)),
+            };
+            for generation in active.iter_mut().chain(next.iter_mut()) {
+                self.apply(generation, last_op_id, change, keys);
             }
-            let rows = &mut state.rows[change.table];
-            match &change.after {
-                Some(row) => rows.insert(change.id.clone(), row.clone()),
+            let rows = &mut rows[change.table];
+            match change.after.clone().zip(keys.after) {
+                Some((row, subkey)) => rows.insert(change.id.clone(), SourceRow { row, subkey }),
                 None => rows.remove(&change.id),
             };
         }
@@ -72,15 +88,16 @@ impl Replicator {
     /// Fills a new generation from the rows that are there, table by table in order of id.
     pub(crate) fn snapshot(&self, state: &mut State, mut generation: Generation) -> Generation {
         for (table, rows) in state.rows.iter().enumerate() {
-            for (id, row) in rows {
-                let insert = RowChange { table, id: id.clone(), before: None, after: Some(row.clone()) };
-                self.apply(&mut generation, &mut state.last_op_id, &insert);
+            for (id, known) in rows {
+                let insert = RowChange { table, id: id.clone(), before: None, after: Some(known.row.clone()) };
+                let keys = Keys { before: None, after: Some(known.subkey) };
+                self.apply(&mut generation, &mut state.last_op_id, &insert, keys);
             }
         }
         generation
     }
 
-    fn apply(&self, generation: &mut Generation, last_op_id: &mut u64, change: &RowChange) {
+    fn apply(&self, generation: &mut Generation, last_op_id: &mut u64, change: &RowChange, keys: Keys) {
         let config = Arc::clone(&generation.config);
         self.apply_lookups(generation, &config, change);
         if config.data_by_table[change.table].is_empty() {
@@ -90,8 +107,7 @@ impl Replicator {
             row.as_ref().map_or_else(Vec::new, |row| memberships(generation, &config, change, row))
         };
         let (before, after) = (members(&change.before), members(&change.after));
-        let old_key = change.before.as_ref().map(|row| self.subkey(change, row));
-        let new_key = change.after.as_ref().map(|row| self.subkey(change, row));
+        let Keys { before: old_key, after: new_key } = keys;
         let mut push = |bucket: &Arc<str>, op: Arc<RowOp>| {
             *last_op_id += 1;
             match generation.buckets.get_mut(bucket) {
@@ -168,10 +184,10 @@ impl Replicator {
         }
     }
 
-    fn subkey(&self, change: &RowChange, row: &Row) -> Subkey {
-        let table = &self.tables[change.table];
+    fn subkey(&self, table: usize, id: &str, row: &Row) -> Subkey {
+        let table = &self.tables[table];
         let mut identity = Vec::with_capacity(256);
-        identity.extend_from_slice(change.id.as_bytes());
+        identity.extend_from_slice(id.as_bytes());
         if table.identity == ReplicaIdentity::Full {
             for value in row.iter() {
                 identify(&mut identity, value);

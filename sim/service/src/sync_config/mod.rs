@@ -8,6 +8,7 @@ mod document;
 mod streams;
 pub mod expression;
 pub mod query;
+pub mod resolve;
 pub mod select;
 
 use std::sync::Arc;

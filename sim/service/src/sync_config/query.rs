@@ -4,7 +4,8 @@ use fixtures::{Schema, Value};
 use sqlparser::ast::{Expr, SelectItem};
 
 use super::Projection;
-use super::expression::{Expression, Input, Operator, Reads, Scope, array_elements};
+use super::expression::{Expression, Input, Operator, Reads, array_elements};
+use super::resolve::Scope;
 use super::select::{Shape, intern, projection, unnamed};
 
 /// How a row finds its buckets.

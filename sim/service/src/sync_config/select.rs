@@ -10,7 +10,8 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
 use super::Projection;
-use super::expression::{ELEMENTS, Expression, Scope};
+use super::expression::Expression;
+use super::resolve::{ELEMENTS, Scope};
 
 /// Where a value of row data comes from.
 #[derive(Clone, Debug, PartialEq)]

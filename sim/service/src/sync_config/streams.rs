@@ -9,8 +9,9 @@ use serde_norway::Value as Yaml;
 use sqlparser::ast::{Expr, SelectItem};
 
 use super::document::{known_keys, mapping, priority, refuse, string, strings};
-use super::expression::{Expression, Scope};
+use super::expression::Expression;
 use super::query::{Conditions, DataQuery, ParameterQuery, Term, lookup};
+use super::resolve::Scope;
 use super::select::{Shape, intern, projection};
 use super::{ConfigError, Definition, Projection, Stream, SyncConfig};
 
