@@ -19,6 +19,7 @@ use crate::device::database::{Cabinet, Database};
 use crate::device::host::HostError;
 use crate::device::kind::{Kind, STREAM_IDLE_TIMEOUT};
 use crate::mutants::Mutant;
+use crate::mutants::network::BentNetwork;
 use crate::recorder::Recorder;
 use crate::world::deterministic::World;
 
@@ -107,7 +108,15 @@ async fn execute(
     let world = World::up(&setup, plan.clone(), recorder.clone());
 
     // 2. The devices start and fetch them.
-    let mut trial = Trial { plan, promises, recorder: recorder.clone(), world, devices: Vec::new(), active: BTreeMap::new() };
+    let mut trial = Trial {
+        plan,
+        promises,
+        recorder: recorder.clone(),
+        world,
+        mutant: setup.mutant,
+        devices: Vec::new(),
+        active: BTreeMap::new(),
+    };
     trial.start(&setup.app, databases);
     trial.warm_up(began + WARM_UP).await;
 
@@ -152,6 +161,7 @@ struct Trial {
     promises: Promises,
     recorder: Recorder,
     world: World,
+    mutant: Option<Mutant>,
     devices: Vec<Running>,
     active: BTreeMap<u32, Fault>,
 }
@@ -174,7 +184,7 @@ impl Trial {
                     plan: self.plan.clone(),
                     app: app.clone(),
                     recorder: self.recorder.clone(),
-                    network: Rc::new(self.world.network().clone()),
+                    network: Rc::new(BentNetwork::new(self.world.network().clone(), self.mutant)),
                     window: window.clone(),
                     commands: inbox,
                 },

@@ -1,12 +1,30 @@
 //! Planted defects: proof that the checkers catch something.
 //!
-//! Each wraps one seam of the harness (a policy, a store, replication, the host's steps, the network); product
-//! crates carry no mutation code. A checker that lets one live is itself defective.
+//! Each wraps one seam: the policy's decisions and rules and the store behind the endpoint ([`backend`]), what is
+//! replicated to the service ([`service`]), what passes between device and servers ([`network`]). Product crates
+//! carry no mutation code. A checker that lets one live is itself defective.
+
+pub mod backend;
+pub mod network;
+pub mod service;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use sim_core::run::{MutantResult, Place};
+use sim_core::verdict::Verdict;
+use sim_core::workload;
+
+use crate::campaign;
+use crate::catalogue;
+use crate::cli::MutantsArgs;
+use crate::commands::{CommandError, workers};
+use crate::device::database::Cabinet;
+use crate::trial::Setup;
 
 /// A planted defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
-    // Policy.
     /// On a conflict, the later arrival stays.
     ArrivalWins,
     /// Liar: everything is answered `superseded`, and nothing is done.
@@ -15,28 +33,26 @@ pub enum Mutant {
     NamesWrongWinner,
     /// Overrides leave no record.
     ForgetsRecords,
-    /// A group's columns are written one by one: the last one is left out.
+    /// The columns of a group are decided one by one.
     SplitsGroups,
     /// Counters take the value that was sent.
     OverwritesCounters,
     /// Sets take the value that was sent.
     OverwritesSets,
-    // Store.
     /// A repeated upload takes effect again.
     ForgetsUploads,
     /// The last operation of a transaction is acknowledged and not done.
     DropsLastOperation,
-    /// Liar: transactions are refused that are lawful, without a record.
+    /// Liar: lawful transactions are refused, without a record.
     RefusesSilently,
+    /// An acknowledged transaction is not committed.
+    AcknowledgesWithoutCommit,
     /// Parent changes are not looked at: cycles come about.
     AllowsCycles,
     /// Deletes leave the children.
     LeavesOrphans,
     /// Any number of timers runs.
     AllowsTwoLeaders,
-    /// An acknowledged transaction is not committed.
-    AcknowledgesWithoutCommit,
-    // Service.
     /// Deletes are not replicated.
     DropsDeletes,
     /// Some row changes are not replicated.
@@ -45,39 +61,171 @@ pub enum Mutant {
     SplitsTransactions,
     /// Write checkpoints are acknowledged before the writes are replicated.
     AcknowledgesEarly,
-    /// Two transactions that wait are replicated in the wrong order.
-    ReordersTransactions,
-    // Engine.
-    /// Liar: a transaction is dropped from the queue and never sent.
+    /// Nothing is replicated at all: must be caught by the first plan, or nothing can be trusted.
+    Canary,
+    /// Liar: a transaction is dropped from the queue and never reaches the backend.
     DropsQueue,
     /// A failed upload counts as done.
     CompletesOnError,
     /// A failed upload is never tried again.
     NeverRetries,
-    /// Downloads are applied although the device's own writes are not in them.
-    IgnoresWriteCheckpoint,
     /// Operations of a transaction are uploaded one by one.
     UploadsPiecemeal,
-    // Network.
     /// A value in a data line changes on its way.
     CorruptsValues,
     /// A data line vanishes, and the stream goes on.
     LosesLines,
     /// A data line arrives twice.
     RepeatsLines,
-    /// Some uploads are answered by something in the middle, with 200, and never reach the backend.
-    AnswersForBackend,
 }
 
-/// Plants each defect in turn.
+impl Mutant {
+    /// Every defect.
+    pub const ALL: [Self; 26] = [
+        Self::ArrivalWins,
+        Self::SupersedesEverything,
+        Self::NamesWrongWinner,
+        Self::ForgetsRecords,
+        Self::SplitsGroups,
+        Self::OverwritesCounters,
+        Self::OverwritesSets,
+        Self::ForgetsUploads,
+        Self::DropsLastOperation,
+        Self::RefusesSilently,
+        Self::AcknowledgesWithoutCommit,
+        Self::AllowsCycles,
+        Self::LeavesOrphans,
+        Self::AllowsTwoLeaders,
+        Self::DropsDeletes,
+        Self::SkipsChanges,
+        Self::SplitsTransactions,
+        Self::AcknowledgesEarly,
+        Self::Canary,
+        Self::DropsQueue,
+        Self::CompletesOnError,
+        Self::NeverRetries,
+        Self::UploadsPiecemeal,
+        Self::CorruptsValues,
+        Self::LosesLines,
+        Self::RepeatsLines,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.described().0
+    }
+
+    /// Where it is planted.
+    #[must_use]
+    pub fn place(self) -> Place {
+        self.described().1
+    }
+
+    /// Name, place, and the scenario in which it must show.
+    fn described(self) -> (&'static str, Place, &'static str) {
+        match self {
+            Self::ArrivalWins => ("arrival-wins", Place::Policy, "same-field"),
+            Self::SupersedesEverything => ("supersedes-everything", Place::Policy, "same-field"),
+            Self::NamesWrongWinner => ("names-wrong-winner", Place::Policy, "same-field"),
+            Self::ForgetsRecords => ("forgets-records", Place::Policy, "same-field"),
+            Self::SplitsGroups => ("splits-groups", Place::Policy, "canvas-move"),
+            Self::OverwritesCounters => ("overwrites-counters", Place::Policy, "pomodoro-counter"),
+            Self::OverwritesSets => ("overwrites-sets", Place::Policy, "tag-sets"),
+            Self::ForgetsUploads => ("forgets-uploads", Place::Store, "lost-reply"),
+            Self::DropsLastOperation => ("drops-last-operation", Place::Store, "complete-task"),
+            Self::RefusesSilently => ("refuses-silently", Place::Store, "same-field"),
+            Self::AcknowledgesWithoutCommit => ("acknowledges-without-commit", Place::Store, "same-field"),
+            Self::AllowsCycles => ("allows-cycles", Place::Store, "reparent-cycle"),
+            Self::LeavesOrphans => ("leaves-orphans", Place::Store, "subtask-of-deleted-task"),
+            Self::AllowsTwoLeaders => ("allows-two-leaders", Place::Store, "timer-leader"),
+            Self::DropsDeletes => ("drops-deletes", Place::Service, "edit-meets-delete"),
+            Self::SkipsChanges => ("skips-changes", Place::Service, "same-field"),
+            Self::SplitsTransactions => ("splits-transactions", Place::Service, "complete-task"),
+            Self::AcknowledgesEarly => ("acknowledges-early", Place::Service, "stalled-replication"),
+            Self::Canary => ("canary", Place::Service, "same-field"),
+            Self::DropsQueue => ("drops-queue", Place::Engine, "same-field"),
+            Self::CompletesOnError => ("completes-on-error", Place::Engine, "servers-restart"),
+            Self::NeverRetries => ("never-retries", Place::Engine, "same-field"),
+            Self::UploadsPiecemeal => ("uploads-piecemeal", Place::Engine, "complete-task"),
+            Self::CorruptsValues => ("corrupts-values", Place::Network, "same-field"),
+            Self::LosesLines => ("loses-lines", Place::Network, "same-field"),
+            Self::RepeatsLines => ("repeats-lines", Place::Network, "same-field"),
+        }
+    }
+}
+
+/// Plants each defect in turn, and runs plans until one is judged invalid.
 ///
 /// # Errors
-/// A name that is none.
-pub fn run(
-    args: &crate::cli::MutantsArgs,
-    _stop: &std::sync::atomic::AtomicBool,
-    _note: &dyn Fn(&str),
-) -> Result<Vec<sim_core::run::MutantResult>, crate::commands::CommandError> {
-    let _ = args;
-    Ok(Vec::new())
+/// A name that is none, or a scenario that is missing.
+pub fn run(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Result<Vec<MutantResult>, CommandError> {
+    let chosen: Vec<Mutant> = if args.mutants.is_empty() {
+        Mutant::ALL.to_vec()
+    } else {
+        args.mutants
+            .iter()
+            .map(|name| {
+                Mutant::ALL.into_iter().find(|mutant| mutant.name() == name).ok_or_else(|| {
+                    let known: Vec<&str> = Mutant::ALL.into_iter().map(Mutant::name).collect();
+                    CommandError::Usage(format!("mutant {name}: unknown; there are {}", known.join(", ")))
+                })
+            })
+            .collect::<Result<_, _>>()?
+    };
+    let app = Arc::new(catalogue::app("flowstate").map_err(CommandError::Harness)?);
+    let scenarios = catalogue::scenarios(&app).map_err(CommandError::Harness)?;
+    let mut results = Vec::new();
+    for mutant in chosen {
+        note(mutant.name());
+        let scenario = scenarios
+            .iter()
+            .find(|scenario| scenario.name == mutant.described().2)
+            .ok_or_else(|| CommandError::Harness(format!("scenario {} is missing", mutant.described().2)))?;
+        let mut setup = Setup::new(app.clone(), ::backend::PolicyKind::FieldMerge)
+            .map_err(|error| CommandError::Harness(error.to_string()))?;
+        setup.mutant = Some(mutant);
+        results.push(hunt(&setup, scenario, args, stop));
+    }
+    Ok(results)
+}
+
+/// Runs plans in order of their number until one is invalid; several at once, but the lowest number counts.
+fn hunt(setup: &Setup, scenario: &sim_core::scenario::Scenario, args: &MutantsArgs, stop: &AtomicBool) -> MutantResult {
+    let mutant = setup.mutant.expect("a mutant is hunted");
+    let next = AtomicU32::new(0);
+    let caught: std::sync::Mutex<Option<(u32, String)>> = std::sync::Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..workers(args.workers) {
+            scope.spawn(|| {
+                let Ok(mut cabinet) = Cabinet::new(&setup.app) else { return };
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let lowest = caught.lock().ok().and_then(|caught| caught.as_ref().map(|(index, _)| *index));
+                    if index >= args.plans || lowest.is_some_and(|lowest| index > lowest) || stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
+                    let plan = workload::generate(scenario, &setup.app, seed);
+                    let Ok(judged) = campaign::judge(setup, &scenario.promises, &plan, None, &mut cabinet) else { return };
+                    let report = &judged.examined.report;
+                    if report.verdict() == Verdict::Invalid
+                        && let Some(anomaly) = report.anomalies().next()
+                        && let Ok(mut caught) = caught.lock()
+                        && caught.as_ref().is_none_or(|(lowest, _)| index < *lowest)
+                    {
+                        *caught = Some((index, anomaly.checker.to_owned()));
+                    }
+                }
+            });
+        }
+    });
+    let caught = caught.into_inner().ok().flatten();
+    MutantResult {
+        name: mutant.name().to_owned(),
+        place: mutant.place(),
+        caught: caught.is_some(),
+        plans: caught.as_ref().map_or(args.plans, |(index, _)| index + 1),
+        checker: caught.map(|(_, checker)| checker),
+    }
 }

@@ -24,6 +24,7 @@ use sim_service::storage::Storage;
 use crate::interpreter::clock_text;
 use crate::network::sim::{Routers, SimNetwork};
 use crate::network::{Answer, Ask, Network, Purpose, Target};
+use crate::mutants::{self, Mutant};
 use crate::recorder::Recorder;
 use crate::trial::Setup;
 
@@ -47,6 +48,8 @@ struct Feed {
     plan: Rc<Plan>,
     recorder: Recorder,
     store: MemoryStore,
+    rules: Arc<backend::Rules>,
+    mutant: Option<Mutant>,
     storage: Storage,
     service: RefCell<Option<Service>>,
     /// The last commit that was read.
@@ -62,13 +65,16 @@ impl World {
     pub fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder) -> Self {
         let mut secret = [0u8; 32];
         plan.seed.fork("secret", &[]).fill_bytes(&mut secret);
-        let store = MemoryStore::new(setup.rules.clone());
+        let rules = mutants::backend::rules(&setup.app, &setup.rules, setup.mutant);
+        let store = MemoryStore::new(rules.clone());
         let keys = Keys::hs256(KEY_ID, &secret);
         let feed = Rc::new(Feed {
             clients: (0u32..).take(plan.devices.len()).map(|device| plan.client_id(device)).collect(),
             plan: plan.clone(),
             recorder: recorder.clone(),
             store: store.clone(),
+            rules,
+            mutant: setup.mutant,
             storage: Storage::new(),
             service: RefCell::new(None),
             read: Cell::new(0),
@@ -178,9 +184,9 @@ impl World {
     fn backend(&self) -> axum::Router {
         let key = backend::Key { kid: KEY_ID.to_owned(), secret: self.secret.to_vec(), retires_us: None };
         let config = backend::Config {
-            rules: self.setup.rules.clone(),
-            policy: self.setup.policy.policy(),
-            store: Arc::new(self.feed.store.clone()),
+            rules: self.feed.rules.clone(),
+            policy: mutants::backend::policy(self.setup.policy, self.setup.mutant),
+            store: mutants::backend::store(Arc::new(self.feed.store.clone()), self.setup.mutant),
             clock: clock(&self.recorder),
             auth: backend::Auth::hs256(vec![key], vec![AUDIENCE.to_owned()]),
             limits: backend::Limits::default(),
@@ -191,14 +197,14 @@ impl World {
     }
 
     fn start_service(&self) {
-        let store = self.feed.store.clone();
+        let (store, mutant) = (self.feed.store.clone(), self.setup.mutant);
         let mut config = Config::new(
             self.setup.schema.clone(),
             self.setup.sync_config.clone(),
             self.keys.clone(),
             vec![AUDIENCE.to_owned()],
             clock(&self.recorder),
-            Arc::new(move || store.last_seq()),
+            Arc::new(move || mutants::service::head(store.last_seq(), mutant)),
         );
         config.max_streams = 1000;
         let service = Service::new(config, self.feed.storage.clone());
@@ -305,7 +311,9 @@ impl Feed {
         }
         if let Some(service) = &*self.service.borrow() {
             for transaction in self.waiting.borrow_mut().drain(..) {
-                service.replicate(&transaction);
+                for transaction in mutants::service::replicated(transaction, self.mutant) {
+                    service.replicate(&transaction);
+                }
             }
         }
     }

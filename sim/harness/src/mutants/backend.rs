@@ -1,0 +1,195 @@
+//! Defects of the policy and of the store, as wrappers over their traits, or as rules that lack something.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use ::backend::policy::{Decision, Effect, Situation, Target};
+use ::backend::store::BoxFuture;
+use ::backend::wire::{Outcome, TransactionOutcome, UploadAnswer};
+use ::backend::{Author, ConflictRecord, Engine, Policy, PolicyKind, Rules, Store, StoreError, Upload, UploadBody};
+use fixtures::{App, Rule};
+
+use super::Mutant;
+
+/// Added to the op ids of a repeated transaction, so that the ledger does not know them.
+const STRANGE: i64 = 1 << 40;
+
+/// The rules that the backend is given: the application's, or ones that lack something.
+#[must_use]
+pub fn rules(app: &App, sound: &Arc<Rules>, mutant: Option<Mutant>) -> Arc<Rules> {
+    let mut policy = app.policy.clone();
+    match mutant {
+        Some(Mutant::SplitsGroups) => policy.tables.iter_mut().for_each(|table| table.groups.clear()),
+        Some(Mutant::OverwritesCounters) => replace(&mut policy, |rule| matches!(rule, Rule::Counter { .. })),
+        Some(Mutant::OverwritesSets) => replace(&mut policy, |rule| matches!(rule, Rule::Set)),
+        Some(Mutant::AllowsCycles) => policy.trees.clear(),
+        Some(Mutant::LeavesOrphans) => policy.references.clear(),
+        Some(Mutant::AllowsTwoLeaders) => policy.exclusives.clear(),
+        _ => return sound.clone(),
+    }
+    Arc::new(Rules::new(&app.schema, &policy))
+}
+
+fn replace(policy: &mut fixtures::Policy, is: impl Fn(&Rule) -> bool) {
+    for rule in policy.tables.iter_mut().flat_map(|table| &mut table.rules).filter(|rule| is(rule)) {
+        *rule = Rule::Latest;
+    }
+}
+
+/// The policy with the defect, if it is one of the policy's.
+#[must_use]
+pub fn policy(kind: PolicyKind, mutant: Option<Mutant>) -> Arc<dyn Policy> {
+    match mutant {
+        Some(
+            mutant @ (Mutant::ArrivalWins
+            | Mutant::SupersedesEverything
+            | Mutant::NamesWrongWinner
+            | Mutant::ForgetsRecords),
+        ) => Arc::new(BentPolicy { sound: kind.policy(), mutant }),
+        _ => kind.policy(),
+    }
+}
+
+struct BentPolicy {
+    sound: Arc<dyn Policy>,
+    mutant: Mutant,
+}
+
+impl Policy for BentPolicy {
+    fn kind(&self) -> PolicyKind {
+        self.sound.kind()
+    }
+
+    fn decide(&self, situation: &Situation<'_>) -> Decision {
+        if self.mutant == Mutant::ArrivalWins
+            && let Target::Live(stored) = situation.target
+        {
+            // Every operation seems to know what it overwrites.
+            let mut op = situation.op.clone();
+            op.old = Some(op.data.iter().map(|(column, _)| (*column, stored.value(*column).clone())).collect());
+            return self.sound.decide(&Situation { op: &op, ..*situation });
+        }
+        let mut decision = self.sound.decide(situation);
+        match self.mutant {
+            Mutant::SupersedesEverything => {
+                decision.effect = Effect::None;
+                decision.outcome = Outcome::Superseded;
+                decision.reason = Some("latest".to_owned());
+                decision.by = Some(Author::Server);
+                decision.conflicts.clear();
+            }
+            Mutant::NamesWrongWinner => {
+                for conflict in &mut decision.conflicts {
+                    std::mem::swap(&mut conflict.loser, &mut conflict.winner);
+                }
+            }
+            Mutant::ForgetsRecords => decision.conflicts.clear(),
+            _ => {}
+        }
+        decision
+    }
+}
+
+/// The store with the defect, if it is one of the store's.
+#[must_use]
+pub fn store(sound: Arc<dyn Store>, mutant: Option<Mutant>) -> Arc<dyn Store> {
+    match mutant {
+        Some(
+            mutant @ (Mutant::ForgetsUploads
+            | Mutant::DropsLastOperation
+            | Mutant::RefusesSilently
+            | Mutant::AcknowledgesWithoutCommit),
+        ) => Arc::new(BentStore { sound, mutant, seen: Mutex::default() }),
+        _ => sound,
+    }
+}
+
+struct BentStore {
+    sound: Arc<dyn Store>,
+    mutant: Mutant,
+    seen: Mutex<std::collections::BTreeMap<(String, i64), u32>>,
+}
+
+impl BentStore {
+    /// How often this transaction has been delivered before.
+    fn delivered(&self, client: &str, tx_id: i64) -> u32 {
+        let mut seen = self.seen.lock().expect("one thread runs a plan");
+        let count = seen.entry((client.to_owned(), tx_id)).or_default();
+        *count += 1;
+        *count - 1
+    }
+}
+
+impl Store for BentStore {
+    fn apply<'a>(&'a self, engine: &'a Engine, upload: &'a Upload) -> BoxFuture<'a, Result<UploadAnswer, StoreError>> {
+        Box::pin(async move {
+            let mut bent = upload.clone();
+            let UploadBody::Transactions(request) = &mut bent.body else {
+                return self.sound.apply(engine, upload).await;
+            };
+            let client = request.client_id.to_string();
+            let mut dropped = Vec::new();
+            let mut shift = 0;
+            for tx in &mut request.transactions {
+                let before = self.delivered(&client, tx.tx_id);
+                match self.mutant {
+                    Mutant::ForgetsUploads if before > 0 => {
+                        shift = STRANGE * i64::from(before);
+                        tx.ops.iter_mut().for_each(|op| op.op_id += shift);
+                    }
+                    Mutant::DropsLastOperation if tx.ops.len() > 1 => dropped.extend(tx.ops.pop()),
+                    _ => {}
+                }
+            }
+            let strange = request.transactions.iter().all(|tx| tx.tx_id % 3 == 0);
+            let bend = matches!(self.mutant, Mutant::RefusesSilently | Mutant::AcknowledgesWithoutCommit) && strange;
+            if bend {
+                return Ok(self.invent(upload));
+            }
+            let mut answer = self.sound.apply(engine, &bent).await?;
+            for tx in &mut answer.transactions {
+                tx.ops.iter_mut().for_each(|op| op.op_id -= shift);
+                tx.ops.extend(dropped.iter().map(|op| ::backend::wire::OpAnswer::plain(op.op_id, Outcome::Applied)));
+            }
+            Ok(answer)
+        })
+    }
+
+    fn conflicts<'a>(
+        &'a self,
+        subject: &'a str,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
+        self.sound.conflicts(subject, after, limit)
+    }
+
+    fn is_ready(&self) -> BoxFuture<'_, bool> {
+        self.sound.is_ready()
+    }
+}
+
+impl BentStore {
+    /// An answer to something that never happened.
+    fn invent(&self, upload: &Upload) -> UploadAnswer {
+        let UploadBody::Transactions(request) = &upload.body else { return UploadAnswer { transactions: Vec::new() } };
+        let refuses = self.mutant == Mutant::RefusesSilently;
+        let transactions = request
+            .transactions
+            .iter()
+            .map(|tx| ::backend::wire::TransactionAnswer {
+                tx_id: tx.tx_id,
+                outcome: if refuses { TransactionOutcome::Refused } else { TransactionOutcome::Committed },
+                ops: tx
+                    .ops
+                    .iter()
+                    .map(|op| {
+                        let outcome = if refuses { Outcome::Rejected } else { Outcome::Applied };
+                        ::backend::wire::OpAnswer::plain(op.op_id, outcome)
+                    })
+                    .collect(),
+            })
+            .collect();
+        UploadAnswer { transactions }
+    }
+}

@@ -1,0 +1,148 @@
+//! Defects between device and servers: a connector that lies or gives up, a stream that is not what was sent.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::Mutant;
+use crate::network::sim::{SimNetwork, SimStream};
+use crate::network::{Answer, Ask, Incoming, NetError, Network, Next, Opened, Purpose};
+
+/// The simulated network, with a defect or none.
+#[derive(Clone)]
+pub struct BentNetwork {
+    sound: SimNetwork,
+    mutant: Option<Mutant>,
+    given_up: Rc<RefCell<BTreeSet<u32>>>,
+}
+
+impl BentNetwork {
+    /// A network with this defect.
+    #[must_use]
+    pub fn new(sound: SimNetwork, mutant: Option<Mutant>) -> Self {
+        Self { sound, mutant, given_up: Rc::default() }
+    }
+}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+
+impl Network for BentNetwork {
+    type Stream = BentStream;
+
+    fn ask(&self, device: u32, ask: Ask) -> impl Future<Output = Result<Answer, NetError>> + 'static {
+        let future: Boxed<Result<Answer, NetError>> = match self.mutant {
+            Some(Mutant::DropsQueue) if ask.purpose == Purpose::Upload && ask.about % 3 == 0 => {
+                Box::pin(async { Ok(said_done()) })
+            }
+            Some(Mutant::CompletesOnError) if ask.purpose == Purpose::Upload => {
+                let sent = self.sound.ask(device, ask);
+                Box::pin(async move {
+                    match sent.await {
+                        Ok(answer) if answer.status < 500 => Ok(answer),
+                        _ => Ok(said_done()),
+                    }
+                })
+            }
+            Some(Mutant::NeverRetries) if ask.purpose == Purpose::Upload => {
+                let given_up = self.given_up.clone();
+                if given_up.borrow().contains(&device) {
+                    Box::pin(std::future::pending())
+                } else {
+                    let sent = self.sound.ask(device, ask);
+                    Box::pin(async move {
+                        let answer = sent.await;
+                        if answer.is_err() {
+                            given_up.borrow_mut().insert(device);
+                        }
+                        answer
+                    })
+                }
+            }
+            Some(Mutant::UploadsPiecemeal) if ask.purpose == Purpose::Upload => {
+                Box::pin(piecemeal(self.sound.clone(), device, ask))
+            }
+            _ => Box::pin(self.sound.ask(device, ask)),
+        };
+        future
+    }
+
+    fn open(&self, device: u32, ask: Ask) -> impl Future<Output = Result<Opened<Self::Stream>, NetError>> + 'static {
+        let mutant = self.mutant;
+        let opening = self.sound.open(device, ask);
+        async move {
+            Ok(match opening.await? {
+                Opened::Stream(sound) => Opened::Stream(BentStream { sound, mutant, lines: Cell::new(0), again: None }),
+                Opened::Refused(answer) => Opened::Refused(answer),
+            })
+        }
+    }
+
+    fn token(&self, device: u32) -> String {
+        self.sound.token(device)
+    }
+}
+
+/// What a connector takes for success.
+fn said_done() -> Answer {
+    Answer { status: 200, body: "{}".into() }
+}
+
+/// Sends the operations of a transaction one by one, as connectors do that cut the queue into batches.
+async fn piecemeal(network: SimNetwork, device: u32, ask: Ask) -> Result<Answer, NetError> {
+    let body = ask.body.clone().unwrap_or_default();
+    let Ok(whole) = serde_json::from_slice::<serde_json::Value>(&body) else { return Err(NetError::Reset) };
+    let ops = whole["transactions"][0]["ops"].as_array().cloned().unwrap_or_default();
+    let mut last = said_done();
+    for op in ops {
+        let mut one = whole.clone();
+        one["transactions"][0]["ops"] = serde_json::Value::Array(vec![op]);
+        last = network.ask(device, Ask { body: Some(one.to_string().into()), ..ask.clone() }).await?;
+        if last.status != 200 {
+            return Ok(last);
+        }
+    }
+    Ok(Answer { status: last.status, body: "{}".into() })
+}
+
+/// A stream with a defect or none.
+pub struct BentStream {
+    sound: SimStream,
+    mutant: Option<Mutant>,
+    lines: Cell<u64>,
+    again: Option<String>,
+}
+
+impl Incoming for BentStream {
+    async fn next(&mut self) -> Next {
+        loop {
+            if let Some(line) = self.again.take() {
+                return Next::Line(line);
+            }
+            let line = match self.sound.next().await {
+                Next::Line(line) => line,
+                ended => return ended,
+            };
+            if !line.starts_with("{\"data\"") {
+                return Next::Line(line);
+            }
+            self.lines.set(self.lines.get() + 1);
+            let strikes = self.lines.get() % 3 == 2;
+            match self.mutant {
+                Some(Mutant::LosesLines) if strikes => {}
+                Some(Mutant::RepeatsLines) if strikes => {
+                    self.again = Some(line.clone());
+                    return Next::Line(line);
+                }
+                Some(Mutant::CorruptsValues) if strikes => return Next::Line(corrupted(&line)),
+                _ => return Next::Line(line),
+            }
+        }
+    }
+}
+
+/// The line with one value changed: text behind the `~` that generated texts carry.
+fn corrupted(line: &str) -> String {
+    line.replacen('~', "?", 1)
+}

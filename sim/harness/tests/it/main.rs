@@ -1,0 +1,7 @@
+//! Syncstorm tried as its users try it: one seed gives one history, every scenario holds under the merging policy,
+//! the baseline's defects are found, wrong input is told what would be right, and the tree keeps its rules.
+
+mod determinism;
+mod scenarios;
+mod tidy;
+mod wrong_input;

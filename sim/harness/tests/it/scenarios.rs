@@ -1,0 +1,89 @@
+//! Every scenario file, a few plans each: valid under `field-merge`; and the baseline is caught.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use backend::PolicyKind;
+use fixtures::App;
+use sim_core::Seed;
+use sim_core::scenario::Scenario;
+use sim_core::verdict::{Class, Verdict};
+use syncstorm::campaign::{self, Campaign, Tally};
+use syncstorm::catalogue;
+use syncstorm::trial::Setup;
+
+fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenario, Tally)> {
+    let app = Arc::new(App::builtin(app).expect("it is built in"));
+    let setup = Setup::new(app.clone(), policy).expect("the sync configuration is known");
+    let all = catalogue::scenarios(&app).expect("the built-in scenarios are sound");
+    let chosen: Vec<(Scenario, u32)> = all
+        .into_iter()
+        .filter(|scenario| names.is_empty() || names.contains(&scenario.name.as_str()))
+        // The scenarios with few plans are the long ones.
+        .map(|scenario| (scenario.plans.min(plans), scenario))
+        .map(|(plans, scenario)| (scenario.clone(), if scenario.plans < 20 { 1 } else { plans }))
+        .collect();
+    let stop = AtomicBool::new(false);
+    let campaign = Campaign {
+        setup: &setup,
+        scenarios: &chosen,
+        seed: Seed(0x7e57),
+        workers: syncstorm::commands::workers(None),
+        checkers: None,
+        stop: &stop,
+    };
+    let tallies = campaign::run(&campaign, &|_| {});
+    chosen.into_iter().map(|(scenario, _)| scenario).zip(tallies).collect()
+}
+
+fn told(tally: &Tally) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for failing in &tally.failing {
+        for (signature, _) in &failing.signatures {
+            lines.push(format!("plan {}: {} {} {}", failing.index, signature.checker, signature.code, signature.role));
+        }
+    }
+    lines.extend(tally.unknown.iter().map(|(plan, why)| format!("plan {plan}: unknown: {}", why.join("; "))));
+    lines.extend(tally.broken.iter().map(|(plan, why)| format!("plan {plan}: harness: {why}")));
+    lines.join("\n  ")
+}
+
+#[test]
+fn every_scenario_holds_under_field_merge() {
+    let mut wrong = Vec::new();
+    for app in ["flowstate", "todolists"] {
+        for (scenario, tally) in run(app, PolicyKind::FieldMerge, &[], 4) {
+            if tally.verdict != Verdict::Valid || !tally.broken.is_empty() {
+                wrong.push(format!("{app} {}:\n  {}", scenario.name, told(&tally)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the baseline upload handler does wrong, each by a scenario of its own.
+#[test]
+fn the_baseline_is_caught() {
+    let expected: BTreeMap<&str, Class> = [
+        ("same-field", Class::Safety),
+        ("edit-meets-delete", Class::Safety),
+        ("create-same-setting", Class::Liveness),
+        ("pomodoro-counter", Class::Safety),
+        ("tag-sets", Class::Safety),
+        ("canvas-move", Class::Safety),
+        ("reparent-cycle", Class::Safety),
+        ("timer-leader", Class::Safety),
+        ("lost-reply", Class::Safety),
+        ("dependency-sets", Class::Safety),
+        ("save-whole-row", Class::Safety),
+    ]
+    .into();
+    let names: Vec<&str> = expected.keys().copied().collect();
+    for (scenario, tally) in run("flowstate", PolicyKind::ArrivalOrder, &names, 6) {
+        let class = expected[scenario.name.as_str()];
+        let found = tally.failing.iter().flat_map(|failing| &failing.signatures).any(|(_, of)| *of == class);
+        assert_eq!(tally.verdict, Verdict::Invalid, "{}: {}", scenario.name, told(&tally));
+        assert!(found, "{}: no failure of class {class:?}: {}", scenario.name, told(&tally));
+    }
+}

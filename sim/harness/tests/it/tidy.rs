@@ -1,0 +1,115 @@
+//! The rules of the house that a compiler does not know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every Rust file below a folder, with its text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a source folder can be read") {
+            let path = entry.expect("its entries can be read").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file is text");
+                found.push((path.display().to_string(), text));
+            }
+        }
+    }
+    found
+}
+
+/// Says every line of code in `folder` that has one of the words.
+fn refuse(folder: &str, words: &[&str], why: &str) {
+    let mut wrong = Vec::new();
+    for (path, text) in sources(folder) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if let Some(word) = words.iter().find(|word| code.contains(**word)) {
+                wrong.push(format!("{path}:{}: {word}", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{why}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_applications_and_scenarios_name_tables() {
+    let names: Vec<String> = fixtures::App::builtin_names()
+        .filter_map(fixtures::App::builtin)
+        .flat_map(|app| app.schema.tables.into_iter().map(|table| format!("\"{}\"", table.name)))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for folder in ["backend/src", "sim/core/src/checker", "sim/core/src/model", "sim/service/src", "sim/harness/src", "reports/src"] {
+        let mut wrong = Vec::new();
+        for (path, text) in sources(folder) {
+            // Unit tests may use names of their own that happen to be the same.
+            if path.contains("test") {
+                continue;
+            }
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+            for (number, line) in code.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                if names.iter().any(|name| code.contains(name)) {
+                    wrong.push(format!("{path}:{}: {}", number + 1, line.trim()));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "a table name outside fixtures and scenarios:\n{}", wrong.join("\n"));
+    }
+}
+
+#[test]
+fn the_backend_is_a_product() {
+    refuse("backend/src", &["sim_core", "sim_service", "syncstorm::"], "backend imports the harness");
+    refuse("sim/service/src", &["sim_core", "backend::", "syncstorm::"], "the service imports its siblings");
+    refuse("sim/core/src", &["backend::", "sim_service", "syncstorm::"], "sim-core imports its siblings");
+}
+
+#[test]
+fn a_run_as_data_touches_nothing() {
+    let words = ["tokio::", "rusqlite", "std::net", "std::fs", "Instant::now", "SystemTime", "rand::rng(", "thread_rng"];
+    refuse("sim/core/src", &words, "sim-core touches the world");
+}
+
+#[test]
+fn checkers_see_histories_alone() {
+    refuse("sim/core/src/checker", &["crate::workload", "crate::shrink", "Plan"], "a checker sees a plan");
+    refuse("sim/core/src/model", &["crate::workload", "crate::shrink", "Plan"], "the model sees a plan");
+}
+
+#[test]
+fn reports_decide_nothing() {
+    refuse("reports/src", &["checker::check", "checker::examine", "Timeline"], "reports judge");
+}
+
+#[test]
+fn only_main_prints() {
+    for folder in ["backend/src", "sim/core/src", "sim/service/src", "reports/src", "fixtures/src"] {
+        refuse(folder, &["println!", "eprintln!", "print!(", "dbg!"], "printing outside main");
+    }
+    for (path, text) in sources("sim/harness/src") {
+        if !path.ends_with("main.rs") {
+            assert!(!text.contains("println!"), "{path} prints");
+        }
+    }
+}
+
+#[test]
+fn no_choice_is_left_to_chance() {
+    for (path, text) in sources("sim/harness/src").into_iter().chain(sources("sim/service/src")).chain(sources("backend/src")) {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            if line.contains("select! {") && !line.trim_start().starts_with("//") {
+                let next = lines.get(number + 1).copied().unwrap_or_default();
+                assert!(next.contains("biased"), "{path}:{}: select! without biased", number + 1);
+            }
+        }
+    }
+}

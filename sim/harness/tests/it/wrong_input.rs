@@ -1,0 +1,97 @@
+//! Wrong input: the program ends with 64 and says what would be right, and writes nothing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn check(args: &[&str], expect: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_syncstorm")).args(args).output().expect("the program starts");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{args:?}: {told}");
+    for words in expect {
+        assert!(told.contains(words), "{args:?} does not say `{words}`:\n{told}");
+    }
+    assert!(output.stdout.is_empty(), "{args:?} prints to standard output");
+}
+
+#[test]
+fn arguments() {
+    let table: &[(&[&str], &[&str])] = &[
+        (&[], &["Usage"]),
+        (&["walk"], &["unrecognized subcommand", "walk"]),
+        (&["run", "--policy", "newest"], &["--policy", "field-merge, row-latest, version-check, server-wins or arrival-order"]),
+        (&["run", "--seed", "xyz"], &["--seed", "hexadecimal"]),
+        (&["run", "--seed", ""], &["--seed"]),
+        (&["run", "--seed", "11111111111111111"], &["hexadecimal"]),
+        (&["run", "--plans", "0"], &["--plans", "1..=1000000"]),
+        (&["run", "--plans", "-3"], &["-3"]),
+        (&["run", "--plans", "many"], &["--plans", "invalid digit"]),
+        (&["run", "--workers", "0"], &["--workers", "1..=256"]),
+        (&["run", "--workers", "1000"], &["--workers", "1..=256"]),
+        (&["run", "--world", "moon"], &["--world", "deterministic"]),
+        (&["run", "--checkers", "convergence,luck"], &["--checkers luck", "durability"]),
+        (&["run", "no-such-scenario"], &["no-such-scenario", "same-field"]),
+        (&["run", "--app", "no-such-app"], &["--app no-such-app", "flowstate"]),
+        (&["run", "--app"], &["--app"]),
+        (&["run", "--colour"], &["--colour"]),
+        (&["list", "--app", "/nowhere"], &["/nowhere"]),
+        (&["replay"], &["PATH"]),
+        (&["replay", "/nowhere/at/all"], &["/nowhere/at/all", "not found"]),
+        (&["shrink", "/nowhere/at/all"], &["/nowhere/at/all", "not found"]),
+    ];
+    for (args, expect) in table {
+        check(args, expect);
+    }
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a file can be written");
+    }
+    folder
+}
+
+fn path(folder: &Path) -> String {
+    folder.display().to_string()
+}
+
+#[test]
+fn run_folders() {
+    let table: &[(&str, &[&str])] = &[
+        ("", &["case.json", "no regression file"]),
+        ("{", &["case.json"]),
+        ("[]", &["case.json"]),
+        ("{\"version\": 1}", &["case.json", "what"]),
+        ("not json at all", &["case.json", "line 1"]),
+    ];
+    for (text, expect) in table {
+        let folder = folder(&[("case.json", text)]);
+        check(&["replay", &path(folder.path())], expect);
+        check(&["shrink", &path(folder.path())], expect);
+    }
+}
+
+#[test]
+fn application_folders() {
+    let schema = "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT NOT NULL);";
+    let sync = "bucket_definitions:\n  all:\n    data:\n      - SELECT * FROM notes\n";
+    let table: &[(&[(&str, &str)], &[&str])] = &[
+        (&[], &["schema.sql"]),
+        (&[("schema.sql", "CREATE TABLE (")], &["schema.sql"]),
+        (&[("schema.sql", schema), ("policy.toml", "")], &["sync-config.yaml"]),
+        (&[("schema.sql", schema), ("sync-config.yaml", sync), ("policy.toml", "[tables.books]\n")], &["policy.toml", "books"]),
+        (&[("schema.sql", schema), ("sync-config.yaml", "bucket_definitions: 3"), ("policy.toml", "")], &["sync-config.yaml"]),
+        (&[("schema.sql", schema), ("sync-config.yaml", sync), ("policy.toml", "colour = 1\n")], &["policy.toml", "colour"]),
+    ];
+    for (files, expect) in table {
+        let folder = folder(files);
+        check(&["run", "--app", &path(folder.path())], expect);
+    }
+}
+
+#[test]
+fn out_is_a_file() {
+    let folder = folder(&[("taken", "")]);
+    check(&["run", "same-field", "--out", &path(&folder.path().join("taken"))], &["--out", "is a file"]);
+}
