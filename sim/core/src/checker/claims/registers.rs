@@ -47,7 +47,8 @@ pub(super) fn nothing_overridden(ruling: &mut Ruling<'_, '_, '_>) {
     let deletes = deletes(ruling);
     for ((row, column), writes) in by_column(ruling) {
         let policy = &ruling.ctx().app.policy.tables[ruling.facts.table(row)];
-        if matches!(policy.rules[column], Rule::Counter { .. } | Rule::Set) {
+        // Counters and sets join; what structure decides gives way to it, not to another write.
+        if matches!(policy.rules[column], Rule::Counter { .. } | Rule::Set) || is_structural(ruling, ruling.facts.table(row), column) {
             continue;
         }
         let unseen = writes.windows(2).find(|pair| {
@@ -107,17 +108,20 @@ fn plain_registers<'a>(ruling: &Ruling<'_, 'a, '_>, table: usize) -> Vec<(&'a st
     let app = ruling.ctx().app;
     let policy = &app.policy;
     let rules = &policy.tables[table];
-    let structural = |column: usize| {
-        rules.clock == Some(column)
-            || policy.references_of(table).any(|reference| reference.column == column)
-            || policy.trees.iter().any(|tree| (tree.table, tree.column) == (table, column))
-            || policy.exclusives.iter().any(|one| one.table == table && one.running == column)
-    };
+    let structural = |column: usize| rules.clock == Some(column) || is_structural(ruling, table, column);
     let groups = rules.groups.iter().map(|group| (group.name.as_str(), group.columns.clone()));
     let single = (0..rules.rules.len())
         .filter(|column| rules.rules[*column] == Rule::Latest && policy.group_of(table, *column).is_none())
         .map(|column| (app.schema.tables[table].columns[column].name.as_str(), vec![column]));
     groups.chain(single).filter(|(_, columns)| !columns.iter().any(|column| structural(*column))).collect()
+}
+
+/// Whether references, trees or exclusive invariants may decide the column's value.
+fn is_structural(ruling: &Ruling<'_, '_, '_>, table: usize, column: usize) -> bool {
+    let policy = &ruling.ctx().app.policy;
+    policy.references_of(table).any(|reference| reference.column == column)
+        || policy.trees.iter().any(|tree| (tree.table, tree.column) == (table, column))
+        || policy.exclusives.iter().any(|one| one.table == table && one.running == column)
 }
 
 /// What a write leaves in a column of a group: what it sent, or what its device had; `None` if that is not told.
@@ -230,8 +234,15 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
                     fixtures::Default::Now => None,
                 };
                 let inserted = |write: &Write<'_>, column: usize| write.data(column).cloned().or_else(|| default(column));
+                // What an insert left out is NULL on its device, and the default on the server.
+                let updated = |write: &Write<'_>, column: usize| {
+                    let value = left(write, column).cloned();
+                    let filled = write.data(column).is_none() && value.as_ref().is_some_and(Value::is_null);
+                    let now = image.get(column).cloned();
+                    if filled && now == default(column) { now } else { value }
+                };
                 let from_write = of.iter().any(|write| {
-                    whole(&|column| left(write, column).cloned()) && !write.is(Op::Put)
+                    whole(&|column| updated(write, column)) && !write.is(Op::Put)
                         || write.is(Op::Put) && whole(&|column| inserted(write, column))
                 });
                 let seeded = ruling.facts.seeded(row);

@@ -352,17 +352,18 @@ impl<'a, 't> Judge<'a, 't> {
                 continue;
             }
             let stayed = current.map_or(then.is_null(), |current| get(current, column) == then);
+            // A row may name itself: that is a cycle, and no missing parent.
+            let path = if layout.trees[column] && stayed { self.cycle(at, edit.row, column, new) } else { None };
             let missing = layout.parents[column].is_some_and(|parent| {
                 (parent.missing == OnMissingParent::Null || parent.deleted == OnParentDelete::Null)
                     && then.is_null()
                     && self.parent_went(at, parent.table, new)
             });
-            if missing {
+            if let Some(path) = path {
+                excuse = Some(Excuse { rule: "cycle", winners: path });
+            } else if missing {
                 let parent = layout.parents[column].and_then(|parent| self.find(parent.table, new.as_text()?));
                 excuse.get_or_insert(Excuse { rule: "parent-missing", winners: self.deleters(at, parent) });
-            } else if layout.trees[column] && stayed {
-                let path = self.cycle(at, edit.row, column, new)?;
-                excuse = Some(Excuse { rule: "cycle", winners: path });
             } else if let Some(winners) = exclusive.as_ref().filter(|_| layout.running[column].is_some() || stayed) {
                 excuse = Some(Excuse { rule: "exclusive", winners: winners.clone() });
             } else if !(stayed && cell.new.is_none()) {
