@@ -9,7 +9,7 @@ use super::timeline::{Applied, Differing, State, Wrong};
 use super::wording::{Case, Gather, image_text, list, local_op, outcome_name};
 use super::{Context, Timeline, causal};
 use crate::history::label::client;
-use crate::history::{Commit, LocalTx, Op, Origin, Outcome, RowId, What};
+use crate::history::{Commit, LocalTx, Op, OpAnswer, Origin, Outcome, RowId, What};
 use crate::verdict::Finding;
 
 /// Judges device states and commits.
@@ -188,9 +188,11 @@ fn partial(
         }
         return;
     }
-    for op in &tx.ops {
-        let of_op = |answer: &&crate::history::OpAnswer| answer.op_id == op.op_id;
-        match commit.ledger.iter().find(of_op).map(|answer| answer.outcome) {
+    for (index, op) in tx.ops.iter().enumerate() {
+        let of_op = |answer: &&OpAnswer| answer.op_id == op.op_id;
+        // Ledgers are written in the order of the operations; where one is not, it is searched.
+        let answer = commit.ledger.get(index).filter(of_op).or_else(|| commit.ledger.iter().find(of_op));
+        match answer.map(|answer| answer.outcome) {
             None if !commit.changes.iter().any(|change| change.op_id == Some(op.op_id)) => {
                 case(op.row, op.op_id, format!("Commit {} of tx {tx_id} of {} leaves out an operation: {}.", commit.seq, client(device), local_op(ctx, op)));
             }

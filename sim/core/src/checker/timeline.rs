@@ -12,6 +12,7 @@ mod walk;
 pub use walk::written;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fixtures::Row;
 
@@ -177,7 +178,7 @@ impl<'a> Timeline<'a> {
             let commit = commit_in(history, event);
             for change in &commit.changes {
                 let known = server.versions(change.row).last().and_then(|version| version.row.as_ref());
-                if known != change.before.as_ref() && commit.changes.iter().filter(|other| other.row == change.row).count() == 1 {
+                if !same(known, change.before.as_ref()) && commit.changes.iter().filter(|other| other.row == change.row).count() == 1 {
                     self.flaws.push(format!(
                         "commit {seq} changes {}, but the row was not what the change feed had said of it before",
                         history.row_label(ctx.app, change.row)
@@ -362,6 +363,14 @@ impl<'a> Timeline<'a> {
         // Prefixes ascend but for defects, which other checkers tell.
         let index = applied.partition_point(|applied| applied.prefix < seq);
         applied.get(index).filter(|applied| applied.prefix >= seq).map(|applied| applied.event)
+    }
+}
+
+/// Whether two images are equal; one image is often shared.
+fn same(one: Option<&Row>, other: Option<&Row>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+        (one, other) => one.is_none() && other.is_none(),
     }
 }
 

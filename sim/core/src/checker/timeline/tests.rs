@@ -147,3 +147,16 @@ fn finds_operations_and_commits() {
     assert_eq!(timeline.row_at(3, seq), None);
     assert!(timeline.row_at(3, seq - 1).is_some());
 }
+
+#[test]
+fn a_repeat_that_commits_late_is_no_part_of_what_the_device_saw_through() {
+    let mut story = furnished();
+    story.tx(0, &[(Op::Patch, CARD, json!({"title": "a"}))]);
+    let tx = story.queued[0][0].clone();
+    story.upload(0);
+    story.apply(0);
+    let again = story.changed(CARD, &json!({"body": "again"}));
+    story.commit(Some((0, &tx)), &[(CARD, Some(again))], Vec::new(), Vec::new());
+    story.apply_rows(0, &[]);
+    assert_eq!(prefixes(&story, 0), (vec![1, 2, 2], vec![]));
+}

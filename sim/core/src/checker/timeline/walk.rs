@@ -53,7 +53,7 @@ impl Timeline<'_> {
                     }
                 }
                 What::Complete { tx_id } => {
-                    screen.own = self.commits_of(device, *tx_id).fold(screen.own, u64::max);
+                    screen.own = screen.own.max(self.own_commit(device, *tx_id, event));
                 }
                 What::Apply(apply) => {
                     let applied = if let Some(priority) = apply.priority {
@@ -75,6 +75,13 @@ impl Timeline<'_> {
                 _ => {}
             }
         }
+    }
+
+    /// The commit that a device has seen through when it completes a transaction; 0 if it was refused. A repeat that
+    /// arrives and commits only later is none of it.
+    fn own_commit(&self, device: u32, tx_id: i64, completed: usize) -> u64 {
+        let known = self.commits_of(device, tx_id).filter(|seq| self.commit_event(*seq).is_some_and(|event| event < completed));
+        known.last().or_else(|| self.commits_of(device, tx_id).next()).unwrap_or(0)
     }
 
     fn image(&self, device: u32, screen: &Screen, row: RowId) -> Option<Row> {
