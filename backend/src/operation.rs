@@ -62,9 +62,8 @@ impl Operation {
             "DELETE" => OpKind::Delete,
             other => return Err(Refusal(format!("unknown-operation: {}", shorten(other)))),
         };
-        let table = rules
-            .table(&wire.table)
-            .ok_or_else(|| Refusal(format!("unknown-table: {}", shorten(&wire.table))))?;
+        let table =
+            rules.table(&wire.table).ok_or_else(|| Refusal(format!("unknown-table: {}", shorten(&wire.table))))?;
         if wire.id.contains('\0') {
             return Err(Refusal("bad-value: id holds a NUL character".to_owned()));
         }
@@ -89,7 +88,10 @@ impl Operation {
         for (index, column) in table.columns.iter().enumerate().filter(|(_, column)| column.not_null) {
             let missing = match self.sent(index) {
                 Some(value) => value.is_null(),
-                None => self.kind == OpKind::Put && matches!(column.default, ColumnDefault::Null | ColumnDefault::Literal(Value::Null)),
+                None => {
+                    self.kind == OpKind::Put
+                        && matches!(column.default, ColumnDefault::Null | ColumnDefault::Literal(Value::Null))
+                }
             };
             if missing {
                 return Err(Refusal(format!("not-null: {}", column.name)));

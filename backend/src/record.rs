@@ -274,7 +274,9 @@ impl StoredRow {
     /// Whether the column still holds the default that the row's own insert filled in.
     #[must_use]
     pub fn is_defaulted(&self, column: usize) -> bool {
-        self.meta.as_ref().is_some_and(|meta| meta.defaulted.contains(&column) && meta.written[column] == self.row[column])
+        self.meta
+            .as_ref()
+            .is_some_and(|meta| meta.defaulted.contains(&column) && meta.written[column] == self.row[column])
     }
 
     /// Who wrote what the columns of a register hold now.
@@ -290,7 +292,13 @@ impl StoredRow {
     /// Whose effects in a register an operation overrides without having seen them. `base` is the value that it
     /// had seen, if it recorded one.
     #[must_use]
-    pub fn unseen_authors(&self, index: usize, register: &Register, base: Option<&Value>, writer: &Writer) -> Vec<Author> {
+    pub fn unseen_authors(
+        &self,
+        index: usize,
+        register: &Register,
+        base: Option<&Value>,
+        writer: &Writer,
+    ) -> Vec<Author> {
         let author = self.author(index, &register.columns);
         let contributions = match (&author, self.stamp(index)) {
             (Author::Client(_), Some(stamp)) => stamp.contributions.as_slice(),

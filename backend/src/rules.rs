@@ -96,9 +96,8 @@ impl Rules {
                 }
             }
         }
-        let tables: Vec<TableRules> = (0..schema.tables.len())
-            .map(|index| TableRules::new(index, schema, policy, &uniques))
-            .collect();
+        let tables: Vec<TableRules> =
+            (0..schema.tables.len()).map(|index| TableRules::new(index, schema, policy, &uniques)).collect();
         let by_name = tables.iter().map(|table| (table.name.to_string(), table.index)).collect();
         Self {
             tables,

@@ -73,8 +73,8 @@ fn resolve(merge: &mut Merge<'_>, contest: &Contest<'_>) -> Result<(), Box<Decis
 /// clock says.
 fn latest(merge: &mut Merge<'_>, contest: &Contest<'_>) {
     let own = contest.author.is_earlier_of(merge.s.writer);
-    let wins = own
-        || merge.stored.stamp(contest.index).is_none_or(|stamp| merge.s.is_later_than(stamp.at_us, &stamp.writer));
+    let wins =
+        own || merge.stored.stamp(contest.index).is_none_or(|stamp| merge.s.is_later_than(stamp.at_us, &stamp.writer));
     if wins {
         let stamp_us = merge.next_stamp_us(contest.index);
         merge.win(contest, stamp_us, "latest");
@@ -93,7 +93,11 @@ fn counter(merge: &mut Merge<'_>, contest: &Contest<'_>, next_us: i64) -> Result
     };
     if contest.unchanged.is_none() {
         in_range(contest, &contest.new[0])?;
-        if server > data { merge.lose(contest, "counter") } else { merge.win(contest, next_us, "counter") }
+        if server > data {
+            merge.lose(contest, "counter")
+        } else {
+            merge.win(contest, next_us, "counter")
+        }
         return Ok(());
     }
     let old = merge.s.op.base(column).and_then(number).unwrap_or(0);

@@ -25,7 +25,9 @@ pub(crate) fn decide(s: &Situation<'_>, on_live: &OnLive) -> Decision {
         (OpKind::Delete, Target::Live(stored)) => (on_live.delete)(s, stored),
         (OpKind::Put, Target::Absent) => create(s, i64::MIN),
         (OpKind::Put, Target::Deleted(tombstone)) => create_again(s, tombstone),
-        (OpKind::Patch, Target::Deleted(tombstone)) if on_live.may_revive && s.rules.edit_revives => revive(s, tombstone),
+        (OpKind::Patch, Target::Deleted(tombstone)) if on_live.may_revive && s.rules.edit_revives => {
+            revive(s, tombstone)
+        }
         (OpKind::Patch, Target::Deleted(tombstone)) => deleted(s, tombstone),
         (OpKind::Patch, Target::Absent) => Decision::rejected("no-such-row".to_owned()),
         (OpKind::Delete, Target::Deleted(tombstone)) => Decision {
@@ -39,11 +41,9 @@ pub(crate) fn decide(s: &Situation<'_>, on_live: &OnLive) -> Decision {
             by: Some(Author::Client(tombstone.writer.clone())),
             conflicts: Vec::new(),
         },
-        (OpKind::Delete, Target::Absent) => Decision {
-            outcome: Outcome::Merged,
-            reason: Some("already-deleted".to_owned()),
-            ..Decision::nothing()
-        },
+        (OpKind::Delete, Target::Absent) => {
+            Decision { outcome: Outcome::Merged, reason: Some("already-deleted".to_owned()), ..Decision::nothing() }
+        }
     }
 }
 
@@ -70,7 +70,8 @@ fn create(s: &Situation<'_>, after_us: i64) -> Decision {
 pub(crate) fn out_of_range(rule: Rule, value: &Value, name: &str) -> Option<Decision> {
     let Rule::Counter { min, max } = rule else { return None };
     let int = value.as_int()?;
-    (!(min..=max).contains(&int)).then(|| Decision::rejected(format!("out-of-range: {name}: {int} is not in {min}..={max}")))
+    (!(min..=max).contains(&int))
+        .then(|| Decision::rejected(format!("out-of-range: {name}: {int} is not in {min}..={max}")))
 }
 
 /// A PUT on a tombstone creates the row anew if its stamp is later, or if its own client made the deletion before:

@@ -81,7 +81,8 @@ impl<'a> Merge<'a> {
         let register = &self.s.rules.registers[index];
         let has_base = self.s.op.old.is_some() && self.s.op.kind == crate::operation::OpKind::Patch;
         let new: Vec<Value> = register.columns.iter().map(|column| self.overlaid(*column, has_base)).collect();
-        let equal = register.columns.iter().zip(&new).all(|(column, new)| register.holds_same(self.stored.value(*column), new));
+        let equal =
+            register.columns.iter().zip(&new).all(|(column, new)| register.holds_same(self.stored.value(*column), new));
         Contest {
             index,
             register,
@@ -164,7 +165,9 @@ impl<'a> Merge<'a> {
     /// The value that was just stored is attributed to its earlier contributors too.
     fn add_contribution(&mut self, contest: &Contest<'_>) {
         let column = contest.register.columns[0];
-        let (Author::Client(author), Some(before)) = (&contest.author, self.stored.stamp(contest.index)) else { return };
+        let (Author::Client(author), Some(before)) = (&contest.author, self.stored.stamp(contest.index)) else {
+            return;
+        };
         let mut contributions = before.contributions.clone();
         if contributions.is_empty() {
             contributions.push((author.clone(), self.stored.value(column).clone()));
@@ -198,9 +201,8 @@ impl<'a> Merge<'a> {
     /// The clock column says when, not what: it decides the outcome only when nothing else was sent, or when it is
     /// all that took effect.
     pub(crate) fn decide(self) -> Decision {
-        let is_clock = |index: usize| {
-            self.s.rules.clock.is_some_and(|clock| self.s.rules.registers[index].columns == [clock])
-        };
+        let is_clock =
+            |index: usize| self.s.rules.clock.is_some_and(|clock| self.s.rules.registers[index].columns == [clock]);
         let took_effect = |(index, verdict): &(usize, Verdict)| match verdict {
             Verdict::Lost => false,
             Verdict::Merged => true,
@@ -228,11 +230,8 @@ impl<'a> Merge<'a> {
                 (merged.map(|(index, _)| self.merged_reason(*index)), None)
             }
         };
-        let effect = if self.restamped {
-            Effect::Write(RowWrite { row: self.row, meta: self.meta })
-        } else {
-            Effect::None
-        };
+        let effect =
+            if self.restamped { Effect::Write(RowWrite { row: self.row, meta: self.meta }) } else { Effect::None };
         Decision { effect, outcome, reason, by, conflicts: self.conflicts }
     }
 

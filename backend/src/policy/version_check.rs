@@ -20,7 +20,10 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
         return superseded_whole(s, stored, "version-check", last_author(s, stored));
     }
     let changed = s.rules.registers.iter().enumerate().find(|(_, register)| {
-        register.columns.iter().any(|column| s.op.base(*column).is_some() || s.op.old.is_some() && s.op.sent(*column).is_some())
+        register
+            .columns
+            .iter()
+            .any(|column| s.op.base(*column).is_some() || s.op.old.is_some() && s.op.sent(*column).is_some())
             && !unchanged_since_base(s, stored, register)
     });
     if let Some((index, register)) = changed {

@@ -5,7 +5,6 @@
 //! never waits inside a session; a store on PostgreSQL waits at each call.
 
 pub mod memory;
-mod memory_table;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -171,8 +170,11 @@ pub trait Session: Send {
     /// What is stored under an id.
     fn stored(&mut self, table: usize, id: &str) -> impl Future<Output = Result<Stored, StoreError>> + Send;
     /// The live row that holds a unique key with the values of this row.
-    fn holder(&mut self, unique: usize, row: &[Value])
-    -> impl Future<Output = Result<Option<Arc<str>>, StoreError>> + Send;
+    fn holder(
+        &mut self,
+        unique: usize,
+        row: &[Value],
+    ) -> impl Future<Output = Result<Option<Arc<str>>, StoreError>> + Send;
     /// The live rows whose reference names this parent, in id order.
     fn children(
         &mut self,

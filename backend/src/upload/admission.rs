@@ -34,9 +34,8 @@ pub(super) fn admit(ops: &[(i64, [u8; 32])], ledger: &ClientLedger) -> Admission
         entries.entry(entry.op_id).or_default().push(entry);
     }
     let entries_of = |op_id: &i64| entries.get(op_id).map_or(&[][..], Vec::as_slice);
-    let known = |(op_id, digest): &(i64, [u8; 32])| {
-        entries_of(op_id).iter().find(|entry| entry.digest == *digest).copied()
-    };
+    let known =
+        |(op_id, digest): &(i64, [u8; 32])| entries_of(op_id).iter().find(|entry| entry.digest == *digest).copied();
     let current = ledger.epoch.max(1);
     let mut reused = ops.iter().filter(|op| !entries_of(&op.0).is_empty() && known(op).is_none()).peekable();
     if reused.peek().is_some() {

@@ -71,7 +71,8 @@ impl<S: Session> Run<'_, S> {
                         continue;
                     }
                     if self.release_child(*index, &child, &row, writer).await? {
-                        let at_us = self.received_us.max(row.last_stamp_us().map_or(i64::MIN, |at| at.saturating_add(1)));
+                        let at_us =
+                            self.received_us.max(row.last_stamp_us().map_or(i64::MIN, |at| at.saturating_add(1)));
                         doomed.push_back((reference.table, child, row, at_us, Cause::Cascade));
                     }
                 }

@@ -1,14 +1,16 @@
 //! Uploads: the algorithm, once, over any [`Session`].
 //!
 //! [`transaction`] is one client transaction under a policy that remembers; [`admission`] tells new operations
-//! from repeated ones; [`integrity`] and [`cascade`] are what concerns other rows; [`baseline`] is the first upload
-//! handler, which does none of this.
+//! from repeated ones; [`integrity`], [`unique`], [`exclusive`] and [`cascade`] are what concerns other rows;
+//! [`baseline`] is the first upload handler, which does none of this.
 
 mod admission;
 mod baseline;
 mod cascade;
+mod exclusive;
 mod integrity;
 mod transaction;
+mod unique;
 
 use std::sync::Arc;
 
@@ -81,7 +83,11 @@ pub async fn apply<S: Session>(engine: &Engine, session: &mut S, upload: &Upload
                 Err(error) => failure = Some(error),
             }
         }
-        answers.push(TransactionAnswer { tx_id: wire.tx_id, outcome: TransactionOutcome::NotAttempted, ops: Vec::new() });
+        answers.push(TransactionAnswer {
+            tx_id: wire.tx_id,
+            outcome: TransactionOutcome::NotAttempted,
+            ops: Vec::new(),
+        });
     }
     if let Some(error) = failure {
         tracing::warn!(%error, "the database failed in the middle of an upload");

@@ -10,7 +10,7 @@ use crate::policy::{Conflict, Decision, Effect, Situation, Target};
 use crate::record::{Author, Cause, LedgerRow, Origin, Tombstone, Writer};
 use crate::store::{Footprint, NewConflict, Put, Session, StoreError, Stored};
 use crate::upload::admission::{Admission, admit};
-use crate::upload::integrity::key_name;
+use crate::upload::unique::key_name;
 use crate::upload::{Engine, Upload};
 use crate::wire::{OpAnswer, Outcome, TransactionAnswer, TransactionOutcome, WireTransaction};
 
@@ -90,8 +90,7 @@ pub(super) async fn run<S: Session>(
     let ended = match &answer {
         Ok((_, false)) => session.rollback().await,
         Ok((answer, true)) => {
-            let origin =
-                Origin { subject: upload.subject.clone(), client_id: client.clone(), tx_id: answer.tx_id };
+            let origin = Origin { subject: upload.subject.clone(), client_id: client.clone(), tx_id: answer.tx_id };
             session.commit((engine.clock)(), Some(origin)).await
         }
         Err(_) => session.rollback().await,
@@ -210,13 +209,7 @@ async fn decide<S: Session>(
 }
 
 impl<'a, S: Session> Run<'a, S> {
-    fn new(
-        engine: &'a Engine,
-        session: &'a mut S,
-        upload: &'a Upload,
-        client: &'a Arc<str>,
-        epoch: u32,
-    ) -> Self {
+    fn new(engine: &'a Engine, session: &'a mut S, upload: &'a Upload, client: &'a Arc<str>, epoch: u32) -> Self {
         Self {
             engine,
             epoch,
@@ -426,7 +419,8 @@ impl<'a, S: Session> Run<'a, S> {
             Effect::Bury { at_us } => {
                 if let Stored::Deleted(tombstone) = stored {
                     let received_us = self.received_us;
-                    let tombstone = Tombstone { at_us, received_us, writer: writer.clone(), ..Tombstone::clone(tombstone) };
+                    let tombstone =
+                        Tombstone { at_us, received_us, writer: writer.clone(), ..Tombstone::clone(tombstone) };
                     self.session.bury(op.table, &op.id, tombstone).await?;
                 }
             }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use backend::Rules;
 use fixtures::{
-    Column, Default as ColumnDefault, Exclusive, Group, OnMissingParent, OnParentDelete, Policy, Reference, Rule, Schema,
-    Table, TablePolicy, Tree, Type, Unique, Value,
+    Column, Default as ColumnDefault, Exclusive, Group, OnMissingParent, OnParentDelete, Policy, Reference, Rule,
+    Schema, Table, TablePolicy, Tree, Type, Unique, Value,
 };
 
 /// One table: name, columns as `name type[!] [=default]`, one a line.
@@ -79,7 +79,8 @@ fn reference(
 }
 
 fn policy(schema: &Schema) -> Policy {
-    let column = |table: usize, name: &str| schema.tables[table].column_index(name).expect("a column of the application");
+    let column =
+        |table: usize, name: &str| schema.tables[table].column_index(name).expect("a column of the application");
     let tables = schema
         .tables
         .iter()
@@ -95,7 +96,8 @@ fn policy(schema: &Schema) -> Policy {
                     rules[column(index, "tags")] = Rule::Set;
                     rules[column(index, "made")] = Rule::KeepServer;
                     rules[column(index, "opened")] = Rule::Max;
-                    groups.push(Group { name: "spot".to_owned(), columns: vec![column(index, "x"), column(index, "y")] });
+                    groups
+                        .push(Group { name: "spot".to_owned(), columns: vec![column(index, "x"), column(index, "y")] });
                 }
                 "belts" => groups.push(Group { name: "motion".to_owned(), columns: vec![0, 1] }),
                 _ => {}

@@ -64,7 +64,10 @@ fn database_errors_roll_everything_back() {
     fails(r#"PATCH boxes b1 {"colour":"red"}"#, "statement: unknown-column: colour");
     fails(r#"PUT crates c1 {"label":"x"}"#, "statement: unknown-table: crates");
     fails(r#"PATCH boxes b1 {"label":null}"#, "not-null: label");
-    fails(r#"PATCH boxes b1 {"weight":"heavy"}"#, r#"statement: bad-value: weight: "heavy" is not a value of type integer"#);
+    fails(
+        r#"PATCH boxes b1 {"weight":"heavy"}"#,
+        r#"statement: bad-value: weight: "heavy" is not a value of type integer"#,
+    );
     // The proposed row is checked before the conflict on its id is found.
     fails(r#"PUT boxes b1 {"weight":1}"#, "not-null: label");
     fails(r#"PATCH boxes b1 {}"#, "statement: a statement without columns");

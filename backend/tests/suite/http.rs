@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use backend::{
-    Auth, Config, Engine, Key, Limits, MemoryStore, PolicyKind, RETENTION_US, State, Store, StoreError, Upload, router,
-};
 use backend::record::ConflictRecord;
 use backend::store::BoxFuture;
 use backend::wire::UploadAnswer;
+use backend::{
+    Auth, Config, Engine, Key, Limits, MemoryStore, PolicyKind, RETENTION_US, State, Store, StoreError, Upload, router,
+};
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value as Json, json};
@@ -101,7 +101,10 @@ async fn tokens() {
     let secret = keys()[0].secret.clone();
     let former = keys()[1].secret.clone();
     let other_algorithm = jsonwebtoken::encode(
-        &jsonwebtoken::Header { kid: Some("current".to_owned()), ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS512) },
+        &jsonwebtoken::Header {
+            kid: Some("current".to_owned()),
+            ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS512)
+        },
         &good,
         &jsonwebtoken::EncodingKey::from_secret(&secret),
     )
@@ -118,7 +121,11 @@ async fn tokens() {
         (Some(signed("current", &secret, json!({"sub": "someone", "aud": "warehouse"}))), Some("claim")),
         (Some(signed("current", &secret, json!({"exp": now_s + 60, "aud": "warehouse"}))), Some("claim")),
         (
-            Some(signed("current", &secret, json!({"sub": "s", "exp": now_s + 60, "nbf": now_s + 9, "aud": "warehouse"}))),
+            Some(signed(
+                "current",
+                &secret,
+                json!({"sub": "s", "exp": now_s + 60, "nbf": now_s + 9, "aud": "warehouse"}),
+            )),
             Some("not-yet-valid"),
         ),
         (Some(signed("current", &secret, good.clone())), None),
@@ -179,10 +186,13 @@ async fn answers_and_records() {
         {"tx_id": 2, "ops": [{"op_id": 2, "op": "DELETE", "table": "boxes", "id": "b1", "old": {"label": "w"}}]},
     ]});
     let (_, answer) = service.upload(&other).await;
-    assert_eq!(answer, json!({"transactions": [
-        {"tx_id": 1, "outcome": "refused", "ops": [{"op_id": 1, "outcome": "rejected", "reason": "unknown-column: colour"}]},
-        {"tx_id": 2, "outcome": "committed", "ops": [{"op_id": 2, "outcome": "applied"}]},
-    ]}));
+    assert_eq!(
+        answer,
+        json!({"transactions": [
+            {"tx_id": 1, "outcome": "refused", "ops": [{"op_id": 1, "outcome": "rejected", "reason": "unknown-column: colour"}]},
+            {"tx_id": 2, "outcome": "committed", "ops": [{"op_id": 2, "outcome": "applied"}]},
+        ]})
+    );
     assert_eq!(service.upload(&first).await, (StatusCode::OK, expect), "a repeat gets the first answer");
     let token = service.token();
     let (_, answer) = service.send("GET", "/conflicts", Some(&token), "").await;
@@ -203,10 +213,12 @@ async fn the_baseline_answers_bare() {
     let service = Service::new(PolicyKind::ArrivalOrder, false);
     let body = json!({"batch": [{"op": "PUT", "type": "boxes", "id": "b1", "data": {"label": "x"}}]});
     assert_eq!(service.upload(&body).await, (StatusCode::OK, json!({"success": true})));
-    let body = transaction(1, json!([{"op_id": 1, "op": "PATCH", "table": "boxes", "id": "b9", "data": {"label": "y"}}]));
+    let body =
+        transaction(1, json!([{"op_id": 1, "op": "PATCH", "table": "boxes", "id": "b9", "data": {"label": "y"}}]));
     let (status, answer) = service.upload(&body).await;
     assert_eq!((status, &answer["transactions"][0]["ops"][0]["outcome"]), (StatusCode::OK, &json!("applied")));
-    let body = transaction(2, json!([{"op_id": 2, "op": "PATCH", "table": "boxes", "id": "b1", "data": {"colour": "red"}}]));
+    let body =
+        transaction(2, json!([{"op_id": 2, "op": "PATCH", "table": "boxes", "id": "b1", "data": {"colour": "red"}}]));
     let (status, answer) = service.upload(&body).await;
     assert_eq!((status, answer["error"]["code"].as_str()), (StatusCode::INTERNAL_SERVER_ERROR, Some("database")));
 }
@@ -220,7 +232,8 @@ async fn probes_and_keys() {
         }
         // A symmetric key is a secret: only development shows it.
         let (_, answer) = service.send("GET", "/.well-known/jwks.json", None, "").await;
-        let kids: Vec<&str> = answer["keys"].as_array().expect("keys").iter().filter_map(|key| key["kid"].as_str()).collect();
+        let kids: Vec<&str> =
+            answer["keys"].as_array().expect("keys").iter().filter_map(|key| key["kid"].as_str()).collect();
         assert_eq!(kids, if is_development { vec!["current", "former"] } else { vec![] });
         let (status, answer) = service.send("POST", "/auth/token", None, r#"{"sub":"someone","lifetime_s":60}"#).await;
         if !is_development {

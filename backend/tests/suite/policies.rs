@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use backend::policy::{Decision, Effect, PolicyKind, Situation, Target};
 use backend::operation::Operation;
+use backend::policy::{Decision, Effect, PolicyKind, Situation, Target};
 use backend::record::{RowMeta, Stamp, StoredRow, Tombstone, Writer};
 use backend::wire::WireOp;
 use fixtures::{Row, Value};
@@ -31,7 +31,9 @@ fn stored(text: &str) -> (StoredRow, i64, Arc<Writer>) {
     let row: Row = boxes
         .columns
         .iter()
-        .map(|column| row.get(&column.name).map_or(Value::Null, |json| Value::from_json(column.ty, json).expect("typed")))
+        .map(|column| {
+            row.get(&column.name).map_or(Value::Null, |json| Value::from_json(column.ty, json).expect("typed"))
+        })
         .collect();
     let stamp = Stamp::new(at_us, by.clone());
     let meta = RowMeta {
@@ -129,8 +131,16 @@ fn field_merge() {
     let cases = [
         (LIVE, r#"9 b/1 PATCH {"label":"y"} was {"label":"x"}"#, "applied label=y"),
         (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@3"} was {"label":"x","touched":"@5"}"#, "applied label=y"),
-        (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@3"} was {"label":"w","touched":"@1"}"#, "superseded ! label b/1 < a/1"),
-        (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@6"} was {"label":"w","touched":"@1"}"#, "applied label=y ! label a/1 < b/1"),
+        (
+            LIVE,
+            r#"9 b/1 PATCH {"label":"y","touched":"@3"} was {"label":"w","touched":"@1"}"#,
+            "superseded ! label b/1 < a/1",
+        ),
+        (
+            LIVE,
+            r#"9 b/1 PATCH {"label":"y","touched":"@6"} was {"label":"w","touched":"@1"}"#,
+            "applied label=y ! label a/1 < b/1",
+        ),
         // The same instant: the greater client id.
         (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@5"} was {"label":"w"}"#, "applied label=y ! label a/1 < b/1"),
         (LIVE, r#"9 A/1 PATCH {"label":"y","touched":"@5"} was {"label":"w"}"#, "superseded ! label A/1 < a/1"),
@@ -160,7 +170,11 @@ fn field_merge() {
         // Without a base nothing counts as unchanged.
         (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@3"}"#, "superseded ! label b/1 < a/1"),
         (LIVE, r#"9 b/1 PATCH {}"#, "applied"),
-        (LIVE, r#"9 b/1 PUT {"label":"y","weight":9,"touched":"@3"}"#, "merged weight=9 ! label b/1 < a/1 ! weight a/1 < b/1"),
+        (
+            LIVE,
+            r#"9 b/1 PUT {"label":"y","weight":9,"touched":"@3"}"#,
+            "merged weight=9 ! label b/1 < a/1 ! weight a/1 < b/1",
+        ),
         (LIVE, r#"9 b/1 DELETE"#, "applied delete ! * a/1 < b/1"),
         (LIVE, r#"9 b/1 DELETE was {"label":"x","weight":5}"#, "applied delete"),
         (LIVE, r#"9 b/1 DELETE was {"label":"w","weight":4}"#, "applied delete ! * a/1 < b/1"),
@@ -220,8 +234,16 @@ fn version_check() {
 fn server_wins() {
     let cases = [
         (LIVE, r#"9 b/1 PATCH {"label":"y"} was {"label":"x"}"#, "applied label=y"),
-        (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@8"} was {"label":"w","touched":"@1"}"#, "superseded ! label b/1 < a/1"),
-        (LIVE, r#"9 b/1 PATCH {"label":"y","weight":6} was {"label":"w","weight":5}"#, "merged weight=6 ! label b/1 < a/1"),
+        (
+            LIVE,
+            r#"9 b/1 PATCH {"label":"y","touched":"@8"} was {"label":"w","touched":"@1"}"#,
+            "superseded ! label b/1 < a/1",
+        ),
+        (
+            LIVE,
+            r#"9 b/1 PATCH {"label":"y","weight":6} was {"label":"w","weight":5}"#,
+            "merged weight=6 ! label b/1 < a/1",
+        ),
         (LIVE, r#"9 b/1 PUT {"label":"y","weight":5}"#, "merged ! label b/1 < a/1"),
         (LIVE, r#"9 b/1 DELETE was {"label":"x"}"#, "applied delete"),
         (LIVE, r#"9 b/1 DELETE was {"label":"w"}"#, "superseded ! * b/1 < a/1"),

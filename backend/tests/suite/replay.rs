@@ -44,7 +44,10 @@ fn a_part_that_is_known_is_not_done_twice() {
         r#"3 a#2 PATCH boxes b1 {"weight":6} was {"weight":5}
            3 a#3 PATCH boxes b1 {"weight":7} was {"weight":6}"#,
     );
-    assert_eq!((said.as_str(), bench.rows().as_str()), ("a/2 applied\na/3 applied\n", "boxes b1 label=x weight=7 state=new\n"));
+    assert_eq!(
+        (said.as_str(), bench.rows().as_str()),
+        ("a/2 applied\na/3 applied\n", "boxes b1 label=x weight=7 state=new\n")
+    );
 }
 
 #[test]
@@ -112,10 +115,11 @@ fn op() -> impl Strategy<Value = (&'static str, &'static str, String, serde_json
             (op, "knobs", id, json!({"key": format!("key{key}"), "touched": format!("@{touched}")}), None)
         },
     );
-    let belts = (prop_oneof![Just("PUT"), Just("PATCH")], id("r"), 0..2i64, 0..20i64).prop_map(|(op, id, running, touched)| {
-        let old = (op == "PATCH").then(|| json!({"running": 1 - running}));
-        (op, "belts", id, json!({"running": running, "beat": format!("@{touched}")}), old)
-    });
+    let belts =
+        (prop_oneof![Just("PUT"), Just("PATCH")], id("r"), 0..2i64, 0..20i64).prop_map(|(op, id, running, touched)| {
+            let old = (op == "PATCH").then(|| json!({"running": 1 - running}));
+            (op, "belts", id, json!({"running": running, "beat": format!("@{touched}")}), old)
+        });
     let shelves = (prop_oneof![Just("PUT"), Just("DELETE")], id("s"))
         .prop_map(|(op, id)| (op, "shelves", id, json!({"name": "s"}), None));
     let stickers = (prop_oneof![Just("PUT"), Just("DELETE")], id("t"), id("b"))

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use backend::wire::{TransactionOutcome, UploadAnswer, UploadRequest, WireOp, WireTransaction};
-use backend::{Engine, MemoryStore, Policy, PolicyKind, RETENTION_US, Rules, ServerOp, Store, StoreError, Upload, UploadBody};
+use backend::{
+    Engine, MemoryStore, Policy, PolicyKind, RETENTION_US, Rules, ServerOp, Store, StoreError, Upload, UploadBody,
+};
 use fixtures::Value;
 use serde_json::{Map, Value as Json};
 
@@ -146,9 +148,10 @@ impl Bench {
 
     fn tell(&self, client: &str, answer: &UploadAnswer, said: &mut String) {
         for transaction in &answer.transactions {
-            let refused = transaction.ops.iter().any(|op| {
-                matches!(op.outcome, backend::wire::Outcome::Rejected | backend::wire::Outcome::RolledBack)
-            });
+            let refused = transaction
+                .ops
+                .iter()
+                .any(|op| matches!(op.outcome, backend::wire::Outcome::Rejected | backend::wire::Outcome::RolledBack));
             let expected = if refused { TransactionOutcome::Refused } else { TransactionOutcome::Committed };
             assert_eq!(transaction.outcome, expected, "one rejected operation, and only that, refuses a transaction");
             for op in &transaction.ops {
@@ -209,7 +212,8 @@ pub(crate) fn members(text: &str) -> Map<String, Json> {
     let json: Json = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let Json::Object(mut members) = json else { panic!("{text} is no object") };
     for value in members.values_mut() {
-        if let Some(seconds) = value.as_str().and_then(|text| text.strip_prefix('@')).and_then(|text| text.parse().ok()) {
+        if let Some(seconds) = value.as_str().and_then(|text| text.strip_prefix('@')).and_then(|text| text.parse().ok())
+        {
             let seconds: i64 = seconds;
             *value = Json::from(fixtures::value::time_to_iso(START_US + seconds * 1_000_000));
         }

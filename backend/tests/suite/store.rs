@@ -46,7 +46,10 @@ fn defaults_and_the_feed() {
     let commits = store.commits_from(2);
     assert_eq!(commits.len(), 1, "a transaction that does nothing has no number");
     let change = &commits[0].changes[0];
-    assert_eq!((commits[0].seq, commits[0].received_us, change.cause, change.by), (2, START_US + 1, Cause::Server, None));
+    assert_eq!(
+        (commits[0].seq, commits[0].received_us, change.cause, change.by),
+        (2, START_US + 1, Cause::Server, None)
+    );
     assert_eq!(change.before.as_ref(), Some(&row));
     assert_eq!(change.after.as_ref().map(|row| row[1].clone()), Some(Value::Int(4)));
     let other = store.clone();

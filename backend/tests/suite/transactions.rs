@@ -227,7 +227,11 @@ fn an_edit_meets_a_delete() {
     let edit = r#"9 a PATCH boxes b1 {"label":"A","touched":"@5"} was {"label":"x","touched":"@1"}"#;
     let delete = r#"9 b DELETE boxes b1 was {"label":"x","state":"new","weight":0,"touched":"@1"}"#;
     let record = "! boxes b1 * deleted: a/2 < b/1";
-    check(FieldMerge, &format!("{base}\n\n{edit}\n\n{delete}"), &format!("a/1 applied\na/2 applied\nb/1 applied\n{record}"));
+    check(
+        FieldMerge,
+        &format!("{base}\n\n{edit}\n\n{delete}"),
+        &format!("a/1 applied\na/2 applied\nb/1 applied\n{record}"),
+    );
     check(
         FieldMerge,
         &format!("{base}\n\n{delete}\n\n{edit}"),
@@ -239,11 +243,7 @@ fn an_edit_meets_a_delete() {
         &format!("{base}\n\n{delete}\n\n10 c DELETE boxes b1 was {{\"label\":\"x\"}}\n10 c DELETE boxes b2"),
         "a/1 applied\nb/1 applied\nc/1 merged already-deleted by b/1\nc/2 merged already-deleted",
     );
-    check(
-        FieldMerge,
-        r#"1 a PATCH boxes b1 {"label":"x"} was {"label":"y"}"#,
-        "a/1 rejected no-such-row",
-    );
+    check(FieldMerge, r#"1 a PATCH boxes b1 {"label":"x"} was {"label":"y"}"#, "a/1 rejected no-such-row");
 }
 
 #[test]
@@ -292,9 +292,11 @@ fn puts_on_tombstones() {
     // Later than the deletion: created anew. Earlier: it stays deleted.
     check(
         FieldMerge,
-        &format!(r#"{deleted}
+        &format!(
+            r#"{deleted}
 
-           9 c PUT boxes b1 {{"label":"y","touched":"@8"}}"#),
+           9 c PUT boxes b1 {{"label":"y","touched":"@8"}}"#
+        ),
         "a/1 applied
          b/1 applied
          c/1 applied
@@ -303,9 +305,11 @@ fn puts_on_tombstones() {
     );
     check(
         FieldMerge,
-        &format!(r#"{deleted}
+        &format!(
+            r#"{deleted}
 
-           9 c PUT boxes b1 {{"label":"y","touched":"@4"}}"#),
+           9 c PUT boxes b1 {{"label":"y","touched":"@4"}}"#
+        ),
         "a/1 applied
          b/1 applied
          c/1 superseded deleted by b/1
@@ -343,7 +347,11 @@ fn edits_revive_where_the_table_says_so() {
          memos m1 words=y code=k
          ! memos m1 * revived: b/1 < a/2",
     );
-    check(ServerWins, script, "a/1 applied\nb/1 applied\na/2 superseded deleted by b/1\n! memos m1 * deleted: a/2 < b/1");
+    check(
+        ServerWins,
+        script,
+        "a/1 applied\nb/1 applied\na/2 superseded deleted by b/1\n! memos m1 * deleted: a/2 < b/1",
+    );
     // Its parent is gone too, and refuses to be missing: the edit comes too late for both.
     check(
         FieldMerge,
@@ -588,6 +596,24 @@ fn parents_that_are_deleted() {
          ! boxes b2 shelf latest: a/4 < b/2
          ! boxes b2 shelf parent-missing: b/2 < a/7",
     );
+    // A box that moved away in time stays where it is.
+    check(
+        FieldMerge,
+        r#"1 a PUT shelves s1 {"name":"s","touched":"@1"}
+           1 a PUT shelves s2 {"name":"s","touched":"@1"}
+           1 a PUT boxes b1 {"label":"x","shelf":"s1","touched":"@1"}
+
+           2 b PATCH boxes b1 {"shelf":"s2","touched":"@2"} was {"shelf":"s1"}
+
+           3 a DELETE shelves s1 was {"name":"s"}"#,
+        "a/1 applied
+         a/2 applied
+         a/3 applied
+         b/1 applied
+         a/4 applied
+         boxes b1 label=x weight=0 shelf=s2 state=new
+         shelves s2 name=s",
+    );
     // A child that the transaction means to delete itself, and cannot, goes with its parent after all.
     check(
         VersionCheck,
@@ -619,47 +645,83 @@ fn a_cycle_leaves_the_parent_and_nothing_else() {
     let applied = "a/1 applied\na/2 applied\na/3 applied\nb/1 applied";
     check(
         FieldMerge,
-        &format!(r#"{boxes}
+        &format!(
+            r#"{boxes}
 
            4 c PATCH boxes b2 {{"inside":"b1","touched":"@4"}} was {{"inside":null}}
-           4 c PATCH boxes b2 {{"state":"s","touched":"@4"}} was {{"state":"new"}}"#),
-        &format!("{applied}
+           4 c PATCH boxes b2 {{"state":"s","touched":"@4"}} was {{"state":"new"}}"#
+        ),
+        &format!(
+            "{applied}
          c/1 superseded cycle: b2 > b1 > b3 > b2 by b/1
          c/2 applied
          boxes b1 label=1 weight=0 inside=b3 state=new
          boxes b2 label=2 weight=0 state=s
          boxes b3 label=3 weight=0 inside=b2 state=new
-         ! boxes b2 inside cycle: c/1 < b/1"),
+         ! boxes b2 inside cycle: c/1 < b/1"
+        ),
     );
     check(
         FieldMerge,
-        &format!(r#"{boxes}
+        &format!(
+            r#"{boxes}
 
            4 c PATCH boxes b2 {{"inside":"b1","label":"II","touched":"@4"}} was {{"inside":null,"label":"2"}}
 
-           5 c PATCH boxes b1 {{"inside":"b1","touched":"@5"}} was {{"inside":"b3"}}"#),
-        &format!("{applied}
+           5 c PATCH boxes b1 {{"inside":"b1","touched":"@5"}} was {{"inside":"b3"}}"#
+        ),
+        &format!(
+            "{applied}
          c/1 merged cycle: b2 > b1 > b3 > b2 by b/1
          c/2 superseded cycle: b1 > b1 by server
          boxes b1 label=1 weight=0 inside=b3 state=new
          boxes b2 label=II weight=0 state=new
          boxes b3 label=3 weight=0 inside=b2 state=new
          ! boxes b2 inside cycle: c/1 < b/1
-         ! boxes b1 inside cycle: c/2 < server"),
+         ! boxes b1 inside cycle: c/2 < server"
+        ),
+    );
+    // A parent that would have won by its stamp overrides nothing when it closes a cycle.
+    check(
+        FieldMerge,
+        r#"1 a PUT boxes b1 {"label":"1","touched":"@1"}
+           1 a PUT boxes b2 {"label":"2","touched":"@1"}
+           1 a PUT boxes b3 {"label":"3","inside":"b1","touched":"@1"}
+
+           3 b PATCH boxes b1 {"inside":"b2","touched":"@3"} was {"inside":null}
+
+           9 c PATCH boxes b1 {"inside":"b3","touched":"@9"} was {"inside":null}
+
+           10 d PATCH boxes b1 {"inside":null,"touched":"@4"} was {"inside":"b3"}"#,
+        "a/1 applied
+         a/2 applied
+         a/3 applied
+         b/1 applied
+         c/1 superseded cycle: b1 > b3 > b1 by a/3
+         d/1 applied
+         boxes b1 label=1 weight=0 state=new
+         boxes b2 label=2 weight=0 state=new
+         boxes b3 label=3 weight=0 inside=b1 state=new
+         ! boxes b1 inside cycle: c/1 < a/3
+         ! boxes b1 inside latest: b/1 < d/1",
     );
     // Operations count one by one: what an earlier one freed is free.
     check(
         FieldMerge,
-        &format!(r#"{boxes}
+        &format!(
+            r#"{boxes}
 
            4 c PATCH boxes b1 {{"inside":null,"touched":"@4"}} was {{"inside":"b3"}}
-           4 c PATCH boxes b2 {{"inside":"b1","touched":"@4"}} was {{"inside":null}}"#),
-        &format!("{applied}
+           4 c PATCH boxes b2 {{"inside":"b1","touched":"@4"}} was {{"inside":null}}"#
+        ),
+        &format!(
+            "{applied}
          c/1 applied
          c/2 applied
          boxes b1 label=1 weight=0 state=new
          boxes b2 label=2 weight=0 inside=b1 state=new
-         boxes b3 label=3 weight=0 inside=b2 state=new"),
+         boxes b3 label=3 weight=0 inside=b2 state=new"
+        ),
     );
 }
 
