@@ -29,6 +29,8 @@ use crate::seed::{Rng, Seed};
 
 /// How often another activity is tried when a row that one needs is not there.
 const TRIES: u32 = 4;
+/// How many rows are looked at after a round.
+const LOOKED_AT: usize = 6;
 /// The most intents that one transaction of resumed traffic has.
 const RESUMED: u32 = 2;
 
@@ -138,6 +140,17 @@ impl<'a> Writer<'a> {
                 author.mark = Mark::new(key, edges.odd_text, edges.large_text);
                 let (activity, intents) = self.mixed(author, &mut rng, who, *mix);
                 (*device, activity, intents)
+            }
+            What::Look { round, place } => {
+                let drawn = &self.rounds[*round];
+                let who = Viewer { device: drawn.actors[*place], at_us: event.at_us };
+                let mut rows: Vec<u32> =
+                    drawn.targets.iter().flat_map(|target| target.of(*place).many()).copied().take(LOOKED_AT).collect();
+                if rows.is_empty() {
+                    rows = author.any_rows(&mut rng, who, LOOKED_AT);
+                }
+                let intents = if rows.is_empty() { Vec::new() } else { vec![Intent::Read { rows }] };
+                (who.device, "look".to_owned(), intents)
             }
             What::Act { round, act, place } => {
                 author.mark = Mark::new(key, false, false);

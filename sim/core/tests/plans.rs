@@ -17,7 +17,8 @@ fn scenarios() -> Vec<(Scenario, App)> {
     let mut all = Vec::new();
     for app in apps() {
         let own = app.scenarios.iter().map(|(file, text)| (file.as_str(), text.as_str()));
-        let at_root = BUILTIN.iter().copied().filter(|(_, text)| Scenario::app_named_in(text).as_deref() == Some(&app.name));
+        let about = |text: &str| Scenario::app_named_in(text).is_none_or(|name| name == app.name);
+        let at_root = BUILTIN.iter().copied().filter(|(_, text)| about(text));
         for (file, text) in own.chain(at_root) {
             let scenario = Scenario::parse(file, text, &app).unwrap_or_else(|error| panic!("{error}"));
             all.push((scenario, app.clone()));
@@ -176,7 +177,7 @@ fn removing_a_step_changes_no_other_draw() {
 /// Prints what plans look like: `cargo test -p sim-core --test plans figures -- --nocapture`.
 #[test]
 fn figures() {
-    println!("{:24} {:>9} {:>6} {:>7} {:>6} {:>8} {:>9}", "scenario", "devices", "tx", "intents", "faults", "seconds", "us/plan");
+    println!("{:28} {:>9} {:>6} {:>7} {:>6} {:>8} {:>9}", "scenario", "devices", "tx", "intents", "faults", "seconds", "us/plan");
     for (scenario, app) in scenarios() {
         let count = 50.min(scenario.plans);
         let started = std::time::Instant::now();
@@ -186,8 +187,8 @@ fn figures() {
         let transactions = mean(&|plan| plan.steps.iter().filter(|step| matches!(step.action, Action::Tx { .. })).count());
         let seconds = mean(&|plan| plan.steps.last().map_or(0, |step| step.at_us as usize / 1_000_000));
         println!(
-            "{:24} {:9.1} {transactions:6.1} {:7.1} {:6.1} {seconds:8.0} {each:9}",
-            scenario.name,
+            "{:28} {:9.1} {transactions:6.1} {:7.1} {:6.1} {seconds:8.0} {each:9}",
+            format!("{} ({})", scenario.name, app.name),
             mean(&|plan| plan.devices.len()),
             mean(&Plan::operations),
             mean(&Plan::faults),

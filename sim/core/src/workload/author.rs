@@ -50,7 +50,7 @@ impl Bound {
         }
     }
 
-    fn many(&self) -> &[u32] {
+    pub(crate) fn many(&self) -> &[u32] {
         match self {
             Self::One(row) => std::slice::from_ref(row),
             Self::Many(rows) => rows,

@@ -132,6 +132,16 @@ impl Author<'_> {
         intents
     }
 
+    /// Some rows that the viewer is likely to see.
+    pub(crate) fn any_rows(&mut self, rng: &mut Rng, who: Viewer, most: usize) -> Vec<u32> {
+        let mut rows = Vec::new();
+        for _ in 0..most {
+            let table = self.any_table(rng);
+            rows.extend(self.tracker.pick(rng, who, table, self.hot, &rows));
+        }
+        rows
+    }
+
     fn any_table(&self, rng: &mut Rng) -> usize {
         rng.random_range(0..self.layout.tables.len())
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
-use crate::nemesis::Moment;
+use crate::nemesis::{self, Moment};
 use crate::plan::{Device, Direction, Expr, Fault, Server};
+use crate::scenario::range::Range;
 use crate::scenario::{Apart, Mix, Rate, Round, Rounds, Scenario, Target, When};
 use crate::seed::{Rng, Seed};
 use crate::workload::author::{Author, Bound};
@@ -18,6 +19,12 @@ use crate::workload::weighted;
 const FIRST_ROUND_US: i64 = 2_000_000;
 /// How long after they came apart, or met again, actors begin to act.
 const LEAD_US: i64 = 1_000_000;
+/// How long after a round is over its actors look at what came of it, in seconds.
+const LOOK_S: Range = Range::new(2.0, 9.0);
+/// A crash that waits for commits strikes at last so long after it was told to.
+const CRASH_WAITS_US: i64 = 10_000_000;
+/// How long an app needs to be there again.
+const START_US: i64 = 300_000;
 
 /// The events of a plan, in order.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub(super) enum What {
     Mix { mix: usize, device: u32 },
     /// An actor of a round acts.
     Act { round: usize, act: usize, place: usize },
+    /// An actor of a round looks at what it was about.
+    Look { round: usize, place: usize },
     /// Something goes wrong.
     Fault(Fault),
 }
@@ -83,6 +92,7 @@ impl Schedule {
         }
         schedule.end_us = schedule.events.iter().map(|event| event.at_us).max().unwrap_or(0);
         schedule.faults(scenario, devices, seed);
+        schedule.keep_out_of_downtimes(devices.len(), seed);
         // The sort is stable: what was drawn first comes first.
         schedule.events.sort_by_key(|event| event.at_us);
         schedule
@@ -156,12 +166,13 @@ impl Schedule {
         }
         let number = self.rounds.len();
         let act_us = start_us + LEAD_US;
-        let mut apart_end_us = self.acts(round, number, &actors, When::Apart, act_us, rng);
+        let apart_end_us = self.acts(round, number, &actors, When::Apart, act_us, rng);
+        let mut over_us = apart_end_us;
         for (by, at, fault) in &round.faults {
             for (_, device) in actors.iter().enumerate().filter(|(place, _)| by.includes(*place)) {
                 let at_us = act_us + at.seconds(rng);
                 let fault = fault.fault(rng, *device);
-                apart_end_us = apart_end_us.max(at_us);
+                over_us = over_us.max(nemesis::hindrance(at_us, &fault).map_or(at_us, |(.., until_us)| until_us));
                 self.events.push(Event { at_us, what: What::Fault(fault) });
             }
         }
@@ -178,8 +189,16 @@ impl Schedule {
             self.events.push(Event { at_us: from_us, what: What::Fault(fault) });
         }
         let end_us = self.acts(round, number, &actors, When::Together, met_us + LEAD_US, rng);
+        over_us = over_us.max(end_us).max(met_us);
+        // Whoever looks sees what came of it; and the last round has time to end by itself, before all is healed.
+        let mut looked_us = over_us;
+        for place in 0..actors.len() {
+            let at_us = over_us + LOOK_S.seconds(rng);
+            looked_us = looked_us.max(at_us);
+            self.events.push(Event { at_us, what: What::Look { round: number, place } });
+        }
         self.rounds.push(Drawn { kind, actors, targets, values });
-        end_us.max(met_us)
+        looked_us
     }
 
     /// Draws the acts of one half of a round and returns when the last of them is.
@@ -202,7 +221,7 @@ impl Schedule {
         let device_of = |event: &Event| match &event.what {
             What::Mix { device, .. } => Some(*device),
             What::Act { round, place, .. } => Some(self.rounds[*round].actors[*place]),
-            What::Fault(_) => None,
+            What::Look { .. } | What::Fault(_) => None,
         };
         let moments: Vec<Moment> = self
             .events
@@ -213,6 +232,44 @@ impl Schedule {
             let mut rng = seed.fork("fault", &[index as u64]);
             for (at_us, fault) in fault.strikes(&mut rng, devices, &moments, self.end_us) {
                 self.events.push(Event { at_us, what: What::Fault(fault) });
+            }
+        }
+    }
+
+    /// Nobody uses an app that is suspended or down: such transactions come right after.
+    fn keep_out_of_downtimes(&mut self, devices: usize, seed: Seed) {
+        let mut down: Vec<Vec<(i64, i64)>> = vec![Vec::new(); devices];
+        for event in &self.events {
+            let What::Fault(fault) = &event.what else { continue };
+            let (device, from_us, until_us) = match *fault {
+                Fault::Suspend { device, for_us } => (device, event.at_us, event.at_us.saturating_add_unsigned(for_us)),
+                Fault::TabClose { device, handover_us } => {
+                    (device, event.at_us, event.at_us.saturating_add_unsigned(handover_us))
+                }
+                Fault::Crash { device, after_steps: 0, down_us } => {
+                    (device, event.at_us, event.at_us.saturating_add_unsigned(down_us))
+                }
+                // What comes right after it was armed may be what it waits for.
+                Fault::Crash { device, down_us, .. } => {
+                    let until_us = (event.at_us + CRASH_WAITS_US).saturating_add_unsigned(down_us);
+                    (device, event.at_us + START_US, until_us)
+                }
+                _ => continue,
+            };
+            down[device as usize].push((from_us, until_us + START_US));
+        }
+        down.iter_mut().for_each(|spans| spans.sort_unstable());
+        for (index, event) in self.events.iter_mut().enumerate() {
+            let device = match &event.what {
+                What::Mix { device, .. } => *device,
+                What::Act { round, place, .. } | What::Look { round, place } => self.rounds[*round].actors[*place],
+                What::Fault(_) => continue,
+            };
+            for (from_us, until_us) in &down[device as usize] {
+                if (*from_us..=*until_us).contains(&event.at_us) {
+                    let mut rng = seed.fork("moved", &[index as u64]);
+                    event.at_us = until_us + rng.random_range(1..2_000_000);
+                }
             }
         }
     }
