@@ -46,6 +46,8 @@ pub(super) struct Excuse {
     pub(super) rule: &'static str,
     /// Who wrote what stood in the way.
     pub(super) winners: Vec<Option<Write>>,
+    /// Whether a record is owed: not by a device's own delete, nor by one that it had seen.
+    pub(super) owed: bool,
 }
 
 static NULL: Value = Value::Null;
@@ -160,20 +162,26 @@ impl<'a, 't> Judge<'a, 't> {
             }
             return Stand::Stands;
         }
+        let winners = self.winners(edit.row, &stored);
+        let lost = super::report::Need {
+            losers: &[Some(at.write(author))],
+            winners: &winners,
+            row: edit.row,
+            register: Some(index),
+            rules: &[rule, "latest", "alias"],
+            counted: if edit.named == edit.row { rule } else { "alias" },
+        };
+        let may_lose = sides.is_current && win != Win::Yes;
+        if may_lose && self.is_told(&lost) {
+            self.need(at, &lost);
+            return Stand::Lost;
+        }
         if let Some(excuse) = self.excuse(at, edit, register, Some(sides.current), sides.after) {
             self.excused(at, edit, index, &excuse);
             return if sides.is_current { Stand::Lost } else { Stand::Joined };
         }
-        if sides.is_current && win != Win::Yes {
-            let winners = self.winners(edit.row, &stored);
-            self.need(at, &super::report::Need {
-                losers: &[Some(at.write(author))],
-                winners: &winners,
-                row: edit.row,
-                register: Some(index),
-                rules: &[rule, "latest", "alias"],
-                counted: if edit.named == edit.row { rule } else { "alias" },
-            });
+        if may_lose {
+            self.need(at, &lost);
             return Stand::Lost;
         }
         let what = if sides.is_current {
@@ -360,12 +368,13 @@ impl<'a, 't> Judge<'a, 't> {
                     && self.parent_went(at, parent.table, new)
             });
             if let Some(path) = path {
-                excuse = Some(Excuse { rule: "cycle", winners: path });
+                excuse = Some(Excuse { rule: "cycle", winners: path, owed: true });
             } else if missing {
                 let parent = layout.parents[column].and_then(|parent| self.find(parent.table, new.as_text()?));
-                excuse.get_or_insert(Excuse { rule: "parent-missing", winners: self.deleters(at, parent) });
+                let owed = !self.took_away(at, parent);
+                excuse.get_or_insert(Excuse { rule: "parent-missing", winners: self.deleters(at, parent), owed });
             } else if let Some(winners) = exclusive.as_ref().filter(|_| layout.running[column].is_some() || stayed) {
-                excuse = Some(Excuse { rule: "exclusive", winners: winners.clone() });
+                excuse = Some(Excuse { rule: "exclusive", winners: winners.clone(), owed: true });
             } else if !(stayed && cell.new.is_none()) {
                 return None;
             }
@@ -423,6 +432,14 @@ impl<'a, 't> Judge<'a, 't> {
         writers
     }
 
+    /// Whether the device itself took the parent away, in this transaction or before, or had seen it go.
+    fn took_away(&self, at: &At<'_>, parent: Option<RowId>) -> bool {
+        let Some(parent) = parent else { return false };
+        let here = at.tx.ops.iter().any(|op| op.op == crate::history::Op::Delete && self.target(op.row) == parent);
+        let death = self.rows[parent as usize].death.as_ref();
+        here || death.and_then(|death| death.by).is_some_and(|by| self.saw(at, parent, &by))
+    }
+
     /// Who may be named as having taken a parent away: whoever deleted it, this transaction, or the server.
     pub(super) fn deleters(&self, at: &At<'_>, parent: Option<RowId>) -> Vec<Option<Write>> {
         let mut deleters = vec![None];
@@ -436,6 +453,9 @@ impl<'a, 't> Judge<'a, 't> {
     /// Demands the record of what structure did to an edit.
     pub(super) fn excused(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, excuse: &Excuse) {
         let kind = if excuse.rule == "exclusive" { "exclusive" } else { "parent" };
+        if !excuse.owed {
+            return;
+        }
         super::count(&mut self.stats.concurrent, kind, 1);
         let author = self.register_author(edit, index);
         self.need(at, &super::report::Need {

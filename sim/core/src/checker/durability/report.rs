@@ -42,10 +42,12 @@ pub(super) struct Need<'n> {
 }
 
 impl<'a> Judge<'a, '_> {
-    /// Demands the record of an override, and counts it.
-    pub(super) fn need(&mut self, at: &At<'a>, need: &Need<'_>) {
-        let losers: Vec<Write> = need.losers.iter().flatten().copied().collect();
-        let Some(loser) = losers.first().copied() else { return };
+    /// Whether a record tells of an override.
+    pub(super) fn is_told(&self, need: &Need<'_>) -> bool {
+        self.look_up(need) == Found::Named
+    }
+
+    fn look_up(&self, need: &Need<'_>) -> Found<'a> {
         let mut columns: Vec<&str> = Vec::new();
         if let Some(index) = need.register {
             let table = self.ctx.history.rows[need.row as usize].table;
@@ -63,13 +65,23 @@ impl<'a> Judge<'a, '_> {
             rules: need.rules,
             winners: need.winners,
         };
-        let mut wrong = None;
-        for loser in &losers {
+        let mut found = Found::Missing;
+        for loser in need.losers.iter().flatten() {
             match self.records.find(self.ctx, loser, &wanted) {
-                Found::Named => return self.overridden(need.counted),
-                Found::Wrong(record) => wrong = Some(record),
+                Found::Named => return Found::Named,
+                Found::Wrong(record) => found = Found::Wrong(record),
                 Found::Missing => {}
             }
+        }
+        found
+    }
+
+    /// Demands the record of an override, and counts it.
+    pub(super) fn need(&mut self, at: &At<'a>, need: &Need<'_>) {
+        let Some(loser) = need.losers.iter().flatten().next().copied() else { return };
+        let found = self.look_up(need);
+        if found == Found::Named {
+            return self.overridden(need.counted);
         }
         let winner = need.winners.iter().flatten().next().copied();
         let winner_words = match winner {
@@ -79,8 +91,8 @@ impl<'a> Judge<'a, '_> {
         let mut writes = vec![loser];
         writes.extend(winner);
         let what = format!("of {} gave way to {winner_words}, which had not seen it or was not seen", self.write_words(&loser));
-        match wrong {
-            Some(record) => {
+        match found {
+            Found::Wrong(record) => {
                 let because = format!(
                     "The conflict record says that {} lost to {} by the rule {}",
                     label::writer(&record.loser),
@@ -89,7 +101,7 @@ impl<'a> Judge<'a, '_> {
                 );
                 self.lose(at, Loss { code: "wrong-record", row: need.row, register: need.register, writes }, what, because);
             }
-            None => {
+            _ => {
                 let because = format!(
                     "The rule may be {}, but no conflict record names loser, winner, {} and rule",
                     need.rules[0],

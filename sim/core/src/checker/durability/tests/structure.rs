@@ -136,6 +136,16 @@ fn children() {
     check("a missing parent becomes NULL", parent(Json::Null, nulled((0, 1), (1, 1))), &[]);
     check("a missing parent becomes NULL silently", parent(Json::Null, vec![]), &["override-without-record"]);
     check("a missing parent becomes something else", parent(json!("else"), vec![]), &["lost-update"]);
+    check("a parent of its own that it deletes as well", |p| {
+        let other = p.story.row("boxes");
+        let id = p.story.id(other);
+        p.story.tx(0, &[
+            (Op::Put, other, json!({"name": "other"})),
+            (Op::Patch, BOX, json!({"parent_id": id})),
+            (Op::Delete, other, Json::Null),
+        ]);
+        p.commit(0, vec![(other, Some(json!({"name": "other"}))), (BOX, Some(json!({"parent_id": id}))), (other, None), (BOX, Some(json!({"parent_id": null})))], vec![]);
+    }, &[]);
     check("a parent that is there becomes NULL", |p| {
         let other = p.story.row("boxes");
         let id = p.story.id(other);
@@ -180,6 +190,13 @@ fn trees() {
     check("without a record", story(true, vec![]), &["override-without-record"]);
     check("the record blames somebody else", story(true, vec![record(4, Some("parent_id"), "cycle", (1, 1), (1, 1))]), &["wrong-record"]);
     check("where there is no cycle", story(false, lost()), &["lost-update"]);
+    check("a box in itself", |p| {
+        let id = p.story.id(BOX);
+        p.edit(0, BOX, json!({"parent_id": id}));
+        let mut lost = record(BOX, Some("parent_id"), "cycle", (0, 1), (0, 1));
+        lost.winner = Writer::Server;
+        p.commit(0, vec![], vec![lost]);
+    }, &[]);
 }
 
 #[test]
