@@ -22,6 +22,9 @@ pub(crate) struct OnLive {
 pub(crate) fn decide(s: &Situation<'_>, on_live: &OnLive) -> Decision {
     match (s.op.kind, s.target) {
         (OpKind::Put | OpKind::Patch, Target::Live(stored)) => (on_live.write)(s, stored),
+        (OpKind::Delete, Target::Live(stored)) if on_live.may_revive && s.rules.edit_revives => {
+            delete_unless_edited(s, stored)
+        }
         (OpKind::Delete, Target::Live(stored)) => (on_live.delete)(s, stored),
         (OpKind::Put, Target::Absent) => create(s, i64::MIN),
         (OpKind::Put, Target::Deleted(tombstone)) => create_again(s, tombstone),
@@ -175,6 +178,17 @@ pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
         .map(|loser| Conflict { column: None, rule: "deleted".into(), loser, winner: s.author() })
         .collect();
     Decision { effect: Effect::Delete { at_us }, conflicts, ..Decision::nothing() }
+}
+
+/// A DELETE where edits revive: it gives way to an edit that its device had not seen, so that both orders of arrival
+/// leave the row with the edit.
+fn delete_unless_edited(s: &Situation<'_>, stored: &StoredRow) -> Decision {
+    let decision = delete(s, stored);
+    let edit = decision.conflicts.iter().map(|conflict| &conflict.loser).find(|loser| **loser != Author::Server);
+    match edit {
+        Some(edit) => live::superseded_whole(s, stored, "revived", edit.clone()),
+        None => decision,
+    }
 }
 
 /// A DELETE that does not stand, because the row changed since its base.

@@ -195,6 +195,8 @@ impl Counter<'_, '_> {
                     self.foreign_write(event, device, upload.tx_id);
                 }
             }
+            // An answer that the device never saw: a copy of the request arrived as well.
+            Phase::Info if upload.status.is_some_and(|status| status < 300) => self.one("duplicate-delivery"),
             Phase::Info => {
                 if self.timeline.commits_of(device, upload.tx_id).any(|seq| self.happened(seq, event)) {
                     self.one("reply-lost-after-commit");

@@ -37,6 +37,7 @@ struct Inner {
     in_flight: Cell<usize>,
     mint: Box<dyn Fn(u32, bool) -> String>,
     acted: Box<dyn Fn(Target)>,
+    repeated: Box<dyn Fn(u32, &Ask, Option<u16>)>,
 }
 
 /// The two servers as they answer now; `None` while a server is down.
@@ -67,13 +68,14 @@ struct Epoch {
 
 impl SimNetwork {
     /// A network for the devices of a plan. `mint` makes a token for a device (with a wrong audience, if asked);
-    /// `acted` is told right after a server has handled a request.
+    /// `acted` is told right after a server has handled a request; `repeated`, how a second delivery was answered.
     #[must_use]
     pub fn new(
         plan: Rc<Plan>,
         routers: Routers,
         mint: Box<dyn Fn(u32, bool) -> String>,
         acted: Box<dyn Fn(Target)>,
+        repeated: Box<dyn Fn(u32, &Ask, Option<u16>)>,
     ) -> Self {
         let devices = plan.devices.len();
         let epochs = Epochs {
@@ -93,6 +95,7 @@ impl SimNetwork {
                 in_flight: Cell::new(0),
                 mint,
                 acted,
+                repeated,
             }),
         }
     }
@@ -347,7 +350,8 @@ impl Inner {
                 inner.in_flight.set(inner.in_flight.get() + 1);
                 sleep(again_after).await;
                 // Its answer reaches nobody: the sender took the first.
-                let _ = inner.act(&ask).await;
+                let status = inner.act(&ask).await.ok().map(|response| response.status().as_u16());
+                (inner.repeated)(device, &ask, status);
                 inner.in_flight.set(inner.in_flight.get() - 1);
             });
         }

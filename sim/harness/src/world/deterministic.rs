@@ -93,6 +93,10 @@ impl World {
                     }
                 }
             }),
+            Box::new({
+                let recorder = recorder.clone();
+                move |device, ask, status| recorder.add(Who::Client(device), repeated(ask, status))
+            }),
         );
         let world = Self { plan, recorder, network, feed, setup: setup.clone(), keys, secret };
         world.network.set_router(Target::Backend, Some(world.backend()));
@@ -388,6 +392,18 @@ impl Feed {
             },
         }
     }
+}
+
+/// A second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
+fn repeated(ask: &Ask, status: Option<u16>) -> What {
+    What::Upload(history::Upload {
+        phase: history::Phase::Info,
+        tx_id: i64::try_from(ask.about).unwrap_or(i64::MAX),
+        attempt: ask.attempt,
+        status,
+        outcome: None,
+        ops: Vec::new(),
+    })
 }
 
 fn outcome(outcome: backend::wire::Outcome) -> Outcome {

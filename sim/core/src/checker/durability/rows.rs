@@ -397,12 +397,26 @@ impl<'a> Judge<'a, '_> {
         tally
     }
 
+    /// Whether the transaction itself deletes a parent with which the row goes.
+    fn went_with_parent(&self, at: &At<'a>, edit: &Edit<'a>) -> bool {
+        let layout = self.layout(edit.row);
+        layout.parents.iter().enumerate().any(|(column, parent)| {
+            let Some(parent) = parent.filter(|parent| parent.deleted == fixtures::OnParentDelete::Cascade) else { return false };
+            let id = edit.cell(column).and_then(|cell| cell.new).and_then(fixtures::Value::as_text);
+            let row = id.and_then(|id| self.find(parent.table, id));
+            row.is_some_and(|row| at.tx.ops.iter().any(|op| op.op == crate::history::Op::Delete && op.row == row))
+        })
+    }
+
     /// The row was not there, and is not there.
     fn stays_away(&mut self, at: &At<'a>, edit: &Edit<'a>) -> Tally {
         let layout = self.layout(edit.row);
         let write = at.write(edit.op_id);
         let label = format!("client/{} op {}", at.device, edit.op_id);
         let Some(death) = self.rows[edit.row as usize].death.clone() else {
+            if edit.put && self.went_with_parent(at, edit) {
+                return Tally::default();
+            }
             if edit.put {
                 let what = format!("is not there after commit {}, although {label} inserts it", at.seq);
                 let because = format!("It was not there before, nobody had deleted it, and {}", self.claim(at));
