@@ -68,8 +68,9 @@ pub(super) fn hops(scenario: &ScenarioRun, simulated: bool) -> Markup {
         .chain(others.map(|(name, hop)| (visible(name), hop)))
         .collect();
     let greatest = hops.iter().map(|(_, hop)| hop.p95).max().unwrap_or(0).max(1);
+    // Hops differ by orders of magnitude: time spent offline beside a message's flight.
     #[expect(clippy::cast_precision_loss, reason = "a bar's length needs no more than 52 bits")]
-    let length = |ms: u64| format!("{:.1}", (ms as f64 / greatest as f64 * 300.0).max(1.5));
+    let length = |ms: u64| format!("{:.1}", ((ms as f64).ln_1p() / (greatest as f64).ln_1p() * 316.0).max(3.0));
     html! {
         div {
             h3 { @if simulated { "Simulated latency by hop" } @else { "Latency by hop" } }
@@ -84,7 +85,7 @@ pub(super) fn hops(scenario: &ScenarioRun, simulated: bool) -> Markup {
                         rect class="p50" x="0" y=(y + 20) width=(length(hop.p50)) height="9" rx="4.5" {}
                     }
                 }
-                p class="note" { "median / 95th percentile" }
+                p class="note" { "median / 95th percentile, on a logarithmic scale" }
             }
         }
     }
