@@ -146,7 +146,12 @@ impl<'a, 't> Judge<'a, 't> {
                 && !stored.also.is_some_and(|also| self.saw(at, edit.row, &also))
             {
                 if win == Win::No {
-                    let what = format!("{} replaced the value of {}", self.words(at, edit, index, sides), self.write_words(&by));
+                    let [new, current, _] = self.shown(edit, index, sides);
+                    let what = format!(
+                        "was set to {new} by {}, over {current} as {} had written it",
+                        self.write_words(&at.write(author)),
+                        self.write_words(&by)
+                    );
                     let because = self.rule_words(edit, rule, &stored);
                     self.lose(at, Loss { code: "wrong-winner", row: edit.row, register: Some(index), writes: vec![by, at.write(author)] }, what, because);
                 } else {
@@ -184,10 +189,12 @@ impl<'a, 't> Judge<'a, 't> {
             self.need(at, &lost);
             return Stand::Lost;
         }
+        let [new, current, after] = self.shown(edit, index, sides);
+        let writer = self.write_words(&at.write(author));
         let what = if sides.is_current {
-            format!("{} has no effect in commit {}", self.words(at, edit, index, sides), at.seq)
+            format!("is still {after} after commit {}, and not {new} as {writer} wrote it", at.seq)
         } else {
-            format!("{} and what was there both went: neither is the value after commit {}", self.words(at, edit, index, sides), at.seq)
+            format!("is {after} after commit {}: neither {new} as {writer} wrote it, nor {current} as it was", at.seq)
         };
         let because = if sides.base_equal {
             "The value was what the device had seen, so the write stands".to_owned()
@@ -559,18 +566,21 @@ impl<'a, 't> Judge<'a, 't> {
         }
     }
 
-    fn words(&self, at: &At<'_>, edit: &Edit<'_>, index: usize, sides: &Sides<'_>) -> String {
+    /// The register as the edit has it, before the commit, and after it, in words.
+    fn shown(&self, edit: &Edit<'_>, index: usize, sides: &Sides<'_>) -> [String; 3] {
         let register = &self.layout(edit.row).registers[index];
-        let shown = |value: fn(&Edit<'_>, &Sides<'_>, usize) -> String| {
-            let values: Vec<String> = register.columns.iter().map(|column| value(edit, sides, *column)).collect();
-            values.join(", ")
+        let list = |value: &dyn Fn(usize) -> String| {
+            let values: Vec<String> = register.columns.iter().map(|column| value(*column)).collect();
+            if register.is_group() { format!("({})", values.join(", ")) } else { values.concat() }
         };
-        let new = shown(|edit, sides, column| {
+        let new = |column| {
             let cell = edit.cell(column);
             label::value(cell.and_then(|cell| cell.new.or(cell.base)).unwrap_or(get(sides.current, column)))
-        });
-        let current = shown(|_, sides, column| label::value(get(sides.current, column)));
-        let after = shown(|_, sides, column| label::value(get(sides.after, column)));
-        format!("of client/{} op {} to {new} (it was {current}, and is {after})", at.device, self.register_author(edit, index))
+        };
+        [
+            list(&new),
+            list(&|column| label::value(get(sides.current, column))),
+            list(&|column| label::value(get(sides.after, column))),
+        ]
     }
 }

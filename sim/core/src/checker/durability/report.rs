@@ -90,7 +90,7 @@ impl<'a> Judge<'a, '_> {
         };
         let mut writes = vec![loser];
         writes.extend(winner);
-        let what = format!("of {} gave way to {winner_words}, which had not seen it or was not seen", self.write_words(&loser));
+        let what = format!("was decided against {} and for {winner_words}, without the one having seen the other", self.write_words(&loser));
         match found {
             Found::Wrong(record) => {
                 let because = format!(
