@@ -1,6 +1,6 @@
 //! Whole rows: inserts, deletes and tombstones, and which of the cases an edit is.
 
-use fixtures::Row;
+use fixtures::{OnParentDelete, Row, Value};
 
 use super::Judge;
 use super::commits::At;
@@ -9,7 +9,10 @@ use super::lawful::{self, Discipline, Win};
 use super::merge::Stand;
 use super::report::{Loss, Need};
 use super::state::{Death, Register, SERVER, State, Write};
-use crate::history::{OpAnswer, Outcome, RowId};
+use crate::history::{Op, OpAnswer, Outcome, RowId};
+
+/// Rows that go with a parent that goes with a parent: more generations than this are not followed.
+const PARENTS_MOST: usize = 8;
 
 /// What became of an edit, register by register.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +82,7 @@ impl<'a> Judge<'a, '_> {
             })
         });
         if !same_key && survivor.is_some() {
-            let what = format!("of client/{} op {} was merged into {}", at.device, edit.op_id, self.ctx.history.row_label(self.ctx.app, edit.row));
+            let what = format!("(client/{} op {}) was merged into {}", at.device, edit.op_id, self.ctx.history.row_label(self.ctx.app, edit.row));
             let because = "That row does not hold the same value of a unique key whose collisions merge".to_owned();
             self.lose(at, Loss { code: "lost-insert", row: edit.named, register: None, writes: vec![at.write(edit.op_id)] }, what, because);
         }
@@ -87,16 +90,9 @@ impl<'a> Judge<'a, '_> {
 
     /// A row that an edit did not delete went in its commit: lawful if it went with its parent.
     fn went(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
-        let layout = self.layout(edit.row);
-        let cascades = layout.parents.iter().enumerate().any(|(column, parent)| {
-            let named = edit.cell(column).and_then(|cell| cell.new).or_else(|| before.get(column));
-            parent.is_some_and(|parent| {
-                parent.deleted == fixtures::OnParentDelete::Cascade
-                    && named.is_some_and(|id| self.parent_went(at, parent.table, id))
-            })
-        });
+        let cascades = self.went_with_parent(at, edit.row, Some(before), PARENTS_MOST);
         if cascades {
-            self.check_buried(at, edit.row, Some(edit), before, true);
+            self.check_buried(at, edit.row, None, before, true);
         } else {
             let what = format!("is gone after commit {}, and the write of client/{} op {} with it", at.seq, at.device, edit.op_id);
             let because = "No operation of the transaction deletes it, and no parent of it goes".to_owned();
@@ -203,7 +199,7 @@ impl<'a> Judge<'a, '_> {
             let told = edit.filter(|edit| edit.cells.iter().any(|cell| cell.base.is_some()));
             let unchanged = told.is_some_and(|edit| {
                 register.columns.iter().all(|column| {
-                    let base = edit.cell(*column).and_then(|cell| cell.base).unwrap_or(&fixtures::Value::Null);
+                    let base = edit.cell(*column).and_then(|cell| cell.base).unwrap_or(&Value::Null);
                     before.get(*column) == Some(base) || (base.is_null() && state.is_filled(*column))
                 })
             });
@@ -220,7 +216,7 @@ impl<'a> Judge<'a, '_> {
         let revives = self.layout(row).edit_revives && self.discipline == Discipline::Rules && !cascade;
         let mut winners: Vec<Option<Write>> = match edit {
             Some(edit) if !cascade => vec![Some(at.write(edit.op_id))],
-            _ => at.tx.ops.iter().filter(|op| op.op == crate::history::Op::Delete).map(|op| Some(at.write(op.op_id))).collect(),
+            _ => at.tx.ops.iter().filter(|op| op.op == Op::Delete).map(|op| Some(at.write(op.op_id))).collect(),
         };
         if cascade {
             winners.push(None);
@@ -260,7 +256,7 @@ impl<'a> Judge<'a, '_> {
     pub(super) fn bury(&mut self, at: &At<'a>, row: RowId, before: &Row, edit: Option<&Edit<'a>>, cascade: bool) {
         let by = match edit {
             Some(edit) if !cascade => Some(edit.op_id),
-            _ => at.tx.ops.iter().rev().find(|op| op.op == crate::history::Op::Delete).map(|op| op.op_id),
+            _ => at.tx.ops.iter().rev().find(|op| op.op == Op::Delete).map(|op| op.op_id),
         };
         let (low, high) = match edit {
             Some(edit) => (edit.clock_low, edit.clock_high),
@@ -397,15 +393,24 @@ impl<'a> Judge<'a, '_> {
         tally
     }
 
-    /// Whether the transaction itself deletes a parent with which the row goes.
-    fn went_with_parent(&self, at: &At<'a>, edit: &Edit<'a>) -> bool {
-        let layout = self.layout(edit.row);
-        layout.parents.iter().enumerate().any(|(column, parent)| {
-            let Some(parent) = parent.filter(|parent| parent.deleted == fixtures::OnParentDelete::Cascade) else { return false };
-            let id = edit.cell(column).and_then(|cell| cell.new).and_then(fixtures::Value::as_text);
-            let row = id.and_then(|id| self.find(parent.table, id));
-            row.is_some_and(|row| at.tx.ops.iter().any(|op| op.op == crate::history::Op::Delete && op.row == row))
-        })
+    /// Whether the row goes with a parent that goes in this commit: one that it had before, or that an operation of
+    /// the transaction gave it, whatever a later operation gave it. (A device does not cascade by itself, so its
+    /// transaction may go on writing a row that is gone on the server.)
+    fn went_with_parent(&self, at: &At<'a>, row: RowId, before: Option<&Row>, depth: usize) -> bool {
+        let layout = self.layout(row);
+        let goes = |column: usize, id: &Value| {
+            let parent = layout.parents[column].filter(|parent| parent.deleted == OnParentDelete::Cascade);
+            let parent = parent.and_then(|parent| self.find(parent.table, id.as_text()?));
+            parent.is_some_and(|parent| {
+                let deleted = at.tx.ops.iter().any(|op| op.op == Op::Delete && self.target(op.row) == parent);
+                let net = self.net(at, parent);
+                deleted
+                    || net.is_some_and(|net| net.before.is_some() && net.after.is_none())
+                    || (depth > 0 && net.is_some_and(|net| net.after.is_none()) && self.went_with_parent(at, parent, None, depth - 1))
+            })
+        };
+        let had = before.is_some_and(|before| before.iter().enumerate().any(|(column, id)| goes(column, id)));
+        had || at.tx.ops.iter().filter(|op| self.target(op.row) == row).any(|op| op.data.iter().any(|(column, id)| goes(*column, id)))
     }
 
     /// The row was not there, and is not there.
@@ -414,7 +419,7 @@ impl<'a> Judge<'a, '_> {
         let write = at.write(edit.op_id);
         let label = format!("client/{} op {}", at.device, edit.op_id);
         let Some(death) = self.rows[edit.row as usize].death.clone() else {
-            if edit.put && self.went_with_parent(at, edit) {
+            if edit.put && self.went_with_parent(at, edit.row, None, PARENTS_MOST) {
                 return Tally::default();
             }
             if edit.put {
@@ -503,9 +508,9 @@ impl<'a> Judge<'a, '_> {
                 Outcome::Applied => ("applied", "nothing of it stands"),
                 _ => ("superseded", "all of it stands"),
             };
-            let what = format!("client/{} op {} was answered {said}, but {is} after commit {}", at.device, edit.op_id, at.seq);
+            let what = format!("is not as the answer to client/{} op {} says: {said}, but {is} after commit {}", at.device, edit.op_id, at.seq);
             let because = "Outcomes are claims, and the change feed contradicts this one".to_owned();
-            self.lose(at, Loss { code: "false-outcome", row: edit.row, register: None, writes: vec![at.write(edit.op_id)] }, format!("is misreported: {what}"), because);
+            self.lose(at, Loss { code: "false-outcome", row: edit.row, register: None, writes: vec![at.write(edit.op_id)] }, what, because);
         }
     }
 }

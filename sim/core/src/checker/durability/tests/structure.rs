@@ -121,6 +121,20 @@ fn children() {
         p.commit(1, vec![(BOX, None), (CARD, None)], vec![]);
         p.commit(0, vec![], vec![record(CARD, None, "deleted", (0, 1), (1, 1))]);
     }, &[]);
+    check("a child that its own transaction inserts and orphans", |p| {
+        let (child, id) = (p.story.row("cards"), p.story.id(BOX));
+        p.story.tx(0, &[
+            (Op::Put, child, json!({"box_id": id, "title": "a"})),
+            (Op::Delete, BOX, Json::Null),
+            (Op::Patch, child, json!({"box_id": null})),
+        ]);
+        p.commit(0, vec![(child, Some(json!({"box_id": id, "title": "a"}))), (BOX, None), (child, None), (CARD, None)], vec![]);
+    }, &[]);
+    check("a child that its own transaction inserts, and its parent stays", |p| {
+        let (child, id) = (p.story.row("cards"), p.story.id(BOX));
+        p.insert(0, child, json!({"box_id": id, "title": "a"}));
+        p.commit(0, vec![], vec![]);
+    }, &["lost-insert"]);
     let parent = |after: Json, records: Vec<ConflictRecord>| move |p: &mut Play| {
         let other = p.story.row("boxes");
         let id = p.story.id(other);
