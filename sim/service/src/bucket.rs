@@ -346,9 +346,15 @@ mod tests {
     fn compaction() {
         check_compaction(&[], &[]);
         check_compaction(&[(1, "a", true)], &[(1, "PUT", 0)]);
-        check_compaction(&[(1, "a", true), (2, "b", true), (5, "b", true)], &[(1, "PUT", 0), (2, "MOVE", 5), (5, "PUT", 0)]);
+        check_compaction(
+            &[(1, "a", true), (2, "b", true), (5, "b", true)],
+            &[(1, "PUT", 0), (2, "MOVE", 5), (5, "PUT", 0)],
+        );
         check_compaction(&[(1, "a", true), (2, "a", false), (3, "b", true)], &[(2, "CLEAR", 2), (3, "PUT", 0)]);
-        check_compaction(&[(1, "a", true), (2, "b", true), (3, "a", true)], &[(1, "CLEAR", 3), (2, "PUT", 0), (3, "PUT", 0)]);
+        check_compaction(
+            &[(1, "a", true), (2, "b", true), (3, "a", true)],
+            &[(1, "CLEAR", 3), (2, "PUT", 0), (3, "PUT", 0)],
+        );
         check_compaction(&[(1, "a", false)], &[(1, "CLEAR", 0)]);
     }
 }

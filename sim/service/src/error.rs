@@ -79,7 +79,8 @@ impl WireError {
     /// The answer.
     #[must_use]
     pub fn into_response(self) -> Response<Body> {
-        let mut body = format!("{{\"error\":{{\"code\":\"{}\",\"status\":{},\"description\":", self.code, self.status.as_u16());
+        let mut body =
+            format!("{{\"error\":{{\"code\":\"{}\",\"status\":{},\"description\":", self.code, self.status.as_u16());
         write_string(&mut body, &self.description);
         if let Some(details) = &self.details {
             body.push_str(",\"details\":");

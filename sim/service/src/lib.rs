@@ -26,6 +26,7 @@ pub mod replication;
 pub mod routes;
 pub mod row;
 pub mod service;
+pub mod signal;
 pub mod storage;
 pub mod stream;
 pub mod sync_config;

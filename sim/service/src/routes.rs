@@ -49,7 +49,9 @@ async fn write_checkpoint(State(service): State<Service>, request: Request<Body>
 
 async fn write_checkpoint_1(State(service): State<Service>, request: Request<Body>) -> Response<Body> {
     // What the official service answers: its first version cannot print its own result.
-    answer(authorize(&service, request.headers()).and(Err(WireError::internal("Do not know how to serialize a BigInt"))))
+    answer(
+        authorize(&service, request.headers()).and(Err(WireError::internal("Do not know how to serialize a BigInt"))),
+    )
 }
 
 async fn checkpoint_request(State(service): State<Service>, request: Request<Body>) -> Response<Body> {
@@ -129,8 +131,8 @@ async fn store_checkpoint_request(service: &Service, request: Request<Body>) -> 
     let (parts, body) = request.into_parts();
     let parameters = parameters(&parts.headers, parts.uri.query(), body).await?;
     let invalid = |problem: &str| WireError::validation(&[problem.to_owned()]);
-    let client_id = optional_text(&parameters, "client_id")?
-        .ok_or_else(|| invalid("/ must have required property 'client_id'"))?;
+    let client_id =
+        optional_text(&parameters, "client_id")?.ok_or_else(|| invalid("/ must have required property 'client_id'"))?;
     let wanted = match parameters.get("checkpoint_request_id") {
         None => return Err(invalid("/ must have required property 'checkpoint_request_id'")),
         Some(Json::String(text)) => text.parse().ok(),

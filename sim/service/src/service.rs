@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fixtures::Schema;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::auth::Keys;
 use crate::checkpoint::WriteCheckpoints;
 use crate::replication::memory::Replicator;
 use crate::replication::{ReplicaIdentity, SourceTransaction};
+use crate::signal::Signal;
 use crate::storage::{Generation, Storage};
 use crate::sync_config::SyncConfig;
 
@@ -96,7 +96,7 @@ pub(crate) struct Shared {
     pub(crate) storage: Storage,
     pub(crate) keys: Mutex<Arc<Keys>>,
     /// Marks that streams may have something to send.
-    pub(crate) changes: watch::Sender<()>,
+    pub(crate) changes: Signal,
     pub(crate) open_streams: Arc<AtomicUsize>,
     replicator: Replicator,
     stopped: AtomicBool,
@@ -137,7 +137,7 @@ impl Service {
             keys: Mutex::new(Arc::new(config.keys.clone())),
             config,
             storage,
-            changes: watch::Sender::new(()),
+            changes: Signal::default(),
             open_streams: Arc::default(),
             replicator,
             stopped: AtomicBool::new(false),
@@ -149,7 +149,7 @@ impl Service {
     pub fn replicate(&self, transaction: &SourceTransaction) {
         let new = self.0.replicator.replicate(&mut self.0.storage.lock(), transaction);
         if new {
-            self.0.changes.send_replace(());
+            self.0.changes.raise();
         }
     }
 
@@ -169,7 +169,7 @@ impl Service {
     /// Ends all streams and refuses requests from now on, as a service does that is asked to stop.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
-        self.0.changes.send_replace(());
+        self.0.changes.raise();
     }
 
     /// Changes the write checkpoints, and wakes the streams if what was added is replicated already.
@@ -180,7 +180,7 @@ impl Service {
         if head <= state.replicated_lsn {
             state.version += 1;
             drop(state);
-            self.0.changes.send_replace(());
+            self.0.changes.raise();
         }
         counter
     }
@@ -221,7 +221,7 @@ impl Shared {
                 state.active = Some(next);
                 state.version += 1;
             }
-            self.changes.send_replace(());
+            self.changes.raise();
         }
     }
 }

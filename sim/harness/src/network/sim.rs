@@ -16,7 +16,8 @@ use http_body_util::BodyExt;
 use rand::Rng as _;
 use sim_core::Plan;
 use sim_core::plan::{Direction, Fault, Server};
-use tokio::sync::{oneshot, watch};
+use sim_service::signal::Signal;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt;
 
@@ -33,7 +34,7 @@ struct Inner {
     routers: RefCell<Routers>,
     faults: RefCell<Vec<(u32, Fault)>>,
     epochs: RefCell<Epochs>,
-    changes: watch::Sender<u64>,
+    changes: Signal,
     in_flight: Cell<usize>,
     mint: Box<dyn Fn(u32, bool) -> String>,
     acted: Box<dyn Fn(Target)>,
@@ -91,7 +92,7 @@ impl SimNetwork {
                 routers: RefCell::new(routers),
                 faults: RefCell::default(),
                 epochs: RefCell::new(epochs),
-                changes: watch::Sender::new(0),
+                changes: Signal::default(),
                 in_flight: Cell::new(0),
                 mint,
                 acted,
@@ -206,7 +207,6 @@ impl Network for SimNetwork {
                 if response.status().as_u16() != 200 {
                     return inner.clone().deliver(device, &ask, (response, epoch)).await.map(Opened::Refused);
                 }
-                let changes = inner.changes.subscribe();
                 let now = Instant::now();
                 Ok(Opened::Stream(SimStream {
                     inner: inner.clone(),
@@ -222,7 +222,6 @@ impl Network for SimNetwork {
                     queue: VecDeque::new(),
                     lines: 0,
                     last_arrival: now,
-                    changes,
                 }))
             };
             match timeout(limit, exchange).await {
@@ -240,7 +239,7 @@ impl Network for SimNetwork {
 
 impl Inner {
     fn changed(&self) {
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.raise();
     }
 
     fn active(&self, mut is: impl FnMut(&Fault) -> bool) -> bool {
@@ -361,11 +360,8 @@ impl Inner {
     }
 
     async fn wait_while_paused(&self, target: Target) {
-        let mut changes = self.changes.subscribe();
         while self.is_paused(target) {
-            if changes.changed().await.is_err() {
-                return;
-            }
+            self.changes.changed_since(self.changes.version()).await;
         }
     }
 
@@ -450,7 +446,6 @@ pub struct SimStream {
     queue: VecDeque<(Instant, String)>,
     lines: u64,
     last_arrival: Instant,
-    changes: watch::Receiver<u64>,
 }
 
 enum Woken {
@@ -462,6 +457,7 @@ enum Woken {
 impl Incoming for SimStream {
     async fn next(&mut self) -> Next {
         loop {
+            let seen = self.inner.changes.version();
             if let Some(next) = self.fate() {
                 return next;
             }
@@ -472,7 +468,7 @@ impl Incoming for SimStream {
             }
             let woken = tokio::select! {
                 biased;
-                _ = self.changes.changed() => Woken::Changed,
+                () = self.inner.changes.changed_since(seen) => Woken::Changed,
                 frame = self.body.frame(), if may_read => {
                     Woken::Frame(frame.and_then(Result::ok).and_then(|frame| frame.into_data().ok()))
                 }

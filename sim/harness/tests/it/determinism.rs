@@ -20,6 +20,14 @@ fn history(app: &Arc<App>, scenario: &str, index: u64, cabinet: &mut Cabinet) ->
     judged.history.to_jsonl(app)
 }
 
+fn same(first: &str, second: &str, scenario: &str, where_: &str) {
+    let differ = first.lines().zip(second.lines()).enumerate().find(|(_, (one, other))| one != other);
+    if let Some((line, (one, other))) = differ {
+        panic!("{scenario}, {where_}, line {line}:\n{one}\n{other}");
+    }
+    assert_eq!(first.len(), second.len(), "{scenario}, {where_}: one history goes on");
+}
+
 /// The same plan on fresh and on recycled databases, in this thread and in another, is the same history.
 #[test]
 fn a_seed_gives_one_history() {
@@ -29,8 +37,8 @@ fn a_seed_gives_one_history() {
         for index in 0..2 {
             let first = history(&app, scenario, index, &mut used);
             let mut fresh = Cabinet::new(&app).expect("the core takes the schema");
-            assert!(first == history(&app, scenario, index, &mut fresh), "{scenario} {index}: fresh databases differ");
-            assert!(first == history(&app, scenario, index, &mut used), "{scenario} {index}: used databases differ");
+            same(&first, &history(&app, scenario, index, &mut fresh), scenario, "fresh databases");
+            same(&first, &history(&app, scenario, index, &mut used), scenario, "used databases");
             let elsewhere = {
                 let app = app.clone();
                 std::thread::spawn(move || {
@@ -40,7 +48,7 @@ fn a_seed_gives_one_history() {
                 .join()
                 .expect("the other thread ends well")
             };
-            assert!(first == elsewhere, "{scenario} {index}: another thread differs");
+            same(&first, &elsewhere, scenario, "another thread");
         }
     }
 }

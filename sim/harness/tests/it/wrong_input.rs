@@ -74,7 +74,8 @@ fn run_folders() {
 
 #[test]
 fn application_folders() {
-    let schema = "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT NOT NULL);";
+    let schema = "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT NOT NULL);
+        CREATE PUBLICATION powersync FOR TABLE notes;";
     let sync = "bucket_definitions:\n  all:\n    data:\n      - SELECT * FROM notes\n";
     let table: &[(&[(&str, &str)], &[&str])] = &[
         (&[], &["schema.sql"]),

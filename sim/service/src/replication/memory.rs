@@ -103,9 +103,8 @@ impl Replicator {
         if config.data_by_table[change.table].is_empty() {
             return;
         }
-        let members = |row: &Option<Row>| {
-            row.as_ref().map_or_else(Vec::new, |row| memberships(generation, &config, change, row))
-        };
+        let members =
+            |row: &Option<Row>| row.as_ref().map_or_else(Vec::new, |row| memberships(generation, &config, change, row));
         let (before, after) = (members(&change.before), members(&change.after));
         let Keys { before: old_key, after: new_key } = keys;
         let mut push = |bucket: &Arc<str>, op: Arc<RowOp>| {
@@ -119,15 +118,15 @@ impl Replicator {
         let same = old_key == new_key;
         // The operations of one row share their text over buckets.
         let mut removes: Vec<(usize, Arc<str>, Arc<RowOp>)> = Vec::new();
-        let mut remove_op = |member: &Membership, key: Subkey| {
-            match removes.iter().find(|(projection, id, _)| *projection == member.projection && *id == member.object_id)
-            {
-                Some((_, _, op)) => op.clone(),
-                None => {
-                    let op = Arc::new(RowOp::remove(object_type(member), &member.object_id, key));
-                    removes.push((member.projection, member.object_id.clone(), op.clone()));
-                    op
-                }
+        let mut remove_op = |member: &Membership, key: Subkey| match removes
+            .iter()
+            .find(|(projection, id, _)| *projection == member.projection && *id == member.object_id)
+        {
+            Some((_, _, op)) => op.clone(),
+            None => {
+                let op = Arc::new(RowOp::remove(object_type(member), &member.object_id, key));
+                removes.push((member.projection, member.object_id.clone(), op.clone()));
+                op
             }
         };
         if let Some(key) = old_key.filter(|_| !same) {

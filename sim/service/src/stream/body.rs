@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::expiry::Expiry;
@@ -22,7 +21,7 @@ pub(crate) struct StreamBody {
     shared: Arc<Shared>,
     machine: SyncStream,
     expiry: Expiry,
-    changes: watch::Receiver<()>,
+    seen: u64,
     pause_until: Option<Instant>,
     ended: bool,
     /// Counts the stream while it is open.
@@ -50,8 +49,8 @@ impl Drop for Permit {
 
 impl StreamBody {
     pub(crate) fn new(shared: Arc<Shared>, machine: SyncStream, expiry: Expiry, permit: Permit) -> Self {
-        let changes = shared.changes.subscribe();
-        Self { shared, machine, expiry, changes, pause_until: None, ended: false, _permit: permit }
+        let seen = shared.changes.version();
+        Self { shared, machine, expiry, seen, pause_until: None, ended: false, _permit: permit }
     }
 
     /// The next line, with its newline; `None` when the stream has ended.
@@ -69,7 +68,7 @@ impl StreamBody {
                 self.pause_until = None;
             }
             if self.pause_until.is_none() {
-                self.changes.mark_unchanged();
+                self.seen = self.shared.changes.version();
                 self.shared.activate_when_due();
                 let step = self.machine.step(&self.shared.storage.lock());
                 match step {
@@ -103,7 +102,7 @@ impl StreamBody {
         }
         tokio::select! {
             biased;
-            _ = self.changes.changed() => {}
+            () = self.shared.changes.changed_since(self.seen) => {}
             () = tokio::time::sleep_until(deadline) => {}
         }
     }

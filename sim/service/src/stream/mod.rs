@@ -119,7 +119,9 @@ impl SyncStream {
             if self.seen_version != Some(state.version) && self.may_start_checkpoint(active) {
                 self.seen_version = Some(state.version);
                 match self.next_checkpoint(state, active) {
-                    Err(subscription::TooMany) => return Step::End("too many buckets or parameter results (PSYNC_S2305)"),
+                    Err(subscription::TooMany) => {
+                        return Step::End("too many buckets or parameter results (PSYNC_S2305)");
+                    }
                     Ok(None) => {}
                     Ok(Some(next)) => {
                         self.sent = Some(next.sent);
@@ -139,9 +141,9 @@ impl SyncStream {
 
     /// Whether no checkpoint is under way, or one that has taken long enough and has data left to send.
     fn may_start_checkpoint(&self, active: &Generation) -> bool {
-        self.work.as_ref().is_none_or(|work| {
-            work.sent_ops >= INTERRUPT_AFTER_OPS && work.has_data_left(active, &self.positions)
-        })
+        self.work
+            .as_ref()
+            .is_none_or(|work| work.sent_ops >= INTERRUPT_AFTER_OPS && work.has_data_left(active, &self.positions))
     }
 
     /// The next line of the checkpoint under way, if one is.

@@ -101,7 +101,8 @@ impl Subscriptions {
                             let rows = entries.and_then(|lookup| lookup.entries.get(&key));
                             for stored in rows.into_iter().flat_map(BTreeMap::values) {
                                 for values in lookup.outputs(stored, &interest.values) {
-                                    let name = config.bucket_name(generation.number, interest.definition, values.iter());
+                                    let name =
+                                        config.bucket_name(generation.number, interest.definition, values.iter());
                                     found.add(name, own(lookup.priority), interest.reason)?;
                                 }
                             }

@@ -226,9 +226,9 @@ pub fn sql_value(json: Option<&Json>) -> Value {
     match json {
         None | Some(Json::Null) => Value::Null,
         Some(Json::Bool(flag)) => boolean(*flag),
-        Some(Json::Number(number)) => number
-            .as_i64()
-            .map_or_else(|| number.as_f64().map_or(Value::Null, Value::Real), Value::Int),
+        Some(Json::Number(number)) => {
+            number.as_i64().map_or_else(|| number.as_f64().map_or(Value::Null, Value::Real), Value::Int)
+        }
         Some(Json::String(text)) => Value::text(text),
         Some(other) => Value::text(&other.to_string()),
     }

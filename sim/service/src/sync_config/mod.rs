@@ -5,11 +5,11 @@
 //! replicated. What a configuration asks for and this service does not know is refused by name.
 
 mod document;
-mod streams;
 pub mod expression;
 pub mod query;
 pub mod resolve;
 pub mod select;
+mod streams;
 
 use std::sync::Arc;
 

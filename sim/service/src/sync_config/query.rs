@@ -53,7 +53,8 @@ pub fn combinations(lists: impl Iterator<Item = Vec<Value>>) -> Vec<Vec<Value>> 
         match list.as_slice() {
             [one] => all.iter_mut().for_each(|start| start.push(one.clone())),
             many => {
-                let longer = all.iter().flat_map(|start| many.iter().map(|value| [start, &[value.clone()][..]].concat()));
+                let longer =
+                    all.iter().flat_map(|start| many.iter().map(|value| [start, &[value.clone()][..]].concat()));
                 all = longer.collect();
             }
         }
@@ -127,7 +128,8 @@ pub fn data_query(
     let (table, alias) = shape.table(schema)?;
     let scope = Scope { table: Some((&schema.tables[table], alias)), bucket, request: false, stream: false };
     let projection = projection(&shape.items, schema, table, alias, scope)?;
-    let mut query = DataQuery { table, projection: intern(projections, projection), filters: Vec::new(), keys: Vec::new() };
+    let mut query =
+        DataQuery { table, projection: intern(projections, projection), filters: Vec::new(), keys: Vec::new() };
     let mut keys: Vec<Option<Term>> = vec![None; bucket.len()];
     for condition in &shape.conditions {
         let resolved = Expression::resolve(condition, scope)?;

@@ -93,9 +93,7 @@ impl Shape {
 /// Sync queries know `x IN array`, without parentheses, for membership in a JSON array; SQL does not. Writes it as
 /// `x IN (elements(array))`.
 fn mark_arrays(tokens: Vec<Token>) -> Vec<Token> {
-    let keyword = |token: &Token, wanted: &[Keyword]| {
-        matches!(token, Token::Word(word) if word.quote_style.is_none() && wanted.contains(&word.keyword))
-    };
+    let keyword = |token: &Token, wanted: &[Keyword]| matches!(token, Token::Word(word) if word.quote_style.is_none() && wanted.contains(&word.keyword));
     let mut out = Vec::with_capacity(tokens.len() + 8);
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -246,9 +244,7 @@ pub fn intern(projections: &mut Vec<Projection>, projection: Projection) -> usiz
 pub fn unnamed(expr: &Expr) -> Result<String, String> {
     match expr {
         Expr::Identifier(name) => Ok(name.value.clone()),
-        Expr::CompoundIdentifier(parts) => {
-            Ok(parts.last().map(|part| part.value.clone()).unwrap_or_default())
-        }
+        Expr::CompoundIdentifier(parts) => Ok(parts.last().map(|part| part.value.clone()).unwrap_or_default()),
         other => Err(format!("`{other}` needs a name: `… AS name`")),
     }
 }

@@ -27,9 +27,9 @@ pub(super) fn sync_stream(
     known_keys(body, &place, &known)?;
     let default = match body.get("auto_subscribe") {
         None => false,
-        Some(flag) => flag
-            .as_bool()
-            .ok_or_else(|| refuse(&format!("{place}.auto_subscribe"), "must be true or false"))?,
+        Some(flag) => {
+            flag.as_bool().ok_or_else(|| refuse(&format!("{place}.auto_subscribe"), "must be true or false"))?
+        }
     };
     let priority = priority(body, &place)?;
     let queries = match (body.get("query"), body.get("queries")) {

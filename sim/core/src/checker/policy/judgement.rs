@@ -209,8 +209,7 @@ impl<'a> Judgement<'_, 'a> {
             let right = self.answer(predicted.op_id).is_some_and(|answer| {
                 (answer.outcome == predicted.outcome || says_more(answer, predicted.outcome))
                     && predicted.reason.is_none_or(|named| says(answer.reason.as_deref(), named))
-                    && (answer.outcome == Outcome::Merged
-                        || says(answer.reason.as_deref(), "max")
+                    && (says(answer.reason.as_deref(), "max")
                         || answer.by.as_ref().is_none_or(|by| predicted.winners.is_empty() || predicted.winners.contains(by)))
                     && (predicted.merged_into.is_none() || answer.merged_into == predicted.merged_into)
                     && answer.merged_into.is_none_or(|row| model.resolve(row) == predicted.row)
