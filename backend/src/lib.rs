@@ -17,6 +17,24 @@
 //! `server-wins`), `deleted`, `already-deleted`, `revived`, `unique`, `parent-missing`, `cycle`,
 //! `exclusive:<name>`. Any outcome: `restored-copy`.
 
+//!
+//! # What the rules come to where they meet
+//!
+//! - A client's own earlier operation counts as seen, whatever its clock said: the device's queue has an order. So
+//!   a PUT after the same client's DELETE creates anew, and a later edit stands on a value that the server put in
+//!   place of the client's own (a refused start, a parent that is missing).
+//! - An operation that loses every column but moves the clock column is *merged*, for it did change the row.
+//! - A deletion has one record for each operation that it overrides unseen, about the whole row; a counter or a set
+//!   is everybody's who added to it. Cascaded rows have a record for everyone whose write was in them.
+//! - A parent that comes later in the same transaction counts as present; a child that the same transaction deletes
+//!   later is left to that operation. Both are judged again at the end. Cycles and exclusive invariants are judged
+//!   operation by operation.
+//! - An alias rewrites ids and references of later operations, sent and old, and rows that already name the losing
+//!   id. Every operation so rewritten says `merged_into`.
+//! - DELETE of what is not there is *merged* (`already-deleted`), never a reason to refuse a transaction.
+//! - A bypassing server write leaves the stamps as they are; it is told from the stamps' writer by the image of
+//!   what the backend last wrote, and records name the server.
+
 pub mod auth;
 pub mod operation;
 pub mod policy;

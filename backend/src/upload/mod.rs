@@ -70,27 +70,74 @@ pub async fn apply<S: Session>(engine: &Engine, session: &mut S, upload: &Upload
         return Err(StoreError::Statement("a batch is the wire of the arrival-order policy".to_owned()));
     };
     let client: Arc<str> = Arc::from(request.client_id.as_str());
-    let mut answers: Vec<TransactionAnswer> = Vec::with_capacity(request.transactions.len());
-    let mut failure: Option<StoreError> = None;
+    let mut progress = Progress::default();
     for wire in &request.transactions {
-        if failure.is_none() {
-            match transaction::run(engine, session, upload, &client, wire).await {
-                Ok(answer) => {
-                    answers.push(answer);
-                    continue;
-                }
-                Err(error) if answers.is_empty() => return Err(error),
-                Err(error) => failure = Some(error),
-            }
+        if progress.failure.is_some() {
+            progress.skip(wire.tx_id);
+        } else {
+            progress.note(wire.tx_id, transaction::run(engine, session, upload, &client, wire).await)?;
         }
-        answers.push(TransactionAnswer {
-            tx_id: wire.tx_id,
-            outcome: TransactionOutcome::NotAttempted,
-            ops: Vec::new(),
-        });
     }
-    if let Some(error) = failure {
+    if let Some(error) = progress.failure {
         tracing::warn!(%error, "the database failed in the middle of an upload");
     }
-    Ok(UploadAnswer { transactions: answers })
+    Ok(UploadAnswer { transactions: progress.answers })
+}
+
+/// How far an upload has come.
+#[derive(Debug, Default)]
+struct Progress {
+    answers: Vec<TransactionAnswer>,
+    failure: Option<StoreError>,
+}
+
+impl Progress {
+    /// Notes what became of a transaction. The first one's failure is the whole upload's.
+    fn note(&mut self, tx_id: i64, attempt: Result<TransactionAnswer, StoreError>) -> Result<(), StoreError> {
+        match attempt {
+            Ok(answer) => self.answers.push(answer),
+            Err(error) if self.answers.is_empty() => return Err(error),
+            Err(error) => {
+                self.failure = Some(error);
+                self.skip(tx_id);
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, tx_id: i64) {
+        self.answers.push(TransactionAnswer { tx_id, outcome: TransactionOutcome::NotAttempted, ops: Vec::new() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_leave_the_rest_unattempted() {
+        let check = |attempts: &[bool], expect: Option<&[TransactionOutcome]>| {
+            let mut progress = Progress::default();
+            let mut failed = false;
+            for (tx_id, works) in (1..).zip(attempts) {
+                if progress.failure.is_some() {
+                    progress.skip(tx_id);
+                    continue;
+                }
+                let outcome = TransactionOutcome::Committed;
+                let attempt = match works {
+                    true => Ok(TransactionAnswer { tx_id, outcome, ops: Vec::new() }),
+                    false => Err(StoreError::Unavailable("it went away".to_owned())),
+                };
+                failed |= progress.note(tx_id, attempt).is_err();
+            }
+            let outcomes: Vec<_> = progress.answers.iter().map(|answer| answer.outcome).collect();
+            assert_eq!((!failed).then_some(outcomes.as_slice()), expect, "{attempts:?}");
+        };
+        use TransactionOutcome::{Committed, NotAttempted};
+        check(&[], Some(&[]));
+        check(&[true, true], Some(&[Committed, Committed]));
+        check(&[true, false, true], Some(&[Committed, NotAttempted, NotAttempted]));
+        check(&[false], None);
+    }
 }

@@ -100,6 +100,7 @@ fn state(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, applied: &Appl
             let other = ctx.history.row_label(ctx.app, change.row);
             let (with, without) = if newer { (label, other) } else { (other, label) };
             Case {
+                about: vec![first.row, change.row],
                 code: "torn-transaction",
                 what: format!("{} shows what commit {seq} did to {with}, but not what it did to {without}.", client(device)),
                 ..base
@@ -177,6 +178,7 @@ fn partial(
                       superseded."
                 .to_owned(),
             events: vec![local, event],
+            about: vec![row],
             operations: vec![(device, op_id)],
             ..Case::default()
         });

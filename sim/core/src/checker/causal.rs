@@ -156,6 +156,7 @@ fn reads(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
             what: format!("{} reads {}, which is not what it had applied and written.", client(device), image_text(ctx, *row, shown)),
             because: "Read your writes: a device shows the last checkpoint that it applied, under its own writes since.".to_owned(),
             notes: vec![format!("expected {}", image_text(ctx, *row, expected.as_ref()))],
+            about: vec![*row],
             events,
             ..Case::default()
         });

@@ -90,7 +90,7 @@ fn case(
     events.push(event);
     let because = "Every fault is healed, every queue is empty and every device has applied a checkpoint from after the \
                    last upload, so each must show exactly its user's rows of the server.";
-    let base = Case { because: because.to_owned(), events, ..Case::default() };
+    let base = Case { because: because.to_owned(), events, about: vec![row], ..Case::default() };
     match (shown, expected) {
         (Some(shown), Some(expected)) => {
             let columns = differing_columns(shown, expected);

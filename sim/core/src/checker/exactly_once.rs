@@ -82,6 +82,7 @@ fn commits(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
                       already, and others may have written, deleted or created the row anew in between."
                 .to_owned(),
             events: vec![local, *first_event, event],
+            about: vec![row],
             operations: ops.collect(),
             ..Case::default()
         });

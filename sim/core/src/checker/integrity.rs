@@ -73,7 +73,10 @@ impl<'h> Server<'_, 'h> {
         }
     }
 
-    fn case(&self, code: &'static str, role: String, event: usize, commit: &Commit, what: String, because: &str) -> Case {
+    /// A case about some rows: this commit, and those that last wrote the rows.
+    fn case(&self, code: &'static str, role: String, (event, commit): (usize, &Commit), rows: &[RowId], what: String, because: &str) -> Case {
+        let written = rows.iter().filter_map(|row| self.timeline.server().version_at(*row, commit.seq)).take(4);
+        let written = written.filter_map(|version| self.timeline.commit_event(version.seq));
         let local = commit.origin.and_then(|origin| self.timeline.local_tx(origin.device, origin.tx_id));
         let operations = commit.origin.map_or_else(Vec::new, |origin| {
             commit.changes.iter().filter_map(|change| change.op_id).map(|op| (origin.device, op)).collect()
@@ -83,7 +86,8 @@ impl<'h> Server<'_, 'h> {
             role,
             what,
             because: because.to_owned(),
-            events: local.into_iter().chain([event]).collect(),
+            events: local.into_iter().chain(written).chain([event]).collect(),
+            about: rows.to_vec(),
             operations,
             ..Case::default()
         }
@@ -100,8 +104,8 @@ impl<'h> Server<'_, 'h> {
         let mut case = self.case(
             "returned-after-delete",
             self.ctx.history.row_role(self.ctx.app, change.row),
-            event,
-            commit,
+            (event, commit),
+            &[change.row],
             format!("Commit {} brings {label} back, which was deleted, though nobody created it again.", commit.seq),
             "A deleted row stays deleted until an insert that had no effect yet, or an edit of a table whose edits revive, \
              brings it back.",
@@ -160,8 +164,8 @@ impl<'h> Server<'_, 'h> {
         self.case(
             "dangling-reference",
             history.column_role(app, row, reference.column),
-            event,
-            commit,
+            (event, commit),
+            &[Some(row), self.rows.named(reference.parent, names)].into_iter().flatten().collect::<Vec<RowId>>(),
             format!("After commit {}, {} {how}: {known}.", commit.seq, history.column_label(app, row, reference.column)),
             &format!(
                 "policy.toml declares on_missing_parent = {} and on_parent_delete = {} for this reference, so it may not dangle.",
@@ -187,9 +191,9 @@ impl<'h> Server<'_, 'h> {
                 continue;
             }
             if let Some(path) = self.rows.cycle(tree, row) {
-                let (what, role) = (cycle_text(self.ctx, &path), self.ctx.history.column_role(self.ctx.app, row, tree.column));
-                let what = format!("Commit {} closes a cycle: {what}.", commit.seq);
-                let case = self.case("cycle", role, event, commit, what, TREE);
+                let role = self.ctx.history.column_role(self.ctx.app, row, tree.column);
+                let what = format!("Commit {} closes a cycle: {}.", commit.seq, cycle_text(self.ctx, &path));
+                let case = self.case("cycle", role, (event, commit), &path, what, TREE);
                 self.gather.add(case);
             }
         }
@@ -202,7 +206,7 @@ impl<'h> Server<'_, 'h> {
             if holders.len() > 1 {
                 let what = format!("After commit {} {}.", commit.seq, twice_text(self.ctx, unique, &holders, after));
                 let role = self.ctx.history.column_role(self.ctx.app, row, unique.columns[0]);
-                let case = self.case("duplicate-key", role, event, commit, what, UNIQUE);
+                let case = self.case("duplicate-key", role, (event, commit), &holders.iter().copied().collect::<Vec<RowId>>(), what, UNIQUE);
                 self.gather.add(case);
             }
         }
@@ -218,7 +222,7 @@ impl<'h> Server<'_, 'h> {
             let running = self.rows.running(index);
             let what = format!("After commit {} {} rows run at once: {}.", commit.seq, running.len(), labels(self.ctx, running.iter().copied()));
             let role = self.ctx.history.column_role(self.ctx.app, row, exclusive.running);
-            let case = self.case("two-running", role, event, commit, what, &exclusive_text(&exclusive.name));
+            let case = self.case("two-running", role, (event, commit), &running.iter().copied().collect::<Vec<RowId>>(), what, &exclusive_text(&exclusive.name));
             self.gather.add(case);
         }
     }
@@ -233,7 +237,7 @@ impl<'h> Server<'_, 'h> {
             let what = format!("Commit {} sets {} to {count}.", commit.seq, self.ctx.history.column_label(self.ctx.app, row, column));
             let role = self.ctx.history.column_role(self.ctx.app, row, column);
             let because = format!("policy.toml declares this counter to lie between {min} and {max}.");
-            let case = self.case("out-of-range", role, event, commit, what, &because);
+            let case = self.case("out-of-range", role, (event, commit), &[row], what, &because);
             self.gather.add(case);
         }
     }

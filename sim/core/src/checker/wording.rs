@@ -41,6 +41,8 @@ pub struct Case {
     pub because: String,
     /// The events behind it.
     pub events: Vec<usize>,
+    /// The rows that it is about: what events do to others is left out of the evidence. Empty: everything is told.
+    pub about: Vec<RowId>,
     /// Lines of evidence beside the events.
     pub notes: Vec<String>,
     /// [`Anomaly::operations`].
@@ -74,7 +76,7 @@ impl<'c> Gather<'c> {
             return;
         }
         self.seen.insert((case.code, case.role.clone()), (self.anomalies.len(), 0));
-        let mut evidence: Vec<String> = case.events.iter().map(|event| self::event(self.ctx, *event)).collect();
+        let mut evidence: Vec<String> = case.events.iter().map(|event| event_about(self.ctx, *event, &case.about)).collect();
         evidence.append(&mut case.notes);
         self.anomalies.push(Anomaly {
             checker: self.checker,
@@ -121,30 +123,36 @@ impl<'c> Gather<'c> {
 /// One event as a line: `12.345000 s client/1 commits locally tx 4 (edit): sets tasks#12.title = "x"`.
 #[must_use]
 pub fn event(ctx: &Context<'_>, index: usize) -> String {
+    event_about(ctx, index, &[])
+}
+
+/// As [`event`], but of transactions, commits and applies only what they do to these rows (to all, if there are none).
+#[must_use]
+pub fn event_about(ctx: &Context<'_>, index: usize, about: &[RowId]) -> String {
     let Some(Event { at_us, who: place, what }) = ctx.history.events.get(index) else {
         return format!("event {index}, which the history does not have");
     };
-    format!("{} {} {}", time(*at_us), who(*place), self::what(ctx, what))
+    format!("{} {} {}", time(*at_us), who(*place), self::what(ctx, what, about))
 }
 
-fn what(ctx: &Context<'_>, what: &What) -> String {
+fn what(ctx: &Context<'_>, what: &What, about: &[RowId]) -> String {
     match what {
-        What::Tx(tx) => local_tx(ctx, tx),
+        What::Tx(tx) => local_tx(ctx, tx, about),
         What::Upload(upload) => self::upload(upload),
         What::Complete { tx_id } => format!("removes tx {tx_id} from its queue"),
         What::WriteCheckpoint { phase: Phase::Ok, number: Some(number), .. } => format!("is given write checkpoint {number}"),
         What::WriteCheckpoint { phase, status, .. } => format!("asks for a write checkpoint{}", outcome(*phase, *status)),
         What::Stream { phase: Phase::Info, reason, .. } => format!("loses its stream ({reason})"),
         What::Stream { phase, status, .. } => format!("opens a stream{}", outcome(*phase, *status)),
-        What::Apply(apply) => self::apply(ctx, apply),
+        What::Apply(apply) => self::apply(ctx, apply, about),
         What::Protocol { message } => format!("reports: {message}"),
         What::Read { scope: Scope::Final, rows } => format!("reads everything: {} rows", rows.len()),
         What::Read { scope: Scope::Look, rows } => {
-            let rows = list(rows.iter().map(|(row, image)| image_text(ctx, *row, image.as_ref())));
+            let rows = list(rows.iter().filter(|(row, _)| told(about, *row)).map(|(row, image)| image_text(ctx, *row, image.as_ref())));
             format!("reads {rows}")
         }
         What::Lifecycle(lifecycle) => self::lifecycle(*lifecycle),
-        What::Commit(commit) => self::commit(ctx, commit),
+        What::Commit(commit) => self::commit(ctx, commit, about),
         What::Conflicts { user, records } => format!("tells {user} of {} conflicts", records.len()),
         What::Fault { phase: Phase::Ok, fault, .. } => format!("ends the fault {}", fault.name()),
         What::Fault { phase: Phase::Fail, fault, .. } => format!("fails to inject {}", fault.name()),
@@ -195,12 +203,30 @@ fn outcome(phase: Phase, status: Option<u16>) -> String {
     }
 }
 
-fn local_tx(ctx: &Context<'_>, tx: &LocalTx) -> String {
+/// Whether a line tells of the row.
+fn told(about: &[RowId], row: RowId) -> bool {
+    about.is_empty() || about.contains(&row)
+}
+
+/// How many of all things a line leaves out.
+fn left_out(all: usize, told: usize) -> String {
+    match all - told {
+        0 => String::new(),
+        1 if told == 0 => "another row".to_owned(),
+        others if told == 0 => format!("{others} other rows"),
+        1 => " (and another row)".to_owned(),
+        others => format!(" (and {others} other rows)"),
+    }
+}
+
+fn local_tx(ctx: &Context<'_>, tx: &LocalTx, about: &[RowId]) -> String {
     let id = tx.tx_id.map_or_else(|| "a transaction without effect".to_owned(), |id| format!("tx {id}"));
     if let Some(failed) = &tx.failed {
         return format!("fails to commit {id} ({}) locally: {failed}", tx.activity);
     }
-    format!("commits {id} ({}) locally: {}", tx.activity, list(tx.ops.iter().map(|op| local_op(ctx, op))))
+    let ops = || tx.ops.iter().filter(|op| told(about, op.row));
+    let others = left_out(tx.ops.len(), ops().count());
+    format!("commits {id} ({}) locally: {}{others}", tx.activity, list(ops().map(|op| local_op(ctx, op))))
 }
 
 /// `op 3 sets tasks#12.title = "x"`.
@@ -255,23 +281,28 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-fn apply(ctx: &Context<'_>, apply: &Apply) -> String {
-    let rows = list(apply.rows.iter().map(|(row, image)| match image {
+fn apply(ctx: &Context<'_>, apply: &Apply, about: &[RowId]) -> String {
+    let listed = || apply.rows.iter().filter(|(row, _)| told(about, *row));
+    let rows = list(listed().map(|(row, image)| match image {
         Some(_) => ctx.history.row_label(ctx.app, *row),
         None => format!("{} gone", ctx.history.row_label(ctx.app, *row)),
     }));
+    let others = left_out(apply.rows.len(), listed().count());
+    let rows = if apply.rows.is_empty() { "no rows".to_owned() } else { rows };
     let kind = apply.priority.map_or_else(String::new, |priority| format!(" of priority {priority}"));
     let acknowledged = apply.write_checkpoint.map_or_else(String::new, |number| format!(" with write checkpoint {number}"));
-    format!("applies a checkpoint{kind}{acknowledged}: {}", if rows.is_empty() { "no rows".to_owned() } else { rows })
+    format!("applies a checkpoint{kind}{acknowledged}: {rows}{others}")
 }
 
-fn commit(ctx: &Context<'_>, commit: &Commit) -> String {
+fn commit(ctx: &Context<'_>, commit: &Commit, about: &[RowId]) -> String {
     let origin = commit.origin.map_or_else(|| "the server's own".to_owned(), |origin| {
         format!("{} tx {}", client(origin.device), origin.tx_id)
     });
-    let changes = list(commit.changes.iter().map(|change| difference(ctx, change.row, change.before.as_ref(), change.after.as_ref())));
-    let changes = if changes.is_empty() { "no row changes".to_owned() } else { changes };
-    format!("commit {} ({origin}): {changes}", commit.seq)
+    let listed = || commit.changes.iter().filter(|change| told(about, change.row));
+    let changes = list(listed().map(|change| difference(ctx, change.row, change.before.as_ref(), change.after.as_ref())));
+    let others = left_out(commit.changes.len(), listed().count());
+    let changes = if commit.changes.is_empty() { "no row changes".to_owned() } else { changes };
+    format!("commit {} ({origin}): {changes}{others}", commit.seq)
 }
 
 /// What became of a row: `tasks#12.title "a" -> "b"`, `tasks#12 deleted`.

@@ -89,7 +89,8 @@ impl Client {
         self.last_op_id = text(&body["last_op_id"]).parse().expect("a number");
         self.write_checkpoint = body["write_checkpoint"].as_str().map(ToOwned::to_owned);
         for bucket in body[key].as_array().expect("a list") {
-            let checksum = i32::try_from(bucket["checksum"].as_i64().expect("a number")).expect("32 bits").cast_unsigned();
+            let checksum =
+                i32::try_from(bucket["checksum"].as_i64().expect("a number")).expect("32 bits").cast_unsigned();
             let priority = bucket["priority"].as_u64().expect("a number");
             self.expected.insert(text(&bucket["bucket"]).to_owned(), (checksum, priority));
         }
@@ -116,7 +117,11 @@ impl Client {
                 bucket.added = bucket.added.wrapping_add(checksum);
                 continue;
             }
-            let key = (text(&op["object_type"]).to_owned(), text(&op["object_id"]).to_owned(), text(&op["subkey"]).to_owned());
+            let key = (
+                text(&op["object_type"]).to_owned(),
+                text(&op["object_id"]).to_owned(),
+                text(&op["subkey"]).to_owned(),
+            );
             if let Some((old, ..)) = bucket.rows.remove(&key) {
                 bucket.added = bucket.added.wrapping_add(old);
             }

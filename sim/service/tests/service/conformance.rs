@@ -52,7 +52,8 @@ async fn replay(trace: &str) {
             got.append(&mut stream.settle().await);
         }
         for (lines, client) in [(&got, &mut ours), (&expected, &mut theirs)] {
-            let answers = |line: &String| line.starts_with("{\"data\":{\"write") || line.starts_with("{\"data\":{\"checkpoint_r");
+            let answers =
+                |line: &String| line.starts_with("{\"data\":{\"write") || line.starts_with("{\"data\":{\"checkpoint_r");
             for line in lines.iter().filter(|line| !answers(line) && !line.starts_with("{\"error")) {
                 client.take(line);
             }
@@ -168,7 +169,8 @@ async fn who_is_let_in() {
             "header" => authorization = Some(rest.to_owned()),
             "ask" => {
                 let mut words = rest.splitn(3, ' ');
-                ask = Some((words.next().expect("a method"), words.next().expect("a path"), words.next().unwrap_or("")));
+                ask =
+                    Some((words.next().expect("a method"), words.next().expect("a path"), words.next().unwrap_or("")));
             }
             "<<" => expected.push(rest),
             _ => {}

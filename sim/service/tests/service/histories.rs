@@ -29,18 +29,37 @@ bucket_definitions:
 
 #[derive(Clone, Debug)]
 enum Action {
-    Box { id: u8, owner: u8, size: i64 },
-    Note { id: u8, owner: u8 },
-    Member { id: u8, person: u8, team: u8 },
-    Delete { table: usize, id: u8 },
+    Box {
+        id: u8,
+        owner: u8,
+        size: i64,
+    },
+    Note {
+        id: u8,
+        owner: u8,
+    },
+    Member {
+        id: u8,
+        person: u8,
+        team: u8,
+    },
+    Delete {
+        table: usize,
+        id: u8,
+    },
     Commit,
     Flow,
     Stall,
     Compact,
     Kill,
     /// The client reads this many lines.
-    Read { client: usize, lines: usize },
-    Disconnect { client: usize },
+    Read {
+        client: usize,
+        lines: usize,
+    },
+    Disconnect {
+        client: usize,
+    },
 }
 
 const TEAMS: [&str; 3] = ["red", "blue", "open"];

@@ -166,7 +166,8 @@ impl Rig {
 
     pub(crate) async fn open_as(&self, user: &str, body: Json) -> Lines {
         let token = token("dev-1", SECRET, &claims(user, 0, 3600));
-        let response = self.send(request("POST", "/sync/stream", Some(&format!("Token {token}")), &body.to_string())).await;
+        let response =
+            self.send(request("POST", "/sync/stream", Some(&format!("Token {token}")), &body.to_string())).await;
         Lines::of(response)
     }
 

@@ -27,7 +27,10 @@ fn what_is_not_known_is_refused_by_name() {
     check_refused("config: {storage_version: 3}", "storage version 3 is not known");
     check_refused("config: {timestamp_max_precision: seconds}", "`timestamp_max_precision` is not known");
     check_refused("bucket_definitions: {d: {data: [], colour: 1}}", "bucket_definitions.d: `colour` is not known");
-    check_refused("bucket_definitions: {d: {priority: 4, data: SELECT * FROM boxes}}", "d.priority: must be 0, 1, 2 or 3");
+    check_refused(
+        "bucket_definitions: {d: {priority: 4, data: SELECT * FROM boxes}}",
+        "d.priority: must be 0, 1, 2 or 3",
+    );
     check_refused("bucket_definitions: {d: {data: []}}", "must list at least one query");
     check_refused("bucket_definitions: {d: {data: 7}}", "d.data: must be a text");
     check_refused("streams: {s: {query: SELECT * FROM boxes}}", "needs `config: {edition: 2}`");
@@ -45,8 +48,16 @@ fn what_is_not_known_is_refused_by_name() {
     check_query(own, "SELECT * FROM boxes WHERE owner = bucket.person OR size = 1", "may meet only in");
     check_query(own, "SELECT * FROM boxes WHERE owner = request.user_id()", "the request is not known in a data query");
     check_query(own, "SELECT * FROM boxes b JOIN notes n ON b.id = n.id", "joins are not known");
-    check_query(own, "SELECT * FROM boxes WHERE owner = bucket.person LIMIT 1", "only SELECT, FROM and WHERE are known");
-    check_query(own, "SELECT DISTINCT * FROM boxes WHERE owner = bucket.person", "only SELECT, FROM and WHERE are known");
+    check_query(
+        own,
+        "SELECT * FROM boxes WHERE owner = bucket.person LIMIT 1",
+        "only SELECT, FROM and WHERE are known",
+    );
+    check_query(
+        own,
+        "SELECT DISTINCT * FROM boxes WHERE owner = bucket.person",
+        "only SELECT, FROM and WHERE are known",
+    );
     check_query(own, "SELECT label FROM boxes WHERE owner = bucket.person", "must select `id`");
     check_query(own, "SELECT id, size + 1 AS n FROM boxes WHERE owner = bucket.person", "operator `+` is not known");
     check_query(own, "SELECT id, abs(size) AS n FROM boxes WHERE owner = bucket.person", "function `abs`");
@@ -83,11 +94,8 @@ async fn check_rows(rules: &str, request: Json, expect: &str) {
         body[key] = value.clone();
     }
     client.take_all(&rig.open(body).await.settle().await);
-    let ids: Vec<String> = client
-        .rows()
-        .iter()
-        .map(|row| row.split([' ', '/']).nth(1).expect("an id").to_owned())
-        .collect();
+    let ids: Vec<String> =
+        client.rows().iter().map(|row| row.split([' ', '/']).nth(1).expect("an id").to_owned()).collect();
     assert_eq!(ids.join(","), expect, "{rules}");
 }
 
@@ -130,7 +138,8 @@ async fn bucket_definitions_choose_rows() {
     check_rows(&definition(team, own), nothing.clone(), "b3").await;
     let other = "SELECT team AS p FROM members WHERE person = request.user_id() AND team <> 'red'";
     check_rows(&definition(other, own), nothing.clone(), "").await;
-    let both = "SELECT m.team AS p, request.parameter('size') AS s FROM members AS m WHERE request.user_id() = m.person";
+    let both =
+        "SELECT m.team AS p, request.parameter('size') AS s FROM members AS m WHERE request.user_id() = m.person";
     let sized = "SELECT * FROM boxes WHERE owner = bucket.p AND size = bucket.s";
     check_rows(&definition(both, sized), wants.clone(), "").await;
     let pair = "SELECT request.parameter('p') AS p, request.parameter('size') AS s";
@@ -147,7 +156,12 @@ async fn bucket_definitions_choose_rows() {
     check_rows(&definition(members, own), nothing.clone(), "b2").await;
     check_rows(&all(" WHERE 'red' IN label"), nothing.clone(), "b4").await;
     check_rows(&all(" WHERE (NOT 'red' IN label) OR label = 'a'"), nothing.clone(), "b1,b2").await;
-    check_rows(&definition("SELECT request.user_id() AS p", own), json!({"streams": {"include_defaults": false, "subscriptions": []}}), "").await;
+    check_rows(
+        &definition("SELECT request.user_id() AS p", own),
+        json!({"streams": {"include_defaults": false, "subscriptions": []}}),
+        "",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +173,8 @@ async fn streams_choose_rows() {
     let nothing = json!({});
     check_rows(&auto("SELECT * FROM boxes"), nothing.clone(), "b1,b2,b3,b4").await;
     check_rows(&auto("SELECT * FROM boxes WHERE owner = auth.user_id()"), nothing.clone(), "b1").await;
-    check_rows(&auto("SELECT * FROM boxes WHERE owner = auth.parameter('sub') AND size = 1"), nothing.clone(), "b1").await;
+    check_rows(&auto("SELECT * FROM boxes WHERE owner = auth.parameter('sub') AND size = 1"), nothing.clone(), "b1")
+        .await;
     let team = "SELECT * FROM boxes WHERE owner IN (SELECT team FROM members WHERE person = auth.user_id())";
     check_rows(&auto(team), nothing.clone(), "b3").await;
     check_rows(&stream("", "SELECT * FROM boxes"), nothing.clone(), "").await;
@@ -174,7 +189,8 @@ async fn streams_choose_rows() {
     };
     check_rows(&by_owner, subscribe(&["u1"]), "b1").await;
     check_rows(&by_owner, subscribe(&["u1", "red"]), "b1,b3").await;
-    check_rows(&auto("SELECT * FROM boxes"), json!({"streams": {"include_defaults": false, "subscriptions": []}}), "").await;
+    check_rows(&auto("SELECT * FROM boxes"), json!({"streams": {"include_defaults": false, "subscriptions": []}}), "")
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,15 +200,12 @@ async fn a_checkpoint_says_why_a_client_gets_a_bucket() {
         b: {priority: 2, query: \"SELECT * FROM notes WHERE owner = subscription.parameter('o')\"},
         c: {query: SELECT * FROM notes}}}";
     let rig = Rig::new(shared_schema(), rules);
-    let one = |stream: &str, owner: &str, priority: Option<u8>| {
-        json!({"stream": stream, "parameters": {"o": owner}, "override_priority": priority})
-    };
-    let subscriptions = [one("b", "x", None), one("b", "x", Some(1)), one("b", "y", None), one("a", "", None), one("none", "", None)];
+    let one = |stream: &str, owner: &str, priority: Option<u8>| json!({"stream": stream, "parameters": {"o": owner}, "override_priority": priority});
+    let subscriptions =
+        [one("b", "x", None), one("b", "x", Some(1)), one("b", "y", None), one("a", "", None), one("none", "", None)];
     let lines = rig.open(json!({"streams": {"subscriptions": subscriptions}})).await.settle().await;
     let line: Json = serde_json::from_str(&lines[0]).expect("JSON");
-    let bucket = |name: &str, priority: u8, subscriptions: Json| {
-        json!({"bucket": name, "checksum": 0, "count": 0, "priority": priority, "subscriptions": subscriptions})
-    };
+    let bucket = |name: &str, priority: u8, subscriptions: Json| json!({"bucket": name, "checksum": 0, "count": 0, "priority": priority, "subscriptions": subscriptions});
     let expect = json!([
         bucket("1#a|0[]", 3, json!([{"default": 0}, {"sub": 3}])),
         bucket("1#b|0[\"x\"]", 1, json!([{"sub": 0}, {"sub": 1}])),
@@ -207,7 +220,8 @@ async fn a_checkpoint_says_why_a_client_gets_a_bucket() {
 async fn check_data(rules: &str, expect: &str) {
     let schema = schema(&["boxes _secret:text label:text at:timestamptz n:integer"]);
     let mut rig = Rig::new(schema, rules);
-    rig.put("boxes", "b1", &json!({"_secret": "s", "label": "{\"a\":1}", "at": "2026-03-01T01:02:03.5Z", "n": 7})).flow();
+    rig.put("boxes", "b1", &json!({"_secret": "s", "label": "{\"a\":1}", "at": "2026-03-01T01:02:03.5Z", "n": 7}))
+        .flow();
     let lines = rig.open(json!({"raw_data": true})).await.settle().await;
     let line: Json = serde_json::from_str(&lines[1]).expect("JSON");
     let op = &line["data"]["data"][0];
@@ -237,7 +251,10 @@ async fn row_data_follows_the_select_list() {
     )
     .await;
     check_data(
-        &rules("timestamps_iso8601: true, storage_version: 1, versioned_bucket_ids: true", "SELECT *, upper(label) AS label FROM boxes"),
+        &rules(
+            "timestamps_iso8601: true, storage_version: 1, versioned_bucket_ids: true",
+            "SELECT *, upper(label) AS label FROM boxes",
+        ),
         r#"1#d[] boxes/b1 {"id":"b1","label":"{\"A\":1}","at":"2026-03-01T01:02:03.500000Z","n":7}"#,
     )
     .await;

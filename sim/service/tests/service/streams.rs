@@ -43,18 +43,29 @@ fn shapes(lines: &[String]) -> Vec<String> {
         match kind.as_str() {
             "data" => {
                 let ops = body["data"].as_array().expect("a list").iter().map(|op| {
-                    format!(" {}{}:{}", op["op"].as_str().expect("an operation"), op["op_id"].as_str().expect("an id"), op["object_id"].as_str().unwrap_or("-"))
+                    format!(
+                        " {}{}:{}",
+                        op["op"].as_str().expect("an operation"),
+                        op["op_id"].as_str().expect("an id"),
+                        op["object_id"].as_str().unwrap_or("-")
+                    )
                 });
                 format!("data {}{}", text("bucket"), ops.collect::<String>())
             }
             "checkpoint" | "checkpoint_diff" => {
                 let list = |key: &str| {
                     let all = body[key].as_array().into_iter().flatten();
-                    let name = |bucket: &Json| bucket.as_str().or(bucket["bucket"].as_str()).expect("a name").to_owned();
+                    let name =
+                        |bucket: &Json| bucket.as_str().or(bucket["bucket"].as_str()).expect("a name").to_owned();
                     all.map(name).collect::<Vec<_>>().join(" ")
                 };
                 let buckets = if kind == "checkpoint" { list("buckets") } else { list("updated_buckets") };
-                format!("{kind} {} w{} [{buckets}] -[{}]", text("last_op_id"), text("write_checkpoint"), list("removed_buckets"))
+                format!(
+                    "{kind} {} w{} [{buckets}] -[{}]",
+                    text("last_op_id"),
+                    text("write_checkpoint"),
+                    list("removed_buckets")
+                )
             }
             "token_expires_in" => format!("{kind} {body}"),
             "partial_checkpoint_complete" => format!("partial {} {}", text("last_op_id"), body["priority"]),
@@ -167,11 +178,8 @@ async fn buckets_come_and_go_with_the_rows_that_grant_them() {
     rig.delete("members", "m1").flow();
     assert_eq!(settle(&mut stream, &mut client).await, [""; 0], "still granted once");
     rig.put("members", "m2", &json!({"team": "blue"})).flow();
-    let moved = [
-        "checkpoint_diff 2 w- [1#team[\"blue\"]] -[1#team[\"red\"]]",
-        "data 1#team[\"blue\"] PUT2:b2",
-        "complete 2",
-    ];
+    let moved =
+        ["checkpoint_diff 2 w- [1#team[\"blue\"]] -[1#team[\"red\"]]", "data 1#team[\"blue\"] PUT2:b2", "complete 2"];
     assert_eq!(settle(&mut stream, &mut client).await, moved);
     rig.put("members", "m3", &json!({"person": "u1", "team": "red"})).flow();
     assert_eq!(settle(&mut stream, &mut client).await, granted, "what comes back is sent from its start");

@@ -81,7 +81,7 @@ fn tells_going_back_and_missing_own() {
     let old = card(&story, &json!({}));
     story.server_write(&[(CARD, Some(json!({"title": "x"})))]);
     story.apply(0);
-    story.apply_rows(0, &[old.clone()]);
+    story.apply_rows(0, std::slice::from_ref(&old));
     assert_eq!(prefixes(&story, 0), (vec![1, 2, 1], vec![State::Back { from: 2 }]));
 
     let mut story = furnished();
