@@ -14,6 +14,11 @@ use crate::seed::Rng;
 /// The chance that a fault named in `swarm` exists in a plan.
 const SWARM_CHANCE: f64 = 0.35;
 
+/// A crash that waits for commits strikes at last so long after it was told to.
+pub(crate) const CRASH_WAITS_US: u64 = 10_000_000;
+/// How long a device needs to notice that its stream ended and to open another.
+const RECONNECT_US: u64 = 1_000_000;
+
 /// A fault that scenario files may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -314,22 +319,12 @@ fn pick<T: Copy>(rng: &mut Rng, of: &[T]) -> T {
 
 /// The time during which a fault may keep changes from passing, from `at_us`; whose, `None` being everybody's.
 pub(crate) fn hindrance(at_us: i64, fault: &Fault) -> Option<(Option<u32>, i64, i64)> {
-    let for_us = match fault {
-        Fault::Offline { for_us, .. }
-        | Fault::Partition { for_us, .. }
-        | Fault::Slow { for_us, .. }
-        | Fault::Lossy { for_us, .. }
-        | Fault::HalfOpen { for_us, .. }
-        | Fault::Suspend { for_us, .. }
-        | Fault::WrongAudience { for_us, .. }
-        | Fault::BackendDown { for_us }
-        | Fault::ServiceDown { for_us }
-        | Fault::ServicePaused { for_us }
-        | Fault::ReplicationStalled { for_us } => *for_us,
-        Fault::Crash { down_us, .. } => down_us + 10_000_000,
-        Fault::TabClose { handover_us, .. } => *handover_us,
-        Fault::StreamCut { .. } => 1_000_000,
-        Fault::ClockJump { .. } => return None,
+    let for_us = match (fault, fault.duration()) {
+        (_, Some(duration)) => u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        (Fault::Crash { down_us, .. }, None) => down_us + CRASH_WAITS_US,
+        (Fault::TabClose { handover_us, .. }, None) => *handover_us,
+        (Fault::StreamCut { .. }, None) => RECONNECT_US,
+        (_, None) => return None,
     };
     Some((fault.device(), at_us, at_us.saturating_add_unsigned(for_us)))
 }

@@ -10,6 +10,7 @@
 
 mod edits;
 mod passes;
+mod plainer;
 
 use crate::plan::Plan;
 
@@ -54,6 +55,9 @@ pub fn shrink(
     Shrunk { plan: search.plan, evaluations: search.evaluations, finished: !search.stopped }
 }
 
+/// One change of a plan, where it applies.
+type Edit = dyn Fn(&Plan) -> Option<Plan>;
+
 /// The search: the smallest plan so far, and how to judge others.
 struct Search<'a> {
     plan: Plan,
@@ -81,7 +85,7 @@ impl Search<'_> {
     }
 
     /// Takes each of the candidates in turn that fails. Each is made from the plan as it then is; `None` is none.
-    fn try_each(&mut self, edits: &[&dyn Fn(&Plan) -> Option<Plan>]) {
+    fn try_each(&mut self, edits: &[&Edit]) {
         let mut next = 0;
         while next < edits.len() && !self.stopped {
             let mut places = Vec::new();

@@ -23,8 +23,8 @@ use self::schedule::{Drawn, Schedule, What};
 use self::tracker::Viewer;
 use self::values::Mark;
 use crate::nemesis;
-use crate::plan::{Action, Device, EPOCH_US, Intent, Kind, Link, Plan, Step, VERSION};
-use crate::scenario::{Deed, DeviceKind, Mix, Scenario};
+use crate::plan::{Action, Device, Intent, Kind, Link, Plan, Step, VERSION};
+use crate::scenario::{Deed, Mix, Scenario};
 use crate::seed::{Rng, Seed};
 
 /// How often another activity is tried when a row that one needs is not there.
@@ -45,7 +45,6 @@ pub fn plan_seed(run: Seed, scenario: &str, index: u64) -> Seed {
 /// The plan that this seed draws from the scenario. `app` is the one that the scenario was parsed for.
 #[must_use]
 pub fn generate(scenario: &Scenario, app: &App, seed: Seed) -> Plan {
-    debug_assert!(EPOCH_US > 0, "plan times count from an instant after 1970");
     let mut rng = seed.fork("devices", &[]);
     let devices = devices(scenario, app, &mut rng);
     let token_lifetime_s = scenario.token_lifetime_s.count(&mut rng).max(1);
@@ -93,10 +92,8 @@ fn devices(scenario: &Scenario, app: &App, rng: &mut Rng) -> Vec<Device> {
     let mut devices = Vec::new();
     for group in &scenario.devices {
         for _ in 0..group.count.count(rng) {
-            let kind = group.kind.fixed().unwrap_or_else(|| {
-                debug_assert_eq!(group.kind, DeviceKind::Any, "only `any` has no fixed kind");
-                [Kind::Web, Kind::Tauri, Kind::Mobile][rng.random_range(0..3)]
-            });
+            let any = || [Kind::Web, Kind::Tauri, Kind::Mobile][rng.random_range(0..3)];
+            let kind = group.kind.fixed().unwrap_or_else(any);
             let user = app.users[devices.len() % app.users.len()].clone();
             devices.push(Device { kind, user, clock_skew_us: group.clock_skew_s.seconds(rng) });
         }
@@ -154,8 +151,7 @@ impl<'a> Writer<'a> {
             }
             What::Act { round, act, place } => {
                 author.mark = Mark::new(key, false, false);
-                let (device, activity, intents) = self.acted(author, &mut rng, event.at_us, *round, *act, *place)?;
-                (device, activity, intents)
+                self.acted(author, &mut rng, event.at_us, *round, *act, *place)?
             }
         };
         (!intents.is_empty()).then_some(Action::Tx { device, activity, intents })

@@ -174,6 +174,26 @@ fn removing_a_step_changes_no_other_draw() {
     }
 }
 
+/// A property over plans, as `cargo test` users write it.
+#[test]
+fn proptest_draws_plans() {
+    use std::sync::Arc;
+
+    use proptest::test_runner::{Config, TestRunner};
+    use sim_core::workload::strategy::plans;
+
+    let (scenario, app) = scenarios().swap_remove(0);
+    let (scenario, app) = (Arc::new(scenario), Arc::new(app));
+    let mut runner = TestRunner::new(Config { cases: 8, failure_persistence: None, ..Config::default() });
+    let strategy = plans(scenario.clone(), app.clone());
+    let outcome = runner.run(&strategy, |plan| {
+        check(&plan, &app);
+        assert_eq!(plan, generate(&scenario, &app, plan.seed), "the seed is all that was drawn");
+        Ok(())
+    });
+    outcome.expect("every plan holds together");
+}
+
 /// Prints what plans look like: `cargo test -p sim-core --test plans figures -- --nocapture`.
 #[test]
 fn figures() {

@@ -249,7 +249,16 @@ impl Names<'_> {
         let mut acts = Vec::new();
         for (index, act) in entry.act.iter().enumerate() {
             let at = |(field, problem): Fault| (format!("act[{index}].{field}"), problem);
-            acts.push(self.act(act, &targets, &values).map_err(at)?);
+            acts.push(self.act(act, &targets).map_err(at)?);
+        }
+        for (name, _) in &values {
+            let takes = |deed: &Deed| match deed {
+                Deed::Activity(index) => self.activities[*index].given.iter().any(|(given, _)| given == name),
+                Deed::Crud => false,
+            };
+            if !acts.iter().flat_map(|act| &act.deeds).any(|(_, deed)| takes(deed)) {
+                return fault(format!("values.{name}"), "no activity of this round takes a value of this name");
+            }
         }
         let mut faults = Vec::new();
         for (index, entry) in entry.faults.iter().enumerate() {
@@ -279,7 +288,7 @@ impl Names<'_> {
         entries.iter().map(resolve).collect()
     }
 
-    fn act(&self, entry: &ActEntry, targets: &[(String, Target)], values: &[(String, Term)]) -> Result<Act, Fault> {
+    fn act(&self, entry: &ActEntry, targets: &[(String, Target)]) -> Result<Act, Fault> {
         let deeds = self.deeds(&entry.activities)?;
         let own = self.values("values", &entry.values)?;
         let mut rows = Vec::new();
@@ -311,7 +320,6 @@ impl Names<'_> {
                 }
             }
         }
-        debug_assert!(values.iter().all(|(name, _)| !name.is_empty()), "a TOML key is not empty here");
         Ok(Act {
             by: entry.by,
             deeds,

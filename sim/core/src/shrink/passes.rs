@@ -2,6 +2,7 @@
 
 use super::Search;
 use super::edits::{self, Column};
+use super::plainer;
 use crate::plan::Plan;
 
 /// How often all passes are repeated.
@@ -13,7 +14,7 @@ pub(super) fn run(search: &mut Search<'_>) {
         steps(search);
         devices(search);
         inside(search);
-        plainer(search);
+        make_plainer(search);
         if search.stopped || search.plan == before {
             break;
         }
@@ -66,23 +67,23 @@ fn inside(search: &mut Search<'_>) {
 }
 
 /// Nothing less, but easier to read.
-fn plainer(search: &mut Search<'_>) {
-    search.reduce(edits::long_texts, edits::with_short_texts);
-    search.reduce(edits::skewed_devices, edits::without_skew);
+fn make_plainer(search: &mut Search<'_>) {
+    search.reduce(plainer::long_texts, plainer::with_short_texts);
+    search.reduce(plainer::skewed_devices, plainer::without_skew);
     search.try_each(&[
-        &edits::with_fixed_link,
-        &edits::with_long_tokens,
-        &|plan| Some(edits::with_gaps_of_at_most(plan, 500_000)),
-        &|plan| Some(edits::with_gaps_of_at_most(plan, 2_000_000)),
-        &|plan| Some(edits::with_gaps_of_at_most(plan, 10_000_000)),
-        &|plan| Some(edits::with_gaps_of_at_most(plan, 30_000_000)),
-        &|plan| Some(edits::with_times_rounded_to(plan, 1_000_000)),
-        &|plan| Some(edits::with_times_rounded_to(plan, 100_000)),
-        &|plan| Some(edits::with_times_rounded_to(plan, 10_000)),
+        &plainer::with_fixed_link,
+        &plainer::with_long_tokens,
+        &|plan| Some(plainer::with_gaps_of_at_most(plan, 500_000)),
+        &|plan| Some(plainer::with_gaps_of_at_most(plan, 2_000_000)),
+        &|plan| Some(plainer::with_gaps_of_at_most(plan, 10_000_000)),
+        &|plan| Some(plainer::with_gaps_of_at_most(plan, 30_000_000)),
+        &|plan| Some(plainer::with_times_rounded_to(plan, 1_000_000)),
+        &|plan| Some(plainer::with_times_rounded_to(plan, 100_000)),
+        &|plan| Some(plainer::with_times_rounded_to(plan, 10_000)),
     ]);
     let mut at = 0;
     while at < search.plan.steps.len() && !search.stopped {
-        let mut candidates = edits::plainer_faults(&search.plan, at);
+        let mut candidates = plainer::plainer_faults(&search.plan, at);
         candidates.truncate(search.limits.batch.max(1));
         if candidates.is_empty() || search.take_first(candidates).is_none() {
             at += 1;

@@ -21,8 +21,6 @@ const FIRST_ROUND_US: i64 = 2_000_000;
 const LEAD_US: i64 = 1_000_000;
 /// How long after a round is over its actors look at what came of it, in seconds.
 const LOOK_S: Range = Range::new(2.0, 9.0);
-/// A crash that waits for commits strikes at last so long after it was told to.
-const CRASH_WAITS_US: i64 = 10_000_000;
 /// How long an app needs to be there again.
 const START_US: i64 = 300_000;
 
@@ -251,7 +249,7 @@ impl Schedule {
                 }
                 // What comes right after it was armed may be what it waits for.
                 Fault::Crash { device, down_us, .. } => {
-                    let until_us = (event.at_us + CRASH_WAITS_US).saturating_add_unsigned(down_us);
+                    let until_us = event.at_us.saturating_add_unsigned(nemesis::CRASH_WAITS_US + down_us);
                     (device, event.at_us + START_US, until_us)
                 }
                 _ => continue,
