@@ -5,12 +5,14 @@
 //! several may run at once; the batch does not depend on how many do, so the search is the same on every machine.
 //!
 //! What it may take away: resumed traffic, faults, devices, transactions, intents, seed rows, columns. Then it
-//! makes what is left plainer: texts, times, links, clocks. Step keys and row numbers never change, so that the
+//! makes what is left plainer: texts, times, links, clocks. A candidate stays possible: what names a row goes with
+//! the row. Step keys and row numbers never change, so that the
 //! fate of what is left stays the same.
 
 mod edits;
 mod passes;
 mod plainer;
+mod repair;
 
 use crate::plan::Plan;
 
@@ -41,6 +43,8 @@ pub struct Shrunk {
 }
 
 /// Searches for a smaller plan.
+///
+/// A plan that was possible stays so: see `repair`. One that was not is made so at once, if it still fails then.
 ///
 /// `fails` is given candidates and returns the index of the first one that still fails the same way: the lowest
 /// index, however many ran at once. `should_stop` is asked before each batch.
@@ -91,7 +95,8 @@ impl Search<'_> {
             let mut places = Vec::new();
             let mut candidates = Vec::new();
             while next < edits.len() && candidates.len() < self.limits.batch.max(1) {
-                if let Some(candidate) = edits[next](&self.plan).filter(|candidate| *candidate != self.plan) {
+                let candidate = edits[next](&self.plan).map(repair::repaired);
+                if let Some(candidate) = candidate.filter(|candidate| *candidate != self.plan) {
                     places.push(next);
                     candidates.push(candidate);
                 }
@@ -119,14 +124,18 @@ impl Search<'_> {
                 }
                 let batch = self.limits.batch.max(1);
                 let starts: Vec<usize> = (0..batch).map(|k| from + k * chunk).take_while(|start| *start < units.len()).collect();
-                let candidates = starts
-                    .iter()
-                    .map(|start| without(&self.plan, &units[*start..units.len().min(start + chunk)]))
-                    .collect();
-                from = match self.take_first(candidates) {
-                    Some(index) => starts[index],
-                    None => from + batch * chunk,
-                };
+                let mut tried = Vec::new();
+                let mut candidates = Vec::new();
+                for start in &starts {
+                    let candidate = without(&self.plan, &units[*start..units.len().min(start + chunk)]);
+                    let candidate = repair::repaired(candidate);
+                    if candidate != self.plan {
+                        tried.push(*start);
+                        candidates.push(candidate);
+                    }
+                }
+                let taken = if candidates.is_empty() { None } else { self.take_first(candidates) };
+                from = taken.map_or(from + batch * chunk, |index| tried[index]);
             }
             chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
         }

@@ -3,6 +3,7 @@
 use super::Search;
 use super::edits::{self, Column};
 use super::plainer;
+use super::repair;
 use crate::plan::Plan;
 
 /// How often all passes are repeated.
@@ -48,7 +49,7 @@ fn devices(search: &mut Search<'_>) {
     search.reduce(edits::idle_devices, edits::without_devices);
     let mut pair = (0, 1);
     while (pair.1 as usize) < search.plan.devices.len() && search.plan.devices.len() > 1 && !search.stopped {
-        let candidate = edits::merged_devices(&search.plan, pair.0, pair.1);
+        let candidate = repair::repaired(edits::merged_devices(&search.plan, pair.0, pair.1));
         if search.take_first(vec![candidate]).is_none() {
             pair = if pair.0 + 1 < pair.1 { (pair.0 + 1, pair.1) } else { (0, pair.1 + 1) };
         }

@@ -160,3 +160,38 @@ fn stops_when_told() {
     );
     assert!(!stopped.finished && needs_two_and_a_fault(&stopped.plan));
 }
+
+/// Whether everything that names a row comes after the row.
+fn is_possible(plan: &Plan) -> bool {
+    super::repair::repaired(plan.clone()) == *plan
+}
+
+#[test]
+fn what_is_left_could_happen() {
+    // Row 1 names row 0, and a transaction names row 2, which another one inserts.
+    let mut plan = noisy(3, 9);
+    plan.seed_rows[1].set.push(("inside".to_owned(), Expr::Id(0)));
+    let rows = plan.rows.len() as u32;
+    plan.rows.push("boxes".to_owned());
+    let tx = |intents: Vec<Intent>| Action::Tx { device: 0, activity: "nest".to_owned(), intents };
+    let label = vec![("label".to_owned(), Expr::Now)];
+    plan.steps.push(Step {
+        at_us: 90_000_000,
+        key: 700,
+        action: tx(vec![Intent::Insert { row: rows, set: label.clone(), replace: false }]),
+    });
+    let inside = vec![("inside".to_owned(), Expr::Id(rows))];
+    plan.steps.push(Step { at_us: 91_000_000, key: 701, action: tx(vec![Intent::Set { row: 5, set: inside }]) });
+    assert!(is_possible(&plan));
+
+    let names_row_0 = |plan: &Plan| {
+        assert!(is_possible(plan), "no candidate names what is not there");
+        plan.seed_rows.iter().any(|row| row.set.iter().any(|(_, value)| *value == Expr::Id(0)))
+    };
+    let left = shrunk(&plan, Limits::default(), &names_row_0).plan;
+    assert_eq!(left.seed_rows.iter().map(|row| row.row).collect::<Vec<_>>(), [0, 1]);
+
+    let keeps_701 = |plan: &Plan| plan.steps.iter().any(|step| step.key == 701);
+    let left = shrunk(&plan, Limits::default(), &keeps_701).plan;
+    assert_eq!(left.steps.iter().map(|step| step.key).collect::<Vec<_>>(), [700, 701], "the row is still made first");
+}
