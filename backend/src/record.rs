@@ -307,7 +307,24 @@ impl StoredRow {
         if contributions.is_empty() {
             return if author.is_earlier_of(writer) { Vec::new() } else { vec![author] };
         }
-        let seen = base.and_then(|base| contributions.iter().rposition(|(_, value)| register.holds_same(value, base)));
+        let seen = base.and_then(|base| {
+            // What the writer had seen is a value that was here plus its own effects, which came here later.
+            let mut own = 0_i64;
+            (0..contributions.len()).rev().find(|at| {
+                let (contributor, value) = &contributions[*at];
+                let matches = match (value.as_int(), base.as_int()) {
+                    (Some(value), Some(base)) => value.checked_add(own) == Some(base),
+                    _ => register.holds_same(value, base),
+                };
+                if contributor.is_same_client(writer)
+                    && let Some(before) = at.checked_sub(1).and_then(|before| contributions[before].1.as_int())
+                    && let Some(value) = value.as_int()
+                {
+                    own = own.saturating_add(value.saturating_sub(before));
+                }
+                matches
+            })
+        });
         contributions[seen.map_or(0, |seen| seen + 1)..]
             .iter()
             .map(|(contributor, _)| Author::Client(contributor.clone()))

@@ -124,7 +124,7 @@ impl<'a> Merge<'a> {
 
     /// The operation's value stands; what it replaces had not been seen by its writer.
     pub(crate) fn win(&mut self, contest: &Contest<'_>, stamp_us: i64, rule: &'static str) {
-        if !contest.equal {
+        if !contest.equal && !self.is_clock(contest.index) {
             let base = contest.unchanged.and_then(|_| self.s.op.base(contest.register.columns[0]));
             for loser in self.stored.unseen_authors(contest.index, contest.register, base, self.s.writer) {
                 self.conflict(contest, rule, loser, self.s.author());
@@ -139,8 +139,11 @@ impl<'a> Merge<'a> {
             self.verdicts.push((contest.index, Verdict::Stands));
             return;
         }
-        self.conflict(contest, rule, self.s.author(), contest.author.clone());
         self.verdicts.push((contest.index, Verdict::Lost));
+        if self.is_clock(contest.index) {
+            return;
+        }
+        self.conflict(contest, rule, self.s.author(), contest.author.clone());
         if self.loss.is_none() {
             self.loss = Some((rule, contest.index, contest.author.clone()));
         }
@@ -196,29 +199,25 @@ impl<'a> Merge<'a> {
         self.restamped = true;
     }
 
+    /// Whether the register is the clock column: bookkeeping, which says when and not what. Nobody's edit is lost
+    /// with it.
+    fn is_clock(&self, index: usize) -> bool {
+        self.s.rules.clock.is_some_and(|clock| self.s.rules.registers[index].columns == [clock])
+    }
+
     /// The decision that the verdicts come to.
     ///
-    /// The clock column says when, not what: it decides the outcome only when nothing else was sent, or when it is
-    /// all that took effect.
+    /// The clock column decides the outcome only when nothing else was sent.
     pub(crate) fn decide(self) -> Decision {
-        let is_clock =
-            |index: usize| self.s.rules.clock.is_some_and(|clock| self.s.rules.registers[index].columns == [clock]);
-        let took_effect = |(index, verdict): &(usize, Verdict)| match verdict {
-            Verdict::Lost => false,
-            Verdict::Merged => true,
-            Verdict::Stands => {
-                let register = &self.s.rules.registers[*index];
-                !is_clock(*index) || register.columns.iter().any(|c| self.row[*c] != self.stored.row[*c])
-            }
-        };
+        let is_clock = |index: usize| self.is_clock(index);
         let only_clock = self.verdicts.iter().all(|(index, _)| is_clock(*index));
-        let mut judged = self.verdicts.iter().filter(|(index, _)| only_clock || !is_clock(*index));
-        let outcome = if judged.all(|(_, verdict)| *verdict == Verdict::Stands) {
+        let judged = || self.verdicts.iter().filter(|(index, _)| only_clock || !is_clock(*index)).map(|(_, verdict)| *verdict);
+        let outcome = if judged().all(|verdict| verdict == Verdict::Stands) {
             Outcome::Applied
-        } else if self.verdicts.iter().any(took_effect) {
-            Outcome::Merged
-        } else {
+        } else if judged().all(|verdict| verdict == Verdict::Lost) {
             Outcome::Superseded
+        } else {
+            Outcome::Merged
         };
         let (reason, by) = match (outcome, &self.loss) {
             (Outcome::Applied, _) => (None, None),

@@ -57,7 +57,7 @@ fn a_write_is_never_overridden_by_one_that_it_had_seen() {
            12 c PATCH boxes b1 {"label":"C","touched":"@9"} was {"label":"y","touched":"@8"}"#,
         "a/1 applied
          b/1 applied
-         c/1 merged latest: label by b/1
+         c/1 superseded latest: label by b/1
          boxes b1 label=B weight=0 state=new
          ! boxes b1 label latest: c/1 < b/1",
     );
@@ -894,5 +894,67 @@ fn whole_row_policies() {
          ! knobs k2 * unique: b/1 < a/1
          ! knobs k1 value server-wins: b/1 < a/1
          ! knobs k1 value server-wins: b/2 < a/1",
+    );
+}
+
+#[test]
+fn a_delete_names_what_it_had_not_seen_of_a_counter() {
+    // w had seen 5 and counted to 6; that b's count came to 6 as well is chance.
+    check(
+        FieldMerge,
+        r#"1 a PUT boxes b1 {"label":"x","weight":5,"touched":"@1"}
+
+           2 b PATCH boxes b1 {"weight":6} was {"weight":5}
+
+           3 w PATCH boxes b1 {"weight":6} was {"weight":5}
+
+           4 c PATCH boxes b1 {"weight":8} was {"weight":7}
+
+           5 w DELETE boxes b1 was {"label":"x","weight":6}"#,
+        "a/1 applied
+         b/1 applied
+         w/1 merged counter: weight
+         c/1 applied
+         w/2 applied
+         ! boxes b1 * deleted: b/1 < w/2
+         ! boxes b1 * deleted: c/1 < w/2",
+    );
+}
+
+#[test]
+fn where_edits_revive_a_delete_gives_way_to_an_edit_it_had_not_seen() {
+    let base = r#"1 a PUT memos m1 {"words":"w","touched":"@1"}"#;
+    let edit = r#"9 b PATCH memos m1 {"words":"edited","touched":"@2"} was {"words":"w","touched":"@1"}"#;
+    let delete = r#"9 c DELETE memos m1 was {"words":"w","touched":"@1"}"#;
+    check(
+        FieldMerge,
+        &format!("{base}\n\n{edit}\n\n{delete}"),
+        "a/1 applied
+         b/1 applied
+         c/1 superseded revived by b/1
+         memos m1 words=edited
+         ! memos m1 * revived: c/1 < b/1",
+    );
+    // In the other order of arrival the edit brings it back: the same row.
+    check(
+        FieldMerge,
+        &format!("{base}\n\n{delete}\n\n{edit}"),
+        "a/1 applied
+         c/1 applied
+         b/1 merged revived
+         memos m1 words=edited
+         ! memos m1 * revived: c/1 < b/1",
+    );
+    // Who had seen the edit means the delete.
+    check(
+        FieldMerge,
+        r#"1 a PUT memos m1 {"words":"w","touched":"@1"}
+
+           2 b PATCH memos m1 {"words":"edited","touched":"@2"} was {"words":"w","touched":"@1"}
+
+           3 c DELETE memos m1 was {"words":"edited","touched":"@2"}"#,
+        "a/1 applied
+         b/1 applied
+         c/1 applied",
     );
 }
