@@ -2,12 +2,10 @@
 //!
 //! Nothing here decides whether a claim held: verdicts are shown as they came. In reading order: [`text`] for
 //! terminals, [`html`] for people who are new to it, [`story`] a failing history in plain words, [`diagram`] the
-//! same as a picture, [`json`] and [`junit`] for machines, [`mutants`] which planted defects were caught,
-//! [`write()`] all of a run's reports at once.
+//! same as a picture, [`json`] and [`junit`] for machines, [`mutants`] which planted defects were caught.
 
 pub mod diagram;
 mod faults;
-mod folder;
 mod headline;
 pub mod html;
 pub mod json;
@@ -18,8 +16,6 @@ mod selection;
 pub mod story;
 pub mod text;
 mod words;
-
-pub use folder::write;
 
 use fixtures::App;
 use sim_core::run::AnomalyText;

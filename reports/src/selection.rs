@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sim_core::history::{Lifecycle, Phase, RowId, Scope, What};
+use sim_core::history::{Event, InvariantAnswer, Lifecycle, Phase, RowId, Scope, What, Who};
 use sim_core::plan::Fault;
 
 use crate::reading::Reading;
@@ -19,8 +19,10 @@ pub(crate) struct Selection {
 pub(crate) fn select(reading: &Reading<'_>, highlight: &[usize], most: usize) -> Selection {
     let highlighted: BTreeSet<usize> = highlight.iter().copied().collect();
     let events = &reading.names.history.events;
-    let candidates: Vec<usize> =
-        (0..events.len()).filter(|index| highlighted.contains(index) || tells(reading, *index)).collect();
+    let vain = vain_repeats(&events[..]);
+    let candidates: Vec<usize> = (0..events.len())
+        .filter(|index| highlighted.contains(index) || (tells(reading, *index) && !vain.contains(index)))
+        .collect();
     if candidates.len() <= most {
         return Selection { events: candidates, left_out: 0 };
     }
@@ -38,6 +40,28 @@ pub(crate) fn select(reading: &Reading<'_>, highlight: &[usize], most: usize) ->
     Selection { events, left_out }
 }
 
+/// Attempts of uploads, from the third on, that ended without an answer as those before them did: a device that is
+/// offline for hours makes hundreds of them, and the first two tell it.
+fn vain_repeats(events: &[Event]) -> BTreeSet<usize> {
+    let mut begun: BTreeMap<(Who, i64), usize> = BTreeMap::new();
+    let mut vain = BTreeSet::new();
+    for (index, event) in events.iter().enumerate() {
+        let What::Upload(upload) = &event.what else { continue };
+        let begin = match upload.phase {
+            Phase::Invoke => {
+                begun.insert((event.who, upload.tx_id), index);
+                continue;
+            }
+            Phase::Ok => continue,
+            Phase::Fail | Phase::Info => begun.remove(&(event.who, upload.tx_id)),
+        };
+        if upload.attempt > 2 && upload.status.is_none() {
+            vain.extend(begin.into_iter().chain([index]));
+        }
+    }
+    vain
+}
+
 /// Whether an event tells anything that a reader of a small history wants to know.
 fn tells(reading: &Reading<'_>, index: usize) -> bool {
     if reading.stage.contains(&index) {
@@ -51,6 +75,7 @@ fn tells(reading: &Reading<'_>, index: usize) -> bool {
             *phase == Phase::Invoke && *after_steps > 0
         }
         What::Fault { .. } => true,
+        What::Invariants { answers } => answers.iter().any(|(_, answer)| *answer != InvariantAnswer::Holds),
         What::Apply(_) => reading.applied.get(&index).is_some_and(|differences| !differences.is_empty()),
         What::Lifecycle(life) => !matches!(life, Lifecycle::Started) || reading.names.history.events[index].at_us > 0,
         What::Barrier { phase, .. } => *phase != Phase::Invoke,
@@ -69,7 +94,7 @@ fn rank(reading: &Reading<'_>, highlighted: &BTreeSet<usize>, rows: &BTreeSet<Ro
         What::Protocol { .. } => 1,
         What::Apply(_) | What::Upload(_) | What::Read { .. } if touches => 2,
         What::Fault { .. } | What::Lifecycle(_) => 3,
-        What::Barrier { .. } | What::Conflicts { .. } => 4,
+        What::Barrier { .. } | What::Conflicts { .. } | What::Invariants { .. } => 4,
         _ => 5,
     }
 }

@@ -42,7 +42,8 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
     for scenario in run.scenarios.iter().filter(|scenario| ran(scenario) && scenario.verdict == Verdict::Invalid) {
         failure(&mut text, scenario, colour);
     }
-    for scenario in run.scenarios.iter().filter(|scenario| ran(scenario) && !scenario.unknown.is_empty()) {
+    let unjudged = |scenario: &&ScenarioRun| ran(scenario) && scenario.verdict == Verdict::Unknown;
+    for scenario in run.scenarios.iter().filter(unjudged) {
         text.push_str(&format!(
             "\n{}  {}\n",
             paint("could not be judged", Verdict::Unknown, colour),
@@ -122,6 +123,13 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
         }
         let convergence = if anomaly.passes_plain_convergence { "passed" } else { "failed" };
         text.push_str(&format!("    A plain convergence check would have {convergence}.\n"));
+    }
+    if let Some(why) = scenario.unknown.first() {
+        let more = match scenario.unknown.len() {
+            1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        text.push_str(&format!("  Not judged beside that: {}{more}\n", plain(why)));
     }
     let failed = counted(u64::from(scenario.failed_plans), "plan", "plans");
     match &scenario.shrunk {

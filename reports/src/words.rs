@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fixtures::{App, Value};
+use fixtures::{App, Rule, Value};
 use sim_core::history::{RowId, Who, Writer};
 use sim_core::plan::{EPOCH_US, Kind};
 use sim_core::verdict::Verdict;
@@ -81,6 +81,13 @@ impl<'a> Names<'a> {
         self.table(row)
             .and_then(|table| self.app.policy.tables.get(table))
             .is_some_and(|policy| policy.clock == Some(column))
+    }
+
+    /// Whether a column tells little about a row that is created: its clock, or what never changes afterwards.
+    pub(crate) fn is_bookkeeping(&self, row: RowId, column: usize) -> bool {
+        let policy = self.table(row).and_then(|table| self.app.policy.tables.get(table));
+        let rule = policy.and_then(|policy| policy.rules.get(column));
+        self.is_clock(row, column) || rule == Some(&Rule::KeepServer)
     }
 
     /// A value, short and on one line.

@@ -91,11 +91,20 @@ fn head(lane: &Lane) -> Markup {
 }
 
 fn stretch(band: &Band, lanes: &[Lane]) -> Markup {
-    let x = lanes[band.lane].x - 8.0;
+    let lane = &lanes[band.lane];
     let class = if band.down { "st-down" } else { "st-band" };
+    let room = band.to - band.from - 8.0;
+    // Words about events stand on the other side.
+    let x = if lane.left { lane.x + 20.0 } else { lane.x - 13.0 };
+    let y = band.from + 4.0;
     html! {
-        rect class=(class) x=(px(x)) y=(px(band.from)) width="16" height=(px(band.to - band.from)) rx="6" {
+        rect class=(class) x=(px(lane.x - 8.0)) y=(px(band.from)) width="16" height=(px(band.to - band.from)) rx="6" {
             title { (band.name) }
+        }
+        @if !band.told && room > CHAR * 8.0 {
+            text class="st-sub st-halo" x=(px(x)) y=(px(y)) text-anchor="end" transform=(format!("rotate(-90 {} {})", px(x), px(y))) {
+                (shortened(&band.name, chars(room)))
+            }
         }
     }
 }

@@ -26,9 +26,10 @@ pub(super) fn bands(
     let mut down: BTreeMap<u32, usize> = BTreeMap::new();
     let mut close = |lane: Option<usize>, from: usize, to: f64, down: bool, name: String| {
         let Some(lane) = lane else { return };
+        let told = y_of.contains_key(&from);
         let from = if y_of.range(..from).next().is_none() && !y_of.contains_key(&from) { first_y } else { y_at(from) };
         if to > from {
-            bands.push(Band { lane, from, to, down, name });
+            bands.push(Band { lane, from, to, down, name, told });
         }
     };
     for (index, event) in reading.names.history.events.iter().enumerate() {

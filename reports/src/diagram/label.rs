@@ -92,7 +92,7 @@ impl Labels<'_, '_> {
             What::Stream { reason, .. } => vec![Line::new(Tone::Warn, format!("no stream: {reason}"))],
             What::Read { scope: Scope::Final, .. } => vec![Line::new(Tone::Muted, "read in the end")],
             What::Read { .. } => vec![Line::new(Tone::Muted, "looks")],
-            What::Conflicts { .. } | What::Barrier { .. } => Vec::new(),
+            What::Conflicts { .. } | What::Invariants { .. } | What::Barrier { .. } => Vec::new(),
         }
     }
 
@@ -130,7 +130,11 @@ impl Labels<'_, '_> {
             Op::Put => lines.push(Line::new(Tone::Plain, format!("creates {row}"))),
             Op::Patch => {}
         }
-        let telling = op.data.iter().filter(|(column, _)| !names.is_clock(op.row, *column));
+        let quiet = |column| match op.op {
+            Op::Put => names.is_bookkeeping(op.row, column),
+            Op::Patch | Op::Delete => names.is_clock(op.row, column),
+        };
+        let telling = op.data.iter().filter(|(column, _)| !quiet(*column));
         lines.extend(telling.map(|(column, value)| {
             Line::new(Tone::Plain, format!("{} = {}", self.register(op.row, *column), names.value(value)))
         }));

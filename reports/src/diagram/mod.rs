@@ -11,9 +11,6 @@ mod label;
 mod rows;
 mod scene;
 
-use std::io;
-use std::path::Path;
-
 use fixtures::App;
 use sim_core::{History, Plan};
 
@@ -29,14 +26,6 @@ pub(crate) const STYLE: &str = include_str!("style.css");
 pub fn svg(plan: &Plan, history: &History, app: &App, highlight: &[usize]) -> String {
     let reading = Reading::new(plan, history, app);
     draw(&reading, highlight, Style::Own)
-}
-
-/// Writes the diagram alone as an SVG file.
-///
-/// # Errors
-/// What the file system says.
-pub fn write(path: &Path, plan: &Plan, history: &History, app: &App, highlight: &[usize]) -> io::Result<()> {
-    std::fs::write(path, svg(plan, history, app, highlight))
 }
 
 /// Where the style of a diagram stands.

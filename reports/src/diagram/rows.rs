@@ -177,7 +177,7 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
             What::Lifecycle(Lifecycle::Killed(_) | Lifecycle::TabClosed) => (Glyph::Cross, own),
             What::Lifecycle(Lifecycle::Started | Lifecycle::TabTookOver) => (Glyph::Start, own),
             What::Protocol { .. } => (Glyph::Cross, own),
-            What::Fault { .. } | What::Barrier { .. } | What::Conflicts { .. } => (Glyph::None, own),
+            What::Fault { .. } | What::Barrier { .. } | What::Conflicts { .. } | What::Invariants { .. } => (Glyph::None, own),
             _ => (Glyph::Small, own),
         }
     }

@@ -128,6 +128,8 @@ pub(super) struct Band {
     pub(super) to: f64,
     pub(super) down: bool,
     pub(super) name: String,
+    /// Whether the event that begins it is shown, and names it.
+    pub(super) told: bool,
 }
 
 /// What a register is in the end.

@@ -11,6 +11,9 @@ use crate::text::replay_command;
 use crate::words::{count, counted, moment, plain, visible};
 use crate::{Failure, diagram};
 
+/// Evidence of more characters than these is folded.
+const EVIDENCE_OPEN: usize = 600;
+
 /// One section a failing scenario, with picture and story where there is a history to show.
 pub(super) fn sections(run: &Run, failures: &[Failure<'_>]) -> Markup {
     let failing =
@@ -102,9 +105,7 @@ fn findings(anomalies: &[AnomalyText]) -> Markup {
                             }
                             td data-label="Why" {
                                 (plain(&anomaly.because))
-                                @if !anomaly.evidence.is_empty() {
-                                    ul { @for evidence in &anomaly.evidence { li { (plain(evidence)) } } }
-                                }
+                                (events(&anomaly.evidence))
                             }
                             td data-label="A plain convergence check would have" {
                                 @if anomaly.passes_plain_convergence {
@@ -116,6 +117,19 @@ fn findings(anomalies: &[AnomalyText]) -> Markup {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The events behind a finding; many words are folded away.
+fn events(evidence: &[String]) -> Markup {
+    let words: usize = evidence.iter().map(String::len).sum();
+    html! {
+        @if !evidence.is_empty() {
+            details class="evidence" open[words <= EVIDENCE_OPEN] {
+                summary { "The events behind it" }
+                ul { @for event in evidence { li { (plain(event)) } } }
             }
         }
     }

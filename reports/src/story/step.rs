@@ -1,7 +1,7 @@
 //! One event in plain words.
 
 use sim_core::history::{
-    Barrier, Change, Commit, ConflictRecord, Event, Lifecycle, LocalOp, LocalTx, Moment, Op, OpAnswer, Outcome, Phase,
+    Barrier, Change, Commit, ConflictRecord, Event, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Moment, Op, OpAnswer, Outcome, Phase,
     Scope, TxOutcome, Upload, What, Writer,
 };
 
@@ -67,6 +67,10 @@ impl Teller<'_, '_> {
                 let told = if told.is_empty() { "there are none".to_owned() } else { told.join("; ") };
                 Some(format!("{} asks for the conflicts on record: {told}{}", visible(user), more(records.len())))
             }
+            What::Invariants { answers } => {
+                let told: Vec<String> = answers.iter().filter_map(|(name, answer)| invariant(name, answer)).collect();
+                (!told.is_empty()).then(|| told.join("; "))
+            }
             What::Fault { phase: Phase::Invoke, fault, .. } => Some(faults::begins(fault)),
             What::Fault { phase: Phase::Ok, fault, .. } => faults::ends(fault),
             What::Fault { fault, .. } => Some(format!("the fault {} could not be injected", fault.name())),
@@ -98,8 +102,11 @@ impl Teller<'_, '_> {
     fn operation(&self, op: &LocalOp) -> String {
         let names = &self.reading.names;
         let row = names.row(op.row);
-        let telling: Vec<&(usize, fixtures::Value)> =
-            op.data.iter().filter(|(column, _)| !names.is_clock(op.row, *column)).collect();
+        let quiet = |column| match op.op {
+            Op::Put => names.is_bookkeeping(op.row, column),
+            Op::Patch | Op::Delete => names.is_clock(op.row, column),
+        };
+        let telling: Vec<&(usize, fixtures::Value)> = op.data.iter().filter(|(column, _)| !quiet(*column)).collect();
         let unknown = if op.unknown.is_empty() {
             String::new()
         } else {
@@ -341,4 +348,16 @@ fn barrier_words(barrier: Barrier, phase: Phase, open: &[String]) -> Option<Stri
         (_, Phase::Invoke) => return None,
     };
     Some(text)
+}
+
+/// What is wrong with an invariant, if anything is.
+fn invariant(name: &str, answer: &InvariantAnswer) -> Option<String> {
+    match answer {
+        InvariantAnswer::Holds => None,
+        InvariantAnswer::Broken(rows) => {
+            let rows: Vec<String> = rows.iter().map(|row| visible(row)).collect();
+            Some(format!("the invariant {} does not hold for {}", visible(name), listed(&rows)))
+        }
+        InvariantAnswer::NotAsked(why) => Some(format!("the invariant {} could not be asked: {}", visible(name), visible(why))),
+    }
 }

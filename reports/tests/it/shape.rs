@@ -201,27 +201,3 @@ fn replay_commands_survive_a_shell() {
     check("it's; rm -rf ~", r"syncstorm replay 'it'\''s; rm -rf ~'");
     check("", "syncstorm replay ''");
 }
-
-#[test]
-fn a_folder_holds_every_report() {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let app = sample::app();
-    let failures = [sample::lost_update(&app), sample::divergence(&app)];
-    let written =
-        reports::write(&folder.path().join("reports"), &sample::run(), &failures).expect("files can be written");
-    let names: Vec<String> =
-        written.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
-    assert_eq!(
-        names,
-        [
-            "report.html",
-            "junit.xml",
-            "run.json",
-            "summary.txt",
-            "same-field.svg",
-            "same-field.txt",
-            "everything.svg",
-            "everything.txt"
-        ]
-    );
-}

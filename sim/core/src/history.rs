@@ -169,6 +169,11 @@ pub enum What {
         /// The records.
         records: Vec<ConflictRecord>,
     },
+    /// The application's SQL invariants were put to the server's final rows.
+    Invariants {
+        /// Each invariant's name, and what came of it.
+        answers: Vec<(String, InvariantAnswer)>,
+    },
     /// A fault began or ended.
     Fault {
         /// Invoke: it strikes; ok: it was undone; fail: it could not be injected.
@@ -187,6 +192,17 @@ pub enum What {
         /// What was still open when it failed, a sentence a device.
         open: Vec<String>,
     },
+}
+
+/// What an invariant's query came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvariantAnswer {
+    /// No row: it holds.
+    Holds,
+    /// It returned rows; the first of them as text.
+    Broken(Vec<String>),
+    /// It could not be asked.
+    NotAsked(String),
 }
 
 /// A local transaction.

@@ -1,8 +1,9 @@
 //! The files of a run: what replays a failure, and where reports go. Nothing else of the harness writes files.
 //!
 //! A failure's folder holds `case.json` (the shrunk plan, application, policy, versions, expected failure: all that
-//! `replay` needs), `original.json` (the plan as it was drawn), `history.jsonl` and `verdict.json`. A folder is written beside its final place and
-//! moved there whole, so that a run that is cut off leaves nothing half written.
+//! `replay` needs), `original.json` (the plan as it was drawn), `history.jsonl`, `verdict.json`, `story.txt` and
+//! `diagram.svg`. A folder is written beside its final place and moved there whole, so that a run that is cut off
+//! leaves nothing half written.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -19,6 +19,7 @@ use crate::campaign::{self, Campaign, Tally};
 use crate::catalogue;
 use crate::cli::{ReplayArgs, RunArgs, ShrinkArgs};
 use crate::device::database::Cabinet;
+use crate::invariants::Bench;
 use crate::trial::Setup;
 
 /// Everything was well.
@@ -119,6 +120,7 @@ impl Prepared {
 }
 
 fn setup(app: Arc<fixtures::App>, policy: backend::PolicyKind) -> Result<Setup, CommandError> {
+    Bench::new(&app).map_err(CommandError::Usage)?;
     Setup::new(app, policy).map_err(|error| CommandError::Usage(format!("sync-config.yaml: {error}")))
 }
 
@@ -194,7 +196,7 @@ pub fn run(
         totals: campaign::totals(&tallies, wall),
     };
     write_reports(&prepared.folder, &run, &failures)?;
-    let exit_code = exit_code(&run, &broken);
+    let exit_code = exit_code(&run, &broken, args.strict);
     Ok(RunOutcome { run, folder: prepared.folder.clone(), exit_code, broken })
 }
 
@@ -213,13 +215,14 @@ fn write_reports(folder: &Path, run: &Run, failures: &[Failure<'_>]) -> Result<(
     Ok(())
 }
 
-fn exit_code(run: &Run, broken: &[String]) -> u8 {
+fn exit_code(run: &Run, broken: &[String], strict: bool) -> u8 {
     if !broken.is_empty() {
         return EXIT_HARNESS;
     }
     run.scenarios
         .iter()
         .filter_map(|scenario| match (scenario.verdict, scenario.class) {
+            _ if scenario.not_run.is_some() => strict.then_some(EXIT_UNKNOWN),
             (Verdict::Valid, _) => None,
             (Verdict::Unknown, _) => Some(EXIT_UNKNOWN),
             (Verdict::Invalid, Some(Class::Liveness)) => Some(2),
@@ -326,6 +329,11 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
         ("original.json", pretty(serde_json::to_string_pretty(&found.plan))?),
         ("history.jsonl", judged.history.to_jsonl(&setup.app)),
         ("verdict.json", pretty(serde_json::to_string_pretty(&judged.examined.report))?),
+        ("story.txt", reports::story::tell(&found.smallest, &judged.history, &setup.app, &anomalies).join("\n") + "\n"),
+        ("diagram.svg", {
+            let marked = reports::story::highlights(&anomalies);
+            reports::diagram::svg(&found.smallest, &judged.history, &setup.app, &marked)
+        }),
     ];
     artifacts::write_folder(&folder, &files).map_err(|error| harness(&format!("{}: {error}", folder.display())))?;
     let path = folder.display().to_string();

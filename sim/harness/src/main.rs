@@ -11,6 +11,10 @@ use syncstorm::cli::{Cli, Command, ListArgs, MutantsArgs, ReplayArgs, RunArgs, S
 use syncstorm::commands::{self, CommandError, Prepared};
 use syncstorm::{catalogue, mutants};
 
+/// SQLite allocates through it as well; a plan is a million small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -84,10 +84,11 @@ pub fn run(setup: &Setup, plan: &Plan, promises: &Promises, cabinet: &mut Cabine
         .build()
         .expect("a runtime without I/O needs nothing from the machine");
     let local = tokio::task::LocalSet::new();
-    let (outcome, databases) =
+    let (mut outcome, databases) =
         local.block_on(&runtime, execute(setup.clone(), Rc::new(plan.clone()), promises.clone(), databases));
     drop(local);
     drop(runtime);
+    cabinet.invariants().ask(&setup.app, &mut outcome.history);
     for database in databases.into_iter().flatten() {
         cabinet.give_back(database)?;
     }

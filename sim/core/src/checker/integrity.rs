@@ -2,7 +2,7 @@
 //! trees, unique keys, exclusive rows, ranges of counters; and no deleted row returns unless it was created again.
 //!
 //! Judged incrementally, on the rows that a commit touches. What an offline device believes is none of its business.
-//! Invariants that are SQL are run by the harness at the end, because nothing here can run SQL.
+//! Invariants that are SQL are put to the server's final rows by the harness, because nothing here can run SQL.
 
 mod rows;
 
@@ -13,7 +13,7 @@ use fixtures::{OnMissingParent, OnParentDelete, Reference, Row, Rule, Tree, Uniq
 use super::wording::{Case, Gather, list};
 use super::{Context, Timeline, settled};
 use crate::history::label::{client, value};
-use crate::history::{Change, Commit, Op, Origin, RowId, Scope, What, Who};
+use crate::history::{Change, Commit, InvariantAnswer, Op, Origin, RowId, Scope, What, Who};
 use crate::verdict::Finding;
 use rows::Rows;
 
@@ -33,7 +33,34 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
             }
         }
     }
+    invariants(ctx, &mut gather);
     gather.finish()
+}
+
+/// The answers to the application's SQL invariants; one without an answer is not judged.
+fn invariants(ctx: &Context<'_>, gather: &mut Gather<'_>) {
+    let mut answered: BTreeSet<&str> = BTreeSet::new();
+    for (event, seen) in ctx.history.events.iter().enumerate() {
+        let What::Invariants { answers } = &seen.what else { continue };
+        for (name, answer) in answers {
+            answered.insert(name);
+            match answer {
+                InvariantAnswer::Holds => {}
+                InvariantAnswer::Broken(rows) => gather.add(Case {
+                    code: "invariant",
+                    role: name.clone(),
+                    what: format!("In the end {name} does not hold on the server: it returns {}.", list(rows.iter().cloned())),
+                    because: "policy.toml declares it, as a query that returns no row.".to_owned(),
+                    events: vec![event],
+                    ..Case::default()
+                }),
+                InvariantAnswer::NotAsked(why) => gather.unknown(format!("the invariant {name} could not be asked: {why}")),
+            }
+        }
+    }
+    for invariant in ctx.app.policy.invariants.iter().filter(|invariant| !answered.contains(invariant.name.as_str())) {
+        gather.unknown(format!("the invariant {} was not put to the server's final rows", invariant.name));
+    }
 }
 
 /// Follows the server from commit to commit.

@@ -153,6 +153,7 @@ fn what(ctx: &Context<'_>, what: &What, about: &[RowId]) -> String {
         }
         What::Lifecycle(lifecycle) => self::lifecycle(*lifecycle),
         What::Commit(commit) => self::commit(ctx, commit, about),
+        What::Invariants { answers } => format!("is asked {} invariants", answers.len()),
         What::Conflicts { user, records } => format!("tells {user} of {} conflicts", records.len()),
         What::Fault { phase: Phase::Ok, fault, .. } => format!("ends the fault {}", fault.name()),
         What::Fault { phase: Phase::Fail, fault, .. } => format!("fails to inject {}", fault.name()),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::label::{who, writer};
 use super::{
-    Commit, ConflictRecord, Event, History, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Phase, RowId, Scope, Upload, VERSION, What,
+    Commit, ConflictRecord, Event, History, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Phase, RowId, Scope, Upload, VERSION, What,
 };
 
 /// An object in the making whose keys keep their order.
@@ -120,6 +120,14 @@ impl<'a> Line<'a> {
             What::Conflicts { user, records } => {
                 self.put("user", &json!(user));
                 self.put("conflicts", &Json::Array(records.iter().map(|record| self.conflict(record)).collect()));
+            }
+            What::Invariants { answers } => {
+                let answers = answers.iter().map(|(name, answer)| match answer {
+                    InvariantAnswer::Holds => json!({ "name": name }),
+                    InvariantAnswer::Broken(rows) => json!({ "name": name, "returned": rows }),
+                    InvariantAnswer::NotAsked(why) => json!({ "name": name, "not_asked": why }),
+                });
+                self.put("invariants", &Json::Array(answers.collect()));
             }
             What::Fault { key, fault, .. } => {
                 self.put("key", &json!(key));
@@ -338,6 +346,7 @@ fn kind(what: &What) -> (Phase, &'static str) {
         What::Lifecycle(_) => (Phase::Info, "lifecycle"),
         What::Commit(_) => (Phase::Ok, "commit"),
         What::Conflicts { .. } => (Phase::Ok, "conflicts"),
+        What::Invariants { .. } => (Phase::Ok, "invariants"),
         What::Fault { phase, .. } => (*phase, "fault"),
         What::Barrier { phase, .. } => (*phase, "barrier"),
     }

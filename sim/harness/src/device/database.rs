@@ -10,6 +10,7 @@ use fixtures::App;
 use rusqlite::{Connection, OpenFlags, backup::Backup};
 
 use super::host::HostError;
+use crate::invariants::Bench;
 
 /// The column that every client table has and the server does not: it stands for a client that is ahead of its
 /// server's schema.
@@ -22,6 +23,7 @@ static NEXT_NAME: AtomicU64 = AtomicU64::new(0);
 pub struct Cabinet {
     template: Connection,
     idle: Vec<Database>,
+    invariants: Bench,
 }
 
 /// The storage of one device, with the connection of its app while that runs.
@@ -35,7 +37,7 @@ impl Cabinet {
     /// Prepares the schema once.
     ///
     /// # Errors
-    /// SQLite's or the core's, if they refuse the schema.
+    /// SQLite's or the core's, if they refuse the schema or an invariant.
     pub fn new(app: &App) -> Result<Self, HostError> {
         LOAD_CORE.call_once(|| {
             let code = powersync_core::powersync_init_static();
@@ -45,7 +47,13 @@ impl Cabinet {
         let schema = with_client_only_column(&app.client_schema());
         template.query_row("SELECT powersync_replace_schema(?1)", [schema], |_| Ok(()))?;
         template.query_row("SELECT powersync_init()", [], |_| Ok(()))?;
-        Ok(Self { template, idle: Vec::new() })
+        Ok(Self { template, idle: Vec::new(), invariants: Bench::new(app).map_err(HostError::Invariant)? })
+    }
+
+    /// Where the application's invariants are asked.
+    #[must_use]
+    pub fn invariants(&self) -> &Bench {
+        &self.invariants
     }
 
     /// A database as a fresh installation has it, with this client id.

@@ -29,6 +29,9 @@ pub enum HostError {
     /// The core said something that is not in its interface.
     #[error("the sync core answered {0}")]
     Core(#[from] serde_json::Error),
+    /// An invariant of the application that SQLite does not take.
+    #[error("{0}")]
+    Invariant(String),
 }
 
 /// What the core tells its SDK to do. Bodies that the host does not need are skipped unread.
