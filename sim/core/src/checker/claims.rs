@@ -4,12 +4,13 @@
 //! help from the durability checker and no outcome believed: a defect of the one shows in the other. A claim on
 //! the end of a run is unknown where the run did not settle; a claim on each commit is judged in any case.
 //!
-//! In reading order: [`facts`] what the claims look at, [`registers`] claims on values, [`rows`] claims on rows and
-//! what connects them, [`wire`] claims on commits and answers.
+//! In reading order: [`facts`] what the claims look at, [`registers`] claims on values, [`rows`] claims on rows,
+//! [`structure`] claims on what connects them, [`wire`] claims on commits and answers.
 
 mod facts;
 mod registers;
 mod rows;
+mod structure;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -52,8 +53,8 @@ fn judge(facts: &Facts<'_, '_>, claim: Claim, finding: &mut Finding) {
         Claim::OneRowPerKey => rows::one_row_per_key(&mut verdict),
         Claim::SameSequence => rows::same_sequence(&mut verdict),
         Claim::OrphansRefused => rows::orphans_refused(&mut verdict),
-        Claim::CyclesSuperseded => rows::cycles_superseded(&mut verdict),
-        Claim::OneLeader => rows::one_leader(&mut verdict),
+        Claim::CyclesSuperseded => structure::cycles_superseded(&mut verdict),
+        Claim::OneLeader => structure::one_leader(&mut verdict),
         Claim::OneCommitEach => wire::one_commit_each(&mut verdict),
         Claim::OneRefusalPerExpiry => wire::one_refusal_per_expiry(&mut verdict),
     }

@@ -306,3 +306,6 @@ impl Counter<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

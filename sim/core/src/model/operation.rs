@@ -325,11 +325,13 @@ impl Turn<'_, '_> {
             if loss.loser == self.writer() && !winners.contains(&loss.winner) {
                 winners.push(loss.winner.clone());
             }
+            // Several may have counted up to what was there.
+            let several = loss.rule == "counter" && loss.winner == self.writer();
             self.out.records.push(Expected {
                 row,
                 columns: Some(vec![Some(register.name)]),
                 rule: Some(loss.rule),
-                loser: Party::only(loss.loser),
+                loser: if several { Party::Anyone } else { Party::only(loss.loser) },
                 winner: Party::only(loss.winner),
                 owed: loss.owed,
             });

@@ -153,7 +153,10 @@ pub(super) fn decide(register: &Register<'_>, sides: &Sides<'_>, clients: &[&str
         }
         Rule::KeepServer => Ok(contest(sides, "keep-server", Err(Why::KeepServer), sent)),
         Rule::Counter { .. } => match count(register, sides, &sent[0])? {
-            Some(value) => Ok(join(sides, (sent[0].0, value), &sent[0].1, Why::Counted, clients)),
+            Some(value) => {
+                let loss = if sides.old.is_none() { lesser_count(sides, &sent[0], &value) } else { None };
+                Ok(Decision { loss, ..join(sides, (sent[0].0, value), &sent[0].1, Why::Counted, clients) })
+            }
             None => Ok(latest(sides, sent, clients)),
         },
         Rule::Set => {
@@ -243,6 +246,17 @@ fn count(register: &Register<'_>, sides: &Sides<'_>, sent: &(usize, Value)) -> R
     let value = Value::Int(result);
     in_range(register, std::slice::from_ref(&(*column, value.clone())))?;
     Ok(Some(value))
+}
+
+/// Of two counts of which neither knows the other, the lesser one goes. That may be on record, and is not owed.
+fn lesser_count(sides: &Sides<'_>, sent: &(usize, Value), result: &Value) -> Option<Loss> {
+    let there = sides.stored.map_or(Writer::Server, Stamp::writer);
+    let (loser, winner) = match result {
+        _ if sides.current[sent.0] == sent.1 => return None,
+        result if *result == sent.1 => (there, sides.op.writer()),
+        _ => (sides.op.writer(), there),
+    };
+    Some(Loss { loser, winner, rule: "counter", owed: false })
 }
 
 /// Whether (clock, client id) is greater; client ids compare as text.

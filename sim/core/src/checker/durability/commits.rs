@@ -193,7 +193,7 @@ impl<'a> Judge<'a, '_> {
                     for (index, register) in layout.registers.iter().enumerate() {
                         if index < state.registers.len() && register.columns.iter().any(|at| before.get(*at) != after.get(*at)) {
                             state.registers[index] =
-                                Register { by: None, also: None, low: i64::MIN, high: commit.received_us };
+                                Register { by: None, also: None, course: None, low: i64::MIN, high: commit.received_us };
                         }
                     }
                 }
@@ -284,7 +284,7 @@ impl<'a> Judge<'a, '_> {
             let parent = layout.parents[column].and_then(|parent| self.find(parent.table, before[column].as_text()?));
             let winners = self.deleters(at, parent);
             self.gave_way(at, net.row, register_index, "parent-missing", &winners);
-            self.forget_writer(net.row, register_index, at.received_us);
+            self.forget_writer(at, net.row, register_index);
             return;
         }
         if self.same(layout, column, &before[column], &after[column]) {
@@ -293,7 +293,7 @@ impl<'a> Judge<'a, '_> {
         if layout.running[column].is_some_and(|exclusive| self.took_over(at, net.row, exclusive)) && after[column] == Value::Int(0) {
             let winners: Vec<Option<Write>> = at.tx.ops.iter().map(|op| Some(at.write(op.op_id))).collect();
             self.gave_way(at, net.row, register_index, "exclusive", &winners);
-            self.forget_writer(net.row, register_index, at.received_us);
+            self.forget_writer(at, net.row, register_index);
             return;
         }
         if let Some(by) = register.by {
@@ -310,7 +310,7 @@ impl<'a> Judge<'a, '_> {
             );
             self.lose(at, Loss { code: "lost-update", row: net.row, register: Some(register_index), writes: vec![by] }, what, because);
         }
-        self.forget_writer(net.row, register_index, at.received_us);
+        self.forget_writer(at, net.row, register_index);
     }
 
     /// The server set a register of a row that the transaction did not mean: whoever wrote it unseen has a record.
@@ -376,11 +376,12 @@ impl<'a> Judge<'a, '_> {
             })
     }
 
-    /// Notes that the server itself set a register.
-    pub(super) fn forget_writer(&mut self, row: RowId, register: usize, received_us: i64) {
+    /// Notes that the server itself set a register, in the course of this transaction.
+    pub(super) fn forget_writer(&mut self, at: &At<'_>, row: RowId, register: usize) {
+        let course = at.tx.ops.first().map(|op| at.write(op.op_id));
         let state = &mut self.rows[row as usize];
         if let Some(register) = state.registers.get_mut(register) {
-            *register = Register { by: None, also: None, low: i64::MIN, high: received_us.max(register.high) };
+            *register = Register { by: None, also: None, course, low: i64::MIN, high: at.received_us.max(register.high) };
         }
     }
 

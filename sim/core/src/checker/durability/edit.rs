@@ -43,6 +43,8 @@ pub(super) struct Cell<'a> {
     pub(super) base: Option<&'a Value>,
     /// Its value after; `None`: it is not written.
     pub(super) new: Option<&'a Value>,
+    /// What it was in between, where several operations wrote it: the base of each later one.
+    pub(super) via: Vec<&'a Value>,
     /// Whether an insert wrote it: then there is no base to merge with.
     pub(super) blind: bool,
     /// The last operation that wrote it.
@@ -95,6 +97,7 @@ impl<'a> Edit<'a> {
                 }
                 for (column, value) in &op.data {
                     let cell = self.cell_mut(*column);
+                    cell.via.extend(cell.new.take());
                     (cell.new, cell.op_id) = (Some(value), op.op_id);
                 }
             }
@@ -108,7 +111,7 @@ impl<'a> Edit<'a> {
                     }
                 }
                 for cell in &mut self.cells {
-                    cell.new = None;
+                    cell.via.extend(cell.new.take());
                 }
             }
         }
@@ -120,7 +123,7 @@ impl<'a> Edit<'a> {
 
     fn cell_mut(&mut self, column: usize) -> &mut Cell<'a> {
         let index = self.cells.iter().position(|cell| cell.column == column).unwrap_or_else(|| {
-            self.cells.push(Cell { column, base: None, new: None, blind: false, op_id: 0 });
+            self.cells.push(Cell { column, base: None, new: None, via: Vec::new(), blind: false, op_id: 0 });
             self.cells.len() - 1
         });
         &mut self.cells[index]

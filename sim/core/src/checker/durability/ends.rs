@@ -3,12 +3,14 @@
 use super::Judge;
 use super::report::Loss;
 use super::state::Write;
-use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, What, Who};
+use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, Upload, What, Who};
 
 /// What is known of a transaction without a commit.
 #[derive(Clone, Copy, Debug, Default)]
 struct End {
     refused: Option<usize>,
+    /// The refusal is the backend's own word for it, not an HTTP status.
+    worded: bool,
     /// The ledger notes that it is refused.
     noted: bool,
     completed: Option<usize>,
@@ -22,6 +24,8 @@ impl<'a> Judge<'a, '_> {
         let history = self.ctx.history;
         let mut open: std::collections::BTreeMap<(u32, i64), End> = std::collections::BTreeMap::new();
         let mut settled = None;
+        // Where a backend keeps a ledger, its refusals are in it.
+        let ledger = self.timeline.commits().any(|(_, commit)| !commit.ledger.is_empty());
         for (event, entry) in history.events.iter().enumerate() {
             let Who::Client(device) = entry.who else {
                 if let What::Barrier { barrier: Barrier::Settle | Barrier::SettleAgain, phase: Phase::Ok, .. } = &entry.what {
@@ -39,7 +43,7 @@ impl<'a> Judge<'a, '_> {
                 }
                 What::Upload(upload) => {
                     if upload.outcome == Some(TxOutcome::Refused) {
-                        self.refused(event, device, upload.tx_id, &mut open);
+                        self.refused(event, device, upload, &mut open);
                     } else if let Some(end) = open.get_mut(&(device, upload.tx_id)) {
                         end.unanswered |= upload.phase == Phase::Info;
                     }
@@ -53,14 +57,16 @@ impl<'a> Judge<'a, '_> {
             }
         }
         for ((device, tx_id), end) in open {
-            self.end(device, tx_id, end, settled);
+            self.end(device, tx_id, End { worded: end.worded && ledger, ..end }, settled);
         }
     }
 
     /// A refusal was answered: then the feed must have nothing of the transaction.
-    fn refused(&mut self, event: usize, device: u32, tx_id: i64, open: &mut std::collections::BTreeMap<(u32, i64), End>) {
+    fn refused(&mut self, event: usize, device: u32, upload: &Upload, open: &mut std::collections::BTreeMap<(u32, i64), End>) {
+        let tx_id = upload.tx_id;
         if let Some(end) = open.get_mut(&(device, tx_id)) {
             end.refused.get_or_insert(event);
+            end.worded |= upload.status == Some(200);
             return;
         }
         let effective = self
@@ -92,6 +98,10 @@ impl<'a> Judge<'a, '_> {
         self.stats.accepted += tx.ops.len() as u64;
         let settled = settled.is_some_and(|settled| tx_event < settled);
         let because = match (end.refused, end.completed) {
+            (Some(_), _) if end.worded && !end.noted => {
+                return self.vanished(device, tx_event, tx, Some("refusal-not-on-record"),
+                    "It was answered refused, and the ledger, which has the outcome of every other transaction, has nothing of it".to_owned());
+            }
             (Some(refused), Some(completed)) if refused < completed => {
                 self.stats.refused += tx.ops.len() as u64;
                 return;

@@ -1,6 +1,6 @@
 //! One register of a live row: whether an edit stands in it, joined it, or lost lawfully.
 
-use fixtures::{OnMissingParent, OnParentDelete, Row, Rule, Value};
+use fixtures::{Row, Rule, Value};
 
 use super::Judge;
 use super::commits::At;
@@ -9,7 +9,7 @@ use super::lawful::{self, Discipline, Win};
 use super::registers::{Layout, Register};
 use super::report::Loss;
 use super::state::{self, Write};
-use crate::history::{RowId, label};
+use crate::history::{RowId, What, label};
 
 /// What became of an edit in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,34 +25,24 @@ pub(super) enum Stand {
 }
 
 /// A register before the commit, after it, and as the edit has it.
-struct Sides<'s> {
-    current: &'s Row,
-    after: &'s Row,
+pub(super) struct Sides<'s> {
+    pub(super) current: &'s Row,
+    pub(super) after: &'s Row,
     /// Whether the register was as the edit's base has it.
-    base_equal: bool,
+    pub(super) base_equal: bool,
     /// Whether the edit has no base there, or not all of it.
-    no_base: bool,
+    pub(super) no_base: bool,
     /// Whether the edit's value is the current one.
-    equal: bool,
+    pub(super) equal: bool,
     /// Whether the register is as the edit has it.
-    is_new: bool,
+    pub(super) is_new: bool,
     /// Whether it is as it was.
-    is_current: bool,
+    pub(super) is_current: bool,
 }
 
-/// Why a register may be neither as written nor as it was.
-pub(super) struct Excuse {
-    /// The rule.
-    pub(super) rule: &'static str,
-    /// Who wrote what stood in the way.
-    pub(super) winners: Vec<Option<Write>>,
-    /// Whether a record is owed: not by a device's own delete, nor by one that it had seen.
-    pub(super) owed: bool,
-}
+pub(super) static NULL: Value = Value::Null;
 
-static NULL: Value = Value::Null;
-
-fn get(row: &Row, column: usize) -> &Value {
+pub(super) fn get(row: &Row, column: usize) -> &Value {
     row.get(column).unwrap_or(&NULL)
 }
 
@@ -95,7 +85,11 @@ impl<'a, 't> Judge<'a, 't> {
                 continue;
             };
             let base = cell.base.unwrap_or(&NULL);
-            let unchanged = self.equal(layout, register.rule, column, base, now) || (base.is_null() && state.is_filled(column));
+            let joins = matches!(register.rule, Rule::Counter { .. } | Rule::Set);
+            let unchanged = self.equal(layout, register.rule, column, base, now)
+                || (base.is_null() && state.is_filled(column))
+                // An operation in between came to the current value: the next one has it as its base.
+                || (!joins && cell.via.iter().any(|via| self.same(layout, column, via, now)));
             sides.base_equal &= unchanged;
             sides.no_base |= cell.blind || (cell.new.is_some() && cell.base.is_none() && edit.cells.iter().all(|cell| cell.base.is_none()));
             let new = cell.new.unwrap_or(base);
@@ -223,14 +217,11 @@ impl<'a, 't> Judge<'a, 't> {
         };
         let win = match self.discipline {
             Discipline::Rules if sides.base_equal => Win::Yes,
-            Discipline::Rules => {
-                let win = match register.rule {
-                    Rule::Max if lawful::greater(new, get(sides.current, column)) => Win::Yes,
-                    Rule::Max | Rule::KeepServer => Win::No,
-                    _ => lawful::beats(edit, at.device, &self.clients, stored),
-                };
-                win
-            }
+            Discipline::Rules => match register.rule {
+                Rule::Max if lawful::greater(new, get(sides.current, column)) => Win::Yes,
+                Rule::Max | Rule::KeepServer => Win::No,
+                _ => lawful::beats(edit, at.device, &self.clients, stored),
+            },
             Discipline::RowLatest => lawful::row_latest(edit, state, layout.clock, sides.current),
             Discipline::VersionCheck => lawful::version_check(edit, state, sides.current),
             Discipline::ServerWins if sides.base_equal => Win::Yes,
@@ -238,241 +229,6 @@ impl<'a, 't> Judge<'a, 't> {
             Discipline::ServerWins => Win::No,
         };
         (self.discipline.name(rule), win)
-    }
-
-    /// Differences add up. `None` if something is no integer: then the rule is latest.
-    fn counter(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<Stand> {
-        let column = self.layout(edit.row).registers[index].columns[0];
-        let cell = edit.cell(column)?;
-        let number = |value: Option<&Value>| match value {
-            None | Some(Value::Null) => Some(0i128),
-            Some(Value::Int(int)) => Some(i128::from(*int)),
-            Some(_) => None,
-        };
-        let (current, after) = (number(sides.current.get(column))?, number(sides.after.get(column))?);
-        let (base, new) = (number(cell.base)?, number(cell.new)?);
-        let expected = if cell.blind { current.max(new) } else { current + new - base };
-        let stored = self.rows[edit.row as usize].register(index);
-        if after == expected || (sides.base_equal && sides.is_new) {
-            if sides.base_equal || after == new {
-                return Some(if sides.equal { Stand::Same } else { Stand::Stands });
-            }
-            if stored.by.is_some_and(|by| !self.saw(at, edit.row, &by)) {
-                super::count(&mut self.stats.merged, "counter", 1);
-            }
-            return Some(if after == current { Stand::Same } else { Stand::Joined });
-        }
-        let mut writes = Vec::new();
-        if after == current || after != new {
-            writes.push(at.write(cell.op_id));
-        }
-        if after != current {
-            writes.extend(stored.by);
-        }
-        if writes.is_empty() {
-            return Some(Stand::Joined);
-        }
-        let what = format!("is {after} after commit {}, not {expected}", at.seq);
-        let because = if cell.blind {
-            format!("It was {current}, and an insert wrote {new}: the greater value stays")
-        } else {
-            format!("It was {current}, and client/{} added {}: differences add up", at.device, new - base)
-        };
-        self.lose(at, Loss { code: "lost-increment", row: edit.row, register: Some(index), writes }, what, because);
-        Some(if after == current { Stand::Lost } else { Stand::Joined })
-    }
-
-    /// Additions and removals join. `None` if something is no set: then the rule is latest.
-    ///
-    /// Where a removal meets a device's addition of the same element that it had not seen, both are lawful: the
-    /// contract's formula removes the element and its sentence keeps it.
-    fn set(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<Stand> {
-        let column = self.layout(edit.row).registers[index].columns[0];
-        let cell = edit.cell(column)?;
-        let (current, after) = (members(sides.current.get(column))?, members(sides.after.get(column))?);
-        let new = members(cell.new)?;
-        let base = if cell.blind { Default::default() } else { members(cell.base)? };
-        let stored = self.rows[edit.row as usize].register(index);
-        let unseen = stored.by.filter(|by| !self.saw(at, edit.row, by));
-        let mut mine = Vec::new();
-        let mut others = Vec::new();
-        if !(sides.base_equal && sides.is_new) {
-            mine.extend(new.difference(&base).filter(|element| !after.contains(*element)));
-            let removed = |element: &&String| !new.contains(*element) && !cell.blind;
-            mine.extend(base.iter().filter(removed).filter(|element| after.contains(*element) && (unseen.is_none() || !current.contains(*element))));
-            others.extend(current.iter().filter(|element| !after.contains(*element) && !(base.contains(*element) && removed(element))));
-// What is there now, was not before, and is no addition of this edit: another's removal undone, or a stranger.
-            let unmeant = after.difference(&current).filter(|element| !new.contains(*element) || base.contains(*element));
-            for element in unmeant {
-                if base.contains(element) { others.push(element) } else { mine.push(element) }
-            }
-        }
-        if mine.is_empty() && others.is_empty() {
-            if unseen.is_some() && !sides.base_equal && !sides.equal {
-                super::count(&mut self.stats.merged, "set", 1);
-            }
-            return Some(match (sides.is_new, sides.is_current) {
-                (true, true) => Stand::Same,
-                (true, false) => Stand::Stands,
-                (false, true) => Stand::Same,
-                (false, false) => Stand::Joined,
-            });
-        }
-        let element = others.first().or(mine.first()).map_or("", |element| element.as_str());
-        let what = format!("is {} after commit {}; \"{element}\" is wrong in it", label::value(get(sides.after, column)), at.seq);
-        let because = format!(
-            "It was {}, and client/{} turned {} into {}: additions and removals join",
-            label::value(get(sides.current, column)),
-            at.device,
-            label::value(cell.base.unwrap_or(&NULL)),
-            label::value(cell.new.unwrap_or(&NULL))
-        );
-        let mut writes = Vec::new();
-        if !mine.is_empty() {
-            writes.push(at.write(cell.op_id));
-        }
-        if !others.is_empty() {
-            writes.extend(stored.by);
-        }
-        // What went had been there before any device wrote.
-        if !writes.is_empty() {
-            self.lose(at, Loss { code: "lost-element", row: edit.row, register: Some(index), writes }, what, because);
-        }
-        Some(if mine.is_empty() { Stand::Joined } else { Stand::Lost })
-    }
-
-    /// Whether structure explains why a register is not as the edit has it: a parent that is not there, a cycle, a
-    /// row that was running already.
-    pub(super) fn excuse(
-        &self,
-        at: &At<'_>,
-        edit: &Edit<'_>,
-        register: &Register<'_>,
-        current: Option<&Row>,
-        after: &Row,
-    ) -> Option<Excuse> {
-        let layout = self.layout(edit.row);
-        let exclusive = register.columns.iter().find_map(|column| {
-            let exclusive = layout.running[*column]?;
-            let starts = edit.cell(*column)?.new == Some(&Value::Int(1)) && get(after, *column) == &Value::Int(0);
-            let winners = self.holders(at, edit.row, exclusive);
-            (starts && !winners.is_empty()).then_some(winners)
-        });
-        let mut excuse: Option<Excuse> = None;
-        for column in register.columns.iter().copied() {
-            let then = get(after, column);
-            let Some(cell) = edit.cell(column) else { continue };
-            let Some(new) = cell.new.or(cell.base).filter(|_| cell.new.is_some() || !cell.blind) else { continue };
-            if self.same(layout, column, new, then) {
-                continue;
-            }
-            let stayed = current.map_or(then.is_null(), |current| get(current, column) == then);
-            // A row may name itself: that is a cycle, and no missing parent.
-            let path = if layout.trees[column] && stayed { self.cycle(at, edit.row, column, new) } else { None };
-            let missing = layout.parents[column].is_some_and(|parent| {
-                (parent.missing == OnMissingParent::Null || parent.deleted == OnParentDelete::Null)
-                    && then.is_null()
-                    && self.parent_went(at, parent.table, new)
-            });
-            if let Some(path) = path {
-                excuse = Some(Excuse { rule: "cycle", winners: path, owed: true });
-            } else if missing {
-                let parent = layout.parents[column].and_then(|parent| self.find(parent.table, new.as_text()?));
-                let owed = !self.took_away(at, parent);
-                excuse.get_or_insert(Excuse { rule: "parent-missing", winners: self.deleters(at, parent), owed });
-            } else if let Some(winners) = exclusive.as_ref().filter(|_| layout.running[column].is_some() || stayed) {
-                excuse = Some(Excuse { rule: "exclusive", winners: winners.clone(), owed: true });
-            } else if !(stayed && cell.new.is_none()) {
-                return None;
-            }
-        }
-        excuse
-    }
-
-    /// The writers of the parents on the cycle that this parent would close; `None` if it closes none.
-    fn cycle(&self, at: &At<'_>, row: RowId, column: usize, parent: &Value) -> Option<Vec<Option<Write>>> {
-        let table = self.table(row);
-        let register = self.layouts[table].of_column[column];
-        // The order of changes within the commit is not known: the tree before it, or after it.
-        [false, true].into_iter().find_map(|later| {
-            let mut writers = Vec::new();
-            let mut next = self.find(table, parent.as_text()?);
-            for _ in 0..=self.rows.len() {
-                let ancestor = next?;
-                if ancestor == row {
-                    writers.push(None);
-                    return Some(writers);
-                }
-                writers.push(self.rows[ancestor as usize].register(register).by);
-                let image = match self.net(at, ancestor) {
-                    Some(net) if later => net.after.as_ref(),
-                    Some(net) => net.before.as_ref(),
-                    None => self.rows[ancestor as usize].live.as_ref(),
-                };
-                // A parent that the transaction itself moved stands in the way as well.
-                if self.net(at, ancestor).is_some_and(|net| net.edit.is_some()) {
-                    writers.extend(at.tx.ops.iter().filter(|op| op.row == ancestor).map(|op| Some(at.write(op.op_id))));
-                }
-                next = image.and_then(|image| get(image, column).as_text()).and_then(|id| self.find(table, id));
-            }
-            None
-        })
-    }
-
-    /// Who wrote that other rows of an exclusive invariant run, with a lease that may still hold.
-    fn holders(&self, at: &At<'_>, row: RowId, exclusive: usize) -> Vec<Option<Write>> {
-        let rule = &self.ctx.app.policy.exclusives[exclusive];
-        let register = self.layouts[rule.table].of_column[rule.running];
-        let lease_us = rule.lease_s.saturating_mul(1_000_000);
-        let mut writers = Vec::new();
-        for holder in self.running[exclusive].iter().copied().filter(|holder| *holder != row) {
-            let state = &self.rows[holder as usize];
-            if at.received_us.saturating_sub(state.touched_us.max(state.heartbeat_us)) <= lease_us {
-                writers.extend([state.register(register).by, state.register(register).also, None]);
-            }
-        }
-        for net in at.nets.iter().filter(|net| net.row != row && self.table(net.row) == rule.table) {
-            if net.edit.is_some() && net.after.as_ref().is_some_and(|after| get(after, rule.running) == &Value::Int(1)) {
-                writers.extend(at.tx.ops.iter().filter(|op| op.row == net.row).map(|op| Some(at.write(op.op_id))));
-            }
-        }
-        writers
-    }
-
-    /// Whether the device itself took the parent away, in this transaction or before, or had seen it go.
-    fn took_away(&self, at: &At<'_>, parent: Option<RowId>) -> bool {
-        let Some(parent) = parent else { return false };
-        let here = at.tx.ops.iter().any(|op| op.op == crate::history::Op::Delete && self.target(op.row) == parent);
-        let death = self.rows[parent as usize].death.as_ref();
-        here || death.and_then(|death| death.by).is_some_and(|by| self.saw(at, parent, &by))
-    }
-
-    /// Who may be named as having taken a parent away: whoever deleted it, this transaction, or the server.
-    pub(super) fn deleters(&self, at: &At<'_>, parent: Option<RowId>) -> Vec<Option<Write>> {
-        let mut deleters = vec![None];
-        deleters.extend(at.tx.ops.iter().filter(|op| op.op == crate::history::Op::Delete).map(|op| Some(at.write(op.op_id))));
-        if let Some(death) = parent.and_then(|parent| self.rows[parent as usize].death.as_ref()) {
-            deleters.extend([death.by, death.also].into_iter().flatten().map(Some));
-        }
-        deleters
-    }
-
-    /// Demands the record of what structure did to an edit.
-    pub(super) fn excused(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, excuse: &Excuse) {
-        let kind = if excuse.rule == "exclusive" { "exclusive" } else { "parent" };
-        if !excuse.owed {
-            return;
-        }
-        super::count(&mut self.stats.concurrent, kind, 1);
-        let author = self.register_author(edit, index);
-        self.need(at, &super::report::Need {
-            losers: &[Some(at.write(author))],
-            winners: &excuse.winners,
-            row: edit.row,
-            register: Some(index),
-            rules: &[excuse.rule],
-            counted: excuse.rule,
-        });
     }
 
     /// The last operation of the edit that wrote the register.
@@ -486,6 +242,11 @@ impl<'a, 't> Judge<'a, 't> {
     fn winners(&self, row: RowId, stored: &state::Register) -> Vec<Option<Write>> {
         let mut winners = vec![stored.by];
         winners.extend(stored.also.map(Some));
+        if let Some(course) = stored.course
+            && let What::Tx(tx) = &self.ctx.history.events[course.event].what
+        {
+            winners.extend(tx.ops.iter().map(|op| Some(Write { op_id: op.op_id, ..course })));
+        }
         if self.discipline != Discipline::Rules {
             winners.push(None);
             winners.extend(self.rows[row as usize].registers.iter().map(|register| register.by));
@@ -535,7 +296,7 @@ impl<'a, 't> Judge<'a, 't> {
                 (register.also, register.high) = (Some(write), high);
             }
             Stand::Stands | Stand::Joined | Stand::Same => {
-                *register = state::Register { by: Some(write), also: None, low, high };
+                *register = state::Register { by: Some(write), also: None, course: None, low, high };
             }
         }
         let columns = &self.layouts[self.ctx.history.rows[edit.row as usize].table].registers[index].columns;

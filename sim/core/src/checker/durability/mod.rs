@@ -14,15 +14,18 @@
 //!
 //! In reading order: [`registers`] what resolves as one, [`edit`] what a transaction means to do to a row, [`state`]
 //! what the server holds and who wrote it, [`records`] who says that a write lost; [`commits`] the replay, [`rows`]
-//! inserts, deletes and tombstones, [`merge`] one register, [`lawful`] which loss the rule allows; [`ends`] what
+//! inserts and rows that return, [`deletes`] deletes and tombstones, [`merge`] one register, [`joins`] counters and
+//! sets, [`structure`] parents, trees and leaders, [`lawful`] which loss the rule allows; [`ends`] what
 //! never reached a commit; [`report`] the words.
 //!
 //! What it does not judge: the clock column (a stamp, no edit), whether a refusal was justified and whether values
 //! that the server generates are right (policy), a second commit of one transaction (exactly-once).
 
 mod commits;
+mod deletes;
 mod edit;
 mod ends;
+mod joins;
 mod lawful;
 mod merge;
 mod records;
@@ -30,6 +33,7 @@ mod registers;
 mod report;
 mod rows;
 mod state;
+mod structure;
 #[cfg(test)]
 mod tests;
 

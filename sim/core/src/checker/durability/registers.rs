@@ -69,12 +69,9 @@ fn layout(app: &App, index: usize) -> Layout<'_> {
     for (register, group) in registers.iter().enumerate() {
         group.columns.iter().for_each(|column| of_column[*column] = register);
     }
-    for column in 0..width {
-        if of_column[column] == usize::MAX {
-            of_column[column] = registers.len();
-            let rule = policy.rules[column];
-            registers.push(Register { name: &table.columns[column].name, columns: vec![column], rule });
-        }
+    for (column, register) in of_column.iter_mut().enumerate().filter(|(_, register)| **register == usize::MAX) {
+        *register = registers.len();
+        registers.push(Register { name: &table.columns[column].name, columns: vec![column], rule: policy.rules[column] });
     }
     let mut layout = Layout {
         registers,

@@ -27,6 +27,8 @@ pub(super) struct Register {
     pub(super) by: Option<Write>,
     /// Another writer of the same value.
     pub(super) also: Option<Write>,
+    /// Where the server itself wrote it in the course of a device's transaction: one of that transaction's writes.
+    pub(super) course: Option<Write>,
     /// The least stamp that it may have, in microseconds since 1970.
     pub(super) low: i64,
     /// The greatest.
@@ -34,7 +36,7 @@ pub(super) struct Register {
 }
 
 /// A register that the server wrote, at a time that no stamp tells.
-pub(super) const SERVER: Register = Register { by: None, also: None, low: i64::MIN, high: i64::MIN };
+pub(super) const SERVER: Register = Register { by: None, also: None, course: None, low: i64::MIN, high: i64::MIN };
 
 /// How a row went.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::Place;
 use super::compare::{Net, difference};
 use super::telling::{Wrong, says};
 use crate::checker::{Context, Timeline};
-use crate::history::{Commit, ConflictRecord, LocalTx, OpAnswer, Outcome, RowId, label};
+use crate::history::{Commit, ConflictRecord, LocalOp, LocalTx, Op, OpAnswer, Outcome, RowId, Writer, label};
 use crate::model::explain::Note;
 use crate::model::{Expected, Model, Predicted, Prediction};
 use crate::verdict::Finding;
@@ -209,8 +209,7 @@ impl<'a> Judgement<'_, 'a> {
             let right = self.answer(predicted.op_id).is_some_and(|answer| {
                 (answer.outcome == predicted.outcome || says_more(answer, predicted.outcome))
                     && predicted.reason.is_none_or(|named| says(answer.reason.as_deref(), named))
-                    && (says(answer.reason.as_deref(), "max")
-                        || answer.by.as_ref().is_none_or(|by| predicted.winners.is_empty() || predicted.winners.contains(by)))
+                    && answer.by.as_ref().is_none_or(|by| predicted.winners.is_empty() || predicted.winners.contains(by))
                     && (predicted.merged_into.is_none() || answer.merged_into == predicted.merged_into)
                     && answer.merged_into.is_none_or(|row| model.resolve(row) == predicted.row)
             });
@@ -265,7 +264,7 @@ impl<'a> Judgement<'_, 'a> {
             });
         }
         for record in stray {
-            if self.told_rows.contains(&of(record)) || self.told_rows.contains(&record.row) || self.says_more(record) {
+            if self.told_rows.contains(&of(record)) || self.told_rows.contains(&record.row) || self.says_more(model, record) {
                 continue;
             }
             self.tell(Wrong {
@@ -277,21 +276,23 @@ impl<'a> Judgement<'_, 'a> {
         }
     }
 
-    /// Whether a record that is not owed is lawful all the same: clocks are bookkeeping, and a backend may also
-    /// record what a cascade or a merged insert did. Durability tests what every record claims.
-    fn says_more(&self, record: &ConflictRecord) -> bool {
-        let table = self.ctx.history.rows[record.row as usize].table;
-        let clock = self.ctx.app.policy.tables[table].clock;
-        let is_clock = clock.is_some_and(|clock| {
-            record.column.as_deref() == Some(self.ctx.app.schema.tables[table].columns[clock].name.as_str())
-        });
-        is_clock || matches!(record.rule.as_str(), "cascade" | "unique" | "alias" | "counter" | "set")
-            || (record.rule == "deleted" && self.deletes(record))
+    /// Whether a record that is not owed is lawful all the same: one of what this transaction's deletes took along,
+    /// or of an insert that it merged into another row. Durability tests that what a record says is so.
+    fn says_more(&self, model: &Model<'a>, record: &ConflictRecord) -> bool {
+        let is_gone = self.commit.changes.iter().any(|change| change.row == record.row && change.after.is_none());
+        match record.rule.as_str() {
+            "deleted" | "cascade" => is_gone && self.is_own(&record.winner, |op| op.op == Op::Delete),
+            "unique" => self.is_own(&record.loser, |op| {
+                op.op == Op::Put && op.row != model.resolve(op.row) && model.resolve(op.row) == model.resolve(record.row)
+            }),
+            _ => false,
+        }
     }
 
-    /// Whether the commit deletes the row of the record.
-    fn deletes(&self, record: &ConflictRecord) -> bool {
-        self.commit.changes.iter().any(|change| change.row == record.row && change.after.is_none())
+    /// Whether the writer is an operation of this transaction, and such a one.
+    fn is_own(&self, writer: &Writer, such: impl Fn(&LocalOp) -> bool) -> bool {
+        let Writer::Client { device, op_id } = *writer else { return false };
+        device == self.device && self.tx.ops.iter().any(|op| op.op_id == op_id && such(op))
     }
 
     /// The model takes over all that a commit did which is not as predicted as a whole.

@@ -30,6 +30,13 @@ fn refusals() {
         p.story.complete(0);
     }, &[]);
     assert_eq!(stats.refused, 1);
+    check("refused and told, by a backend that notes it nowhere", |p| {
+        p.edit(1, LABEL, json!({"value": "b"}));
+        p.story.upload(1);
+        p.edit(0, CARD, json!({"title": "a"}));
+        p.answer(0, TxOutcome::Refused, Outcome::Rejected);
+        p.story.complete(0);
+    }, &["refusal-not-on-record"]);
     check("the ledger notes a refusal that nobody is told of", |p| {
         p.edit(0, CARD, json!({"title": "a"}));
         let tx = p.story.queued[0][0].clone();

@@ -16,6 +16,8 @@ fn alone() {
     check("an update of a row that never was", |p| {
         let row = p.story.row("boxes");
         p.insert(0, row, json!({"name": "b"}));
+        let tx = p.story.queued[0][0].clone();
+        p.story.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
         p.answer(0, TxOutcome::Refused, Outcome::Rejected);
         p.story.complete(0);
         p.edit(0, row, json!({"name": "c"}));
@@ -113,6 +115,15 @@ fn latest() {
         p.land(0, vec![]);
         p.commit(1, vec![], vec![record(CARD, Some("title"), "latest", (1, 1), (0, 2))]);
     }, &[]);
+    check("one of several edits comes to what is there", |p| {
+        p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
+        p.story.tx(1, &[
+            (Op::Patch, CARD, json!({"title": "a", "updated_at": at(40)})),
+            (Op::Patch, CARD, json!({"title": "b", "updated_at": at(40)})),
+        ]);
+        p.land(0, vec![]);
+        p.commit(1, vec![(CARD, Some(json!({"title": "b"})))], vec![]);
+    }, &[]);
     check("clocks ahead are capped at receipt", |p| {
         p.edit(0, CARD, json!({"title": "a", "updated_at": at(9000)}));
         p.edit(1, CARD, json!({"title": "b", "updated_at": at(9000)}));
@@ -170,6 +181,12 @@ fn counters() {
     assert_eq!(stats.merged.get("counter"), Some(&1));
     assert_eq!(stats.overridden.len(), 0);
     check("one of two increments", story(1), &["lost-increment"]);
+    check("two increments in one transaction, one lost", |p| {
+        p.edit(0, CARD, json!({"hits": 1}));
+        p.story.tx(1, &[(Op::Patch, CARD, json!({"hits": 1})), (Op::Patch, CARD, json!({"hits": 2}))]);
+        p.land(0, vec![]);
+        p.commit(1, vec![(CARD, Some(json!({"hits": 2})))], vec![]);
+    }, &["lost-increment"]);
     check("three of two increments", story(3), &["lost-increment"]);
     check("none of two increments", story(0), &["lost-increment"]);
 }

@@ -101,6 +101,14 @@ fn edits_that_revive() {
     };
     check("a delete gives way to an edit", edit_first(false, vec![record(MEMO, None, "revived", (1, 1), (0, 1))]), &[]);
     check("a delete gives way silently", edit_first(false, vec![]), &["override-without-record"]);
+    let edited_and_deleted = |records: Vec<ConflictRecord>| move |p: &mut Play| {
+        p.edit(0, MEMO, json!({"text": "a", "updated_at": at(50)}));
+        p.story.tx(1, &[(Op::Patch, MEMO, json!({"text": "b", "updated_at": at(60)})), (Op::Delete, MEMO, Json::Null)]);
+        p.land(0, vec![]);
+        p.commit(1, vec![(MEMO, Some(json!({"text": "b"}))), (MEMO, None)], records);
+    };
+    check("a delete after an edit that won", edited_and_deleted(vec![record(MEMO, Some("text"), "latest", (0, 1), (1, 1))]), &[]);
+    check("a delete after an edit that won silently", edited_and_deleted(vec![]), &["override-without-record"]);
     check("a delete takes the edit", edit_first(true, vec![record(MEMO, None, "deleted", (0, 1), (1, 1))]), &["wrong-winner"]);
 }
 

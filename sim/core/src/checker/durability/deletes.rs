@@ -1,0 +1,194 @@
+//! Deletes: what they override, what keeps a row, and tombstones.
+
+use fixtures::{Row, Value};
+
+use super::Judge;
+use super::commits::At;
+use super::edit::Edit;
+use super::lawful::{self, Discipline, Win};
+use super::report::{Loss, Need};
+use super::rows::Tally;
+use super::state::{Death, Write};
+use crate::history::{Op, RowId};
+
+impl<'a> Judge<'a, '_> {
+    /// Judges a delete.
+    pub(super) fn delete(&mut self, at: &At<'a>, edit: &Edit<'a>, before: Option<Row>, after: Option<Row>) -> Tally {
+        let write = at.write(edit.op_id);
+        match (before, after) {
+            (None, None) => {
+                if let Some(death) = &mut self.rows[edit.row as usize].death {
+                    // The later stamp stays, and with it perhaps its writer.
+                    death.also = Some(write);
+                    death.high = death.high.max(edit.clock_high);
+                    let unseen = death.by.filter(|by| by.device != at.device);
+                    if unseen.is_some_and(|by| !self.saw(at, edit.row, &by)) {
+                        super::count(&mut self.stats.concurrent, "delete", 1);
+                    }
+                }
+                Tally::OTHER
+            }
+            (Some(before), None) => {
+                self.check_buried(at, edit.row, Some(edit), &before, false);
+                self.bury(at, edit.row, &before, Some(edit), false);
+                Tally::STANDS
+            }
+            (None, Some(_)) => {
+                let what = format!("is there after commit {}, although client/{} op {} deletes it", at.seq, at.device, edit.op_id);
+                let because = "It was not there before, and nothing creates it after the delete".to_owned();
+                self.lose(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![write] }, what, because);
+                Tally::LOST
+            }
+            (Some(before), Some(_)) => self.survived(at, edit, &before),
+        }
+    }
+
+    /// A delete had no effect: lawful where an edit that it had not seen brings the row back, or where the policy
+    /// keeps rows that changed.
+    fn survived(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
+        let layout = self.layout(edit.row);
+        let edited = self.edited(at, edit.row, Some(edit), before);
+        let lawful = match self.discipline {
+            Discipline::Rules => layout.edit_revives && !edited.is_empty(),
+            Discipline::RowLatest => lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before) != Win::Yes,
+            Discipline::VersionCheck | Discipline::ServerWins => {
+                lawful::version_check(edit, &self.rows[edit.row as usize], before) != Win::Yes
+            }
+        };
+        let write = at.write(edit.op_id);
+        if lawful {
+            let mut winners: Vec<Option<Write>> = edited.iter().flat_map(|(_, writes)| writes.iter().copied().map(Some)).collect();
+            if self.discipline != Discipline::Rules {
+                winners.push(None);
+                winners.extend(self.rows[edit.row as usize].registers.iter().map(|register| register.by));
+            }
+            let rule = self.discipline.name("revived");
+            self.need(at, &Need {
+                losers: &[Some(write)],
+                winners: &winners,
+                row: edit.row,
+                register: None,
+                rules: &[rule, "deleted"],
+                counted: rule,
+            });
+        } else {
+            let what = format!("is still there after commit {}, although client/{} op {} deletes it", at.seq, at.device, edit.op_id);
+            let because = if layout.edit_revives {
+                "Nobody had edited it since the deleting device saw it"
+            } else {
+                "A delete wins over edits that it had not seen"
+            };
+            let mut writes = vec![write];
+            writes.extend(edited.iter().flat_map(|(_, writes)| writes.iter().copied()));
+            self.lose(at, Loss { code: "lost-delete", row: edit.row, register: None, writes }, what, because.to_owned());
+        }
+        Tally::LOST
+    }
+
+    /// The registers that devices wrote since the deleting device saw the row, with their writers. A register that
+    /// holds what the delete's base says is unchanged, whoever wrote it.
+    fn edited(&self, at: &At<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row) -> Vec<(usize, Vec<Write>)> {
+        let layout = self.layout(row);
+        let state = &self.rows[row as usize];
+        let seen = self.timeline.seen_row(at.device, at.tx_event, row);
+        let recent = &state.writes[state.writes.partition_point(|(_, write)| write.seq <= seen)..];
+        let mut edited = Vec::new();
+        for (index, register) in layout.registers.iter().enumerate() {
+            let stored = state.register(index);
+            let mut writes: Vec<Write> = [stored.by, stored.also].into_iter().flatten().collect();
+            if matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set) {
+                writes.extend(recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write));
+            }
+            writes.retain(|write| !self.saw(at, row, write));
+            let is_clock = layout.clock.is_some_and(|clock| register.columns == [clock]);
+            let both_unseen = stored.also.is_none() || writes.len() >= 2;
+            if writes.is_empty() || is_clock || !both_unseen {
+                continue;
+            }
+            let told = edit.filter(|edit| edit.cells.iter().any(|cell| cell.base.is_some()));
+            let unchanged = told.is_some_and(|edit| {
+                register.columns.iter().all(|column| {
+                    let base = edit.cell(*column).and_then(|cell| cell.base).unwrap_or(&Value::Null);
+                    let via = edit.cell(*column).map_or(&[][..], |cell| cell.via.as_slice());
+                    before.get(*column).is_some_and(|now| now == base || via.contains(&now))
+                        || (base.is_null() && state.is_filled(*column))
+                })
+            });
+            if !unchanged {
+                edited.push((index, writes));
+            }
+        }
+        edited
+    }
+
+    /// Demands the records of a row that went: every write in it that the deleting device had not seen.
+    pub(super) fn check_buried(&mut self, at: &At<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row, cascade: bool) {
+        let edited = self.edited(at, row, edit, before);
+        let table = self.table(row);
+        let revives = self.layout(row).edit_revives && self.discipline == Discipline::Rules && !cascade;
+        let mut winners: Vec<Option<Write>> = match edit {
+            Some(edit) if !cascade => vec![Some(at.write(edit.op_id))],
+            _ => at.tx.ops.iter().filter(|op| op.op == Op::Delete).map(|op| Some(at.write(op.op_id))).collect(),
+        };
+        if cascade {
+            winners.push(None);
+        }
+        let rule = if cascade { "cascade" } else { "deleted" };
+        let mut told: Vec<(u32, usize)> = Vec::new();
+        for (register, writes) in edited {
+            let first = writes[0];
+            if told.contains(&(first.device, first.event)) {
+                continue;
+            }
+            told.push((first.device, first.event));
+            super::count(&mut self.stats.concurrent, "delete", 1);
+            self.stats.conflicts += 1;
+            // Where the transaction edited the register before it deleted the row, its edit won over them already.
+            let over = edit.is_some_and(|edit| {
+                let columns = &self.layouts[table].registers[register].columns;
+                columns.iter().any(|column| edit.cell(*column).is_some_and(|cell| !cell.via.is_empty()))
+            });
+            if revives && !over {
+                let what = format!("went in commit {} with the edit of {}", at.seq, self.write_words(&first));
+                let because = "An edit of a row of this table that its deleter had not seen keeps the row".to_owned();
+                self.lose(at, Loss { code: "wrong-winner", row, register: Some(register), writes: vec![first] }, what, because);
+                continue;
+            }
+            let losers: Vec<Option<Write>> = writes.into_iter().map(Some).collect();
+            let rules = [rule, "deleted", "latest", "max", "keep-server", self.discipline.name("latest")];
+            self.need(at, &Need {
+                losers: &losers,
+                winners: &winners,
+                row,
+                register: None,
+                rules: if over { &rules } else { &rules[..2] },
+                counted: rule,
+            });
+        }
+    }
+
+    /// The row is a tombstone from here on.
+    pub(super) fn bury(&mut self, at: &At<'a>, row: RowId, before: &Row, edit: Option<&Edit<'a>>, cascade: bool) {
+        let by = match edit {
+            Some(edit) if !cascade => Some(edit.op_id),
+            _ => at.tx.ops.iter().rev().find(|op| op.op == Op::Delete).map(|op| op.op_id),
+        };
+        let (low, high) = match edit {
+            Some(edit) => (edit.clock_low, edit.clock_high),
+            None => (i64::MIN, at.received_us),
+        };
+        let state = &mut self.rows[row as usize];
+        let greatest = state.registers.iter().map(|register| register.high).max().unwrap_or(i64::MIN);
+        state.death = Some(Death {
+            by: by.map(|op_id| at.write(op_id)),
+            also: None,
+            cascade,
+            low,
+            high: high.max(greatest.saturating_add(1)),
+            registers: std::mem::take(&mut state.registers),
+            image: Some(before.clone()),
+        });
+        state.filled.clear();
+        state.writes.clear();
+    }
+}

@@ -1,0 +1,113 @@
+//! Counters and sets: writes that join, so that nobody's is lost.
+
+use fixtures::Value;
+
+use super::Judge;
+use super::commits::At;
+use super::edit::{Edit, members};
+use super::merge::{NULL, Sides, Stand, get};
+use super::report::Loss;
+use crate::history::label;
+
+impl<'a> Judge<'a, '_> {
+    /// Differences add up. `None` if something is no integer: then the rule is latest.
+    pub(super) fn counter(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<Stand> {
+        let column = self.layout(edit.row).registers[index].columns[0];
+        let cell = edit.cell(column)?;
+        let number = |value: Option<&Value>| match value {
+            None | Some(Value::Null) => Some(0i128),
+            Some(Value::Int(int)) => Some(i128::from(*int)),
+            Some(_) => None,
+        };
+        let (current, after) = (number(sides.current.get(column))?, number(sides.after.get(column))?);
+        let (base, new) = (number(cell.base)?, number(cell.new)?);
+        let expected = if cell.blind { current.max(new) } else { current + new - base };
+        let stored = self.rows[edit.row as usize].register(index);
+        if after == expected || (sides.base_equal && sides.is_new) {
+            if sides.base_equal || after == new {
+                return Some(if sides.equal { Stand::Same } else { Stand::Stands });
+            }
+            if stored.by.is_some_and(|by| !self.saw(at, edit.row, &by)) {
+                super::count(&mut self.stats.merged, "counter", 1);
+            }
+            return Some(if after == current { Stand::Same } else { Stand::Joined });
+        }
+        let mut writes = Vec::new();
+        if after == current || after != new {
+            writes.push(at.write(cell.op_id));
+        }
+        if after != current {
+            writes.extend(stored.by);
+        }
+        if writes.is_empty() {
+            return Some(Stand::Joined);
+        }
+        let what = format!("is {after} after commit {}, not {expected}", at.seq);
+        let because = if cell.blind {
+            format!("It was {current}, and an insert wrote {new}: the greater value stays")
+        } else {
+            format!("It was {current}, and client/{} added {}: differences add up", at.device, new - base)
+        };
+        self.lose(at, Loss { code: "lost-increment", row: edit.row, register: Some(index), writes }, what, because);
+        Some(if after == current { Stand::Lost } else { Stand::Joined })
+    }
+
+    /// Additions and removals join. `None` if something is no set: then the rule is latest.
+    ///
+    /// Where a removal meets a device's addition of the same element that it had not seen, both are lawful: the
+    /// contract's formula removes the element and its sentence keeps it.
+    pub(super) fn set(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<Stand> {
+        let column = self.layout(edit.row).registers[index].columns[0];
+        let cell = edit.cell(column)?;
+        let (current, after) = (members(sides.current.get(column))?, members(sides.after.get(column))?);
+        let new = members(cell.new)?;
+        let base = if cell.blind { Default::default() } else { members(cell.base)? };
+        let stored = self.rows[edit.row as usize].register(index);
+        let unseen = stored.by.filter(|by| !self.saw(at, edit.row, by));
+        let mut mine = Vec::new();
+        let mut others = Vec::new();
+        if !(sides.base_equal && sides.is_new) {
+            mine.extend(new.difference(&base).filter(|element| !after.contains(*element)));
+            let removed = |element: &&String| !new.contains(*element) && !cell.blind;
+            mine.extend(base.iter().filter(removed).filter(|element| after.contains(*element) && (unseen.is_none() || !current.contains(*element))));
+            others.extend(current.iter().filter(|element| !(after.contains(*element) || base.contains(*element) && removed(element))));
+// What is there now, was not before, and is no addition of this edit: another's removal undone, or a stranger.
+            let unmeant = after.difference(&current).filter(|element| !new.contains(*element) || base.contains(*element));
+            for element in unmeant {
+                if base.contains(element) { others.push(element) } else { mine.push(element) }
+            }
+        }
+        if mine.is_empty() && others.is_empty() {
+            if unseen.is_some() && !sides.base_equal && !sides.equal {
+                super::count(&mut self.stats.merged, "set", 1);
+            }
+            return Some(match (sides.is_new, sides.is_current) {
+                (true, true) => Stand::Same,
+                (true, false) => Stand::Stands,
+                (false, true) => Stand::Same,
+                (false, false) => Stand::Joined,
+            });
+        }
+        let element = others.first().or(mine.first()).map_or("", |element| element.as_str());
+        let what = format!("is {} after commit {}; \"{element}\" is wrong in it", label::value(get(sides.after, column)), at.seq);
+        let because = format!(
+            "It was {}, and client/{} turned {} into {}: additions and removals join",
+            label::value(get(sides.current, column)),
+            at.device,
+            label::value(cell.base.unwrap_or(&NULL)),
+            label::value(cell.new.unwrap_or(&NULL))
+        );
+        let mut writes = Vec::new();
+        if !mine.is_empty() {
+            writes.push(at.write(cell.op_id));
+        }
+        if !others.is_empty() {
+            writes.extend(stored.by);
+        }
+        // What went had been there before any device wrote.
+        if !writes.is_empty() {
+            self.lose(at, Loss { code: "lost-element", row: edit.row, register: Some(index), writes }, what, because);
+        }
+        Some(if mine.is_empty() { Stand::Joined } else { Stand::Lost })
+    }
+}
