@@ -6,6 +6,7 @@ use crate::operation::OpKind;
 use crate::policy::live::{self, set_written, unchanged_since_base};
 use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, Target, inserted_row};
 use crate::record::{Author, RowMeta, Stamp, StoredRow, Tombstone};
+use crate::rules::Register;
 use crate::wire::Outcome;
 
 /// What a policy does with a live row.
@@ -60,8 +61,10 @@ fn create(s: &Situation<'_>, after_us: i64) -> Decision {
     let row = inserted_row(s.rules, s.op, s.received_us);
     let stamp = Stamp::new(s.clock_us().max(after_us.saturating_add(1)), s.writer.clone());
     let defaulted = (0..row.len()).filter(|column| s.op.sent(*column).is_none() && !row[*column].is_null()).collect();
+    // What an insert leaves out is nobody's write.
+    let is_sent = |register: &Register| register.columns.iter().any(|column| s.op.sent(*column).is_some());
     let meta = RowMeta {
-        stamps: vec![Some(stamp); s.rules.registers.len()],
+        stamps: s.rules.registers.iter().map(|register| is_sent(register).then(|| stamp.clone())).collect(),
         written: row.clone(),
         defaulted,
         heartbeats: Vec::new(),
@@ -157,6 +160,10 @@ pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let at_us = s.clock_us().max(stored.last_stamp_us().map_or(i64::MIN, |at_us| at_us.saturating_add(1)));
     let mut losers: Vec<Author> = Vec::new();
     for (index, register) in s.rules.registers.iter().enumerate() {
+        // A later clock alone is no edit.
+        if s.rules.clock.is_some_and(|clock| register.columns == [clock]) {
+            continue;
+        }
         let unseen = match &s.op.old {
             None => stored.stamp(index).is_some_and(|stamp| !stamp.writer.is_same_client(s.writer)),
             Some(_) => {

@@ -128,7 +128,7 @@ fn a_default_of_the_rows_own_insert_counts_as_seen() {
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}
            1 a PATCH boxes b1 {"state":"A"} was {"state":null}
 
-           2 b PATCH boxes b1 {"state":"B","touched":"@1"} was {"state":null}"#,
+           2 b PATCH boxes b1 {"state":"B","touched":"@0"} was {"state":null}"#,
         "a/1 applied
          a/2 applied
          b/1 superseded latest: state by a/2

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use fixtures::{App, Default as ColumnDefault, Row, Value};
+use fixtures::{App, Default as ColumnDefault, Row, Rule, Value};
 
 use super::explain::{Note, Why};
 use super::facts::{Discipline, TableFacts};
@@ -272,11 +272,18 @@ impl Turn<'_, '_> {
         let field_merge = self.discipline == Discipline::FieldMerge;
         if field_merge && self.app.policy.tables[self.table].edit_revives && !edits.is_empty() {
             self.note(self.row, None, Why::Edited);
-            self.expect(self.row, None, Party::only(self.writer()), Party::OneOf(others.clone()), true);
+            let adds = |(register, _): &(usize, Stamp)| {
+                matches!(self.facts.registers[*register].rule, Rule::Counter { .. } | Rule::Set)
+            };
+            let (winner, others) =
+                if edits.iter().any(adds) { (Party::Anyone, Vec::new()) } else { (Party::OneOf(others.clone()), others) };
+            self.expect(self.row, None, Party::only(self.writer()), winner, true);
             return Ok(Fate::superseded(None, others));
         }
         for (register, stamp) in edits {
-            let loser = Party::only(stamp.writer());
+            // Several may have added to what is there, and the delete may have seen any of them.
+            let adds = matches!(self.facts.registers[register].rule, Rule::Counter { .. } | Rule::Set);
+            let loser = if adds { Party::Anyone } else { Party::only(stamp.writer()) };
             self.expect(self.row, Some(register), loser, Party::only(self.writer()), field_merge);
         }
         // Who else is named as overridden by the delete did write the row.
@@ -325,8 +332,9 @@ impl Turn<'_, '_> {
             if loss.loser == self.writer() && !winners.contains(&loss.winner) {
                 winners.push(loss.winner.clone());
             }
-            // Several may have counted up to what was there.
-            let several = loss.rule == "counter" && loss.winner == self.writer();
+            // Several may have counted up to what was there; and whoever inserted a row may be taken for the writer
+            // of what the insert left out.
+            let several = loss.loser != self.writer() && (loss.rule == "counter" || !loss.owed);
             self.out.records.push(Expected {
                 row,
                 columns: Some(vec![Some(register.name)]),

@@ -86,6 +86,9 @@ impl Channel {
     }
 }
 
+/// A new token lives longer than this, in microseconds: two refusals that are further apart may be of two tokens.
+const TOKEN_LIVES_US: i64 = 15_000_000;
+
 pub(super) fn one_refusal_per_expiry(ruling: &mut Ruling<'_, '_, '_>) {
     let history = ruling.ctx().history;
     // The last 401 of a channel that no success has followed.
@@ -116,7 +119,9 @@ pub(super) fn one_refusal_per_expiry(ruling: &mut Ruling<'_, '_, '_>) {
         match status {
             Some(401) if wrong.contains_key(&device) => {}
             Some(401) => {
-                if let Some(first) = refused.insert((device, channel), event) {
+                let first = refused.insert((device, channel), event);
+                let soon = |first: &usize| entry.at_us - history.events[*first].at_us < TOKEN_LIVES_US;
+                if let Some(first) = first.filter(soon) {
                     contradictions.push(Contradiction {
                         role: channel.name().to_owned(),
                         what: format!("client/{device} was refused with 401 again on {}.", channel.name()),

@@ -244,6 +244,8 @@ impl<'a> Judge<'a, '_> {
         let net = &at.nets[index];
         let edit = net.edit.map(|edit| &edits[edit]);
         match (&net.before, &net.after) {
+            // A row that the transaction deletes and creates again is a new one, with the insert's defaults.
+            (Some(_), Some(_)) if edit.is_some_and(|edit| edit.recreated) => {}
             (Some(before), Some(after)) => {
                 let layout = self.layout(net.row);
                 for column in 0..layout.of_column.len() {
@@ -318,8 +320,9 @@ impl<'a> Judge<'a, '_> {
         let register = self.rows[row as usize].register(index);
         let seen = [register.by, register.also].into_iter().flatten().any(|by| self.saw(at, row, &by));
         if register.by.is_some() && !seen {
+            let losers = self.rows[row as usize].writers(index);
             self.need(at, &super::report::Need {
-                losers: &[register.by, register.also],
+                losers: &losers,
                 winners,
                 row,
                 register: Some(index),
@@ -351,13 +354,17 @@ impl<'a> Judge<'a, '_> {
         self.bury(at, net.row, before, None, cascades);
     }
 
-    /// Whether the commit deleted the row that the value names, or found it absent.
+    /// Whether the commit deleted the row that the value names (though it may have created it again), or found it
+    /// absent.
     pub(super) fn parent_went(&self, at: &At<'_>, table: usize, id: &Value) -> bool {
         let Some(id) = id.as_text() else { return false };
         match self.find(table, id) {
             None => true,
             Some(parent) => match self.net(at, parent) {
-                Some(net) => net.after.is_none() || net.before.is_none(),
+                Some(net) => {
+                    let deletes = |op: &crate::history::LocalOp| op.op == crate::history::Op::Delete && self.target(op.row) == parent;
+                    net.after.is_none() || net.before.is_none() || at.tx.ops.iter().any(deletes)
+                }
                 None => self.rows[parent as usize].live.is_none(),
             },
         }
@@ -379,9 +386,22 @@ impl<'a> Judge<'a, '_> {
     /// Notes that the server itself set a register, in the course of this transaction.
     pub(super) fn forget_writer(&mut self, at: &At<'_>, row: RowId, register: usize) {
         let course = at.tx.ops.first().map(|op| at.write(op.op_id));
+        let registers = self.layout(row).registers.len();
         let state = &mut self.rows[row as usize];
+        state.alike.retain(|(at, _)| *at != register);
+        if state.registers.is_empty() {
+            state.registers = vec![super::state::SERVER; registers];
+        }
         if let Some(register) = state.registers.get_mut(register) {
             *register = Register { by: None, also: None, course, low: i64::MIN, high: at.received_us.max(register.high) };
+        }
+    }
+
+    /// Every operation of a write's transaction, as writes.
+    pub(super) fn tx_writes(&self, one: Write) -> Vec<Write> {
+        match &self.ctx.history.events[one.event].what {
+            What::Tx(tx) => tx.ops.iter().map(|op| Write { op_id: op.op_id, ..one }).collect(),
+            _ => Vec::new(),
         }
     }
 

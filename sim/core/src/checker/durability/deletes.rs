@@ -95,7 +95,10 @@ impl<'a> Judge<'a, '_> {
         let mut edited = Vec::new();
         for (index, register) in layout.registers.iter().enumerate() {
             let stored = state.register(index);
+            // What structure set in the course of a transaction counts as an edit of that transaction.
+            let course = stored.course.filter(|_| stored.by.is_none());
             let mut writes: Vec<Write> = [stored.by, stored.also].into_iter().flatten().collect();
+            writes.extend(course.into_iter().flat_map(|course| self.tx_writes(course)));
             if matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set) {
                 writes.extend(recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write));
             }
@@ -115,6 +118,9 @@ impl<'a> Judge<'a, '_> {
                 })
             });
             if !unchanged {
+                let alike = state.alike.iter().filter(|(at, write)| *at == index && !writes.contains(write)).map(|(_, write)| *write);
+                let alike: Vec<Write> = alike.filter(|write| !self.saw(at, row, write)).collect();
+                writes.extend(alike);
                 edited.push((index, writes));
             }
         }
@@ -190,5 +196,6 @@ impl<'a> Judge<'a, '_> {
         });
         state.filled.clear();
         state.writes.clear();
+        state.alike.clear();
     }
 }

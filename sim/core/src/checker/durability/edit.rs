@@ -85,6 +85,7 @@ impl<'a> Edit<'a> {
                 self.delete = false;
                 for (column, value) in &op.data {
                     let cell = self.cell_mut(*column);
+                    cell.via.extend(cell.new.take());
                     (cell.new, cell.blind, cell.op_id) = (Some(value), true, op.op_id);
                 }
             }

@@ -7,7 +7,7 @@ use super::commits::At;
 use super::edit::{Edit, members};
 use super::merge::{NULL, Sides, Stand, get};
 use super::report::Loss;
-use crate::history::label;
+use crate::history::{Op, label};
 
 impl<'a> Judge<'a, '_> {
     /// Differences add up. `None` if something is no integer: then the rule is latest.
@@ -21,7 +21,19 @@ impl<'a> Judge<'a, '_> {
         };
         let (current, after) = (number(sides.current.get(column))?, number(sides.after.get(column))?);
         let (base, new) = (number(cell.base)?, number(cell.new)?);
-        let expected = if cell.blind { current.max(new) } else { current + new - base };
+        // In the order of operations: differences add up, and of two counts that know nothing of each other the
+        // greater stays.
+        let mut expected = current;
+        for op in at.tx.ops.iter().filter(|op| self.target(op.row) == edit.row) {
+            let of = |values: &'a [(usize, Value)]| values.iter().find(|(at, _)| *at == column).map(|(_, value)| value);
+            let Some(data) = of(&op.data) else { continue };
+            let data = number(Some(data))?;
+            if op.op == Op::Patch && !op.old.is_empty() {
+                expected += data - number(of(&op.old))?;
+            } else {
+                expected = expected.max(data);
+            }
+        }
         let stored = self.rows[edit.row as usize].register(index);
         if after == expected || (sides.base_equal && sides.is_new) {
             if sides.base_equal || after == new {

@@ -9,7 +9,7 @@ use super::lawful::{self, Discipline, Win};
 use super::registers::{Layout, Register};
 use super::report::Loss;
 use super::state::{self, Write};
-use crate::history::{RowId, What, label};
+use crate::history::{RowId, label};
 
 /// What became of an edit in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,8 @@ impl<'a, 't> Judge<'a, 't> {
             if sides.equal {
                 return Stand::Same;
             }
-            if let Some(by) = stored.by
+            let left_out = register.columns.iter().all(|column| self.rows[edit.row as usize].is_filled(*column));
+            if let Some(by) = stored.by.filter(|_| !left_out)
                 && !sides.base_equal
                 && !self.saw(at, edit.row, &by)
                 && !stored.also.is_some_and(|also| self.saw(at, edit.row, &also))
@@ -149,8 +150,9 @@ impl<'a, 't> Judge<'a, 't> {
                     let because = self.rule_words(edit, rule, &stored);
                     self.lose(at, Loss { code: "wrong-winner", row: edit.row, register: Some(index), writes: vec![by, at.write(author)] }, what, because);
                 } else {
+                    let losers = self.rows[edit.row as usize].writers(index);
                     self.need(at, &super::report::Need {
-                        losers: &[Some(by), stored.also],
+                        losers: &losers,
                         winners: &[Some(at.write(author))],
                         row: edit.row,
                         register: Some(index),
@@ -161,7 +163,7 @@ impl<'a, 't> Judge<'a, 't> {
             }
             return Stand::Stands;
         }
-        let winners = self.winners(edit.row, &stored);
+        let winners = self.winners(edit.row, index, &stored);
         let lost = super::report::Need {
             losers: &[Some(at.write(author))],
             winners: &winners,
@@ -239,14 +241,12 @@ impl<'a, 't> Judge<'a, 't> {
     }
 
     /// Who may be named as the winner over an edit of this register.
-    fn winners(&self, row: RowId, stored: &state::Register) -> Vec<Option<Write>> {
-        let mut winners = vec![stored.by];
-        winners.extend(stored.also.map(Some));
-        if let Some(course) = stored.course
-            && let What::Tx(tx) = &self.ctx.history.events[course.event].what
-        {
-            winners.extend(tx.ops.iter().map(|op| Some(Write { op_id: op.op_id, ..course })));
+    fn winners(&self, row: RowId, index: usize, stored: &state::Register) -> Vec<Option<Write>> {
+        let mut winners = self.rows[row as usize].writers(index);
+        if stored.by.is_none() {
+            winners.push(None);
         }
+        winners.extend(stored.course.into_iter().flat_map(|course| self.tx_writes(course)).map(Some));
         if self.discipline != Discipline::Rules {
             winners.push(None);
             winners.extend(self.rows[row as usize].registers.iter().map(|register| register.by));
@@ -294,8 +294,13 @@ impl<'a, 't> Judge<'a, 't> {
             Stand::Lost => return,
             Stand::Same if register.by.is_some_and(|by| by.device != at.device) => {
                 (register.also, register.high) = (Some(write), high);
+                state.alike.push((index, write));
             }
             Stand::Stands | Stand::Joined | Stand::Same => {
+                match (stand, register.by) {
+                    (Stand::Same, Some(by)) => state.alike.push((index, by)),
+                    _ => state.alike.retain(|(at, _)| *at != index),
+                }
                 *register = state::Register { by: Some(write), also: None, course: None, low, high };
             }
         }

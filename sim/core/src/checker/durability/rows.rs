@@ -288,6 +288,8 @@ impl<'a> Judge<'a, '_> {
             let mut winners = vec![by];
             winners.extend(death.also.map(Some));
             if death.cascade {
+                // Any delete of that transaction may have been the one that took it along.
+                winners.extend(by.into_iter().flat_map(|by| self.tx_writes(by)).map(Some));
                 winners.push(None);
             }
             let name = self.discipline.name("deleted");

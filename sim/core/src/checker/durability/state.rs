@@ -68,8 +68,10 @@ pub(super) struct State {
     pub(super) registers: Vec<Register>,
     /// Columns that hold the default which the row's own insert left to the server; empty for none.
     pub(super) filled: Vec<bool>,
-    /// The effective writes of devices: (register, write), in commit order.
+    /// The writes of devices: (register, write), in commit order.
     pub(super) writes: Vec<(usize, Write)>,
+    /// Writes of the value that a register holds, beside the one that made it: (register, write).
+    pub(super) alike: Vec<(usize, Write)>,
     /// When the server last received a write of its heartbeat.
     pub(super) heartbeat_us: i64,
     /// When the server last received any write of it.
@@ -81,6 +83,13 @@ pub(super) struct State {
 impl State {
     pub(super) fn register(&self, index: usize) -> Register {
         self.registers.get(index).copied().unwrap_or(SERVER)
+    }
+
+    /// Everyone who wrote what the register holds: who made it so first.
+    pub(super) fn writers(&self, index: usize) -> Vec<Option<Write>> {
+        let register = self.register(index);
+        let alike = self.alike.iter().filter(|(at, _)| *at == index).map(|(_, write)| *write);
+        register.by.into_iter().chain(register.also).chain(alike).map(Some).collect()
     }
 
     pub(super) fn is_filled(&self, column: usize) -> bool {

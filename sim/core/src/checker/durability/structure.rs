@@ -43,10 +43,21 @@ impl<'a> Judge<'a, '_> {
             let then = get(after, column);
             let Some(cell) = edit.cell(column) else { continue };
             let Some(new) = cell.new.or(cell.base).filter(|_| cell.new.is_some() || !cell.blind) else { continue };
-            if self.same(layout, column, new, then) {
+            // A column that the row's insert left out, in the same transaction, has the server's default.
+            let left_out = current.is_none() && cell.new.is_none() && new.is_null();
+            if left_out || self.same(layout, column, new, then) {
                 continue;
             }
-            let stayed = current.map_or(then.is_null(), |current| get(current, column) == then);
+            // An earlier operation of the same transaction may have given it the value that it kept.
+            // Or the parent that it had went before, and left nothing.
+            let left = layout.parents[column].is_some_and(|parent| {
+                parent.deleted == OnParentDelete::Null
+                    && then.is_null()
+                    && current.is_some_and(|current| self.parent_went(at, parent.table, get(current, column)))
+            });
+            let stayed = left
+                || current.map_or(then.is_null(), |current| get(current, column) == then)
+                || cell.via.contains(&then);
             // A row may name itself: that is a cycle, and no missing parent.
             let path = if layout.trees[column] && stayed { self.cycle(at, edit.row, column, new) } else { None };
             let missing = layout.parents[column].is_some_and(|parent| {

@@ -10,7 +10,7 @@ use crate::model::set;
 /// The net effect of a commit on one row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Net<'a> {
-    /// The first image that the commit inserted.
+    /// The last image that the commit inserted: what an earlier one of the same transaction held is gone.
     pub(super) inserted: Option<&'a Row>,
     /// The image that it left.
     pub(super) after: Option<&'a Row>,
@@ -21,7 +21,7 @@ pub(super) fn by_row(commit: &Commit) -> BTreeMap<RowId, Net<'_>> {
     let mut rows: BTreeMap<RowId, Net<'_>> = BTreeMap::new();
     for change in &commit.changes {
         let net = rows.entry(change.row).or_insert(Net { inserted: None, after: None });
-        if change.before.is_none() && net.inserted.is_none() {
+        if change.before.is_none() {
             net.inserted = change.after.as_ref();
         }
         net.after = change.after.as_ref();
