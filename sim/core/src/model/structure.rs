@@ -223,7 +223,10 @@ impl Turn<'_, '_> {
         let stored = self.state.slot(child).stamp(register);
         let loser = stored.map_or(Party::Anyone, |stored| Party::only(stored.writer()));
         let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
-        let owed = stored.is_some_and(|stored| stored.device != self.stamp.device);
+        // A child that the transaction goes on to delete itself owes what that delete owes.
+        let rest = &self.upload.ops[self.index + 1..];
+        let goes_too = rest.iter().any(|op| op.op == crate::history::Op::Delete && self.state.resolve(op.row) == child);
+        let owed = !goes_too && stored.is_some_and(|stored| stored.device != self.stamp.device);
         self.expect_column(child, table, column, loser, winner, owed);
         self.note(child, Some(facts.registers[register].name), Why::ParentDeleted { parent });
         self.set_by_server(child, table, column, Value::Null);

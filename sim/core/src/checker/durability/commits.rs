@@ -72,6 +72,7 @@ impl<'a> Judge<'a, '_> {
         for change in &commit.changes {
             let net = self.net_mut(&mut at, change.row, || change.before.clone());
             net.after.clone_from(&change.after);
+            net.gone |= change.after.is_none();
         }
         self.judge(at, &commit.ledger);
     }
@@ -125,7 +126,7 @@ impl<'a> Judge<'a, '_> {
         if self.rows[row as usize].mark.0 != stamp {
             self.rows[row as usize].mark = (stamp, at.nets.len());
             let before = before();
-            at.nets.push(Net { row, after: before.clone(), before, edit: None });
+            at.nets.push(Net { row, after: before.clone(), before, edit: None, gone: false });
         }
         &mut at.nets[self.rows[row as usize].mark.1]
     }
@@ -245,7 +246,7 @@ impl<'a> Judge<'a, '_> {
         let edit = net.edit.map(|edit| &edits[edit]);
         match (&net.before, &net.after) {
             // A row that the transaction deletes and creates again is a new one, with the insert's defaults.
-            (Some(_), Some(_)) if edit.is_some_and(|edit| edit.recreated) => {}
+            (Some(_), Some(_)) if net.gone && edit.is_some_and(|edit| edit.put) => {}
             (Some(before), Some(after)) => {
                 let layout = self.layout(net.row);
                 for column in 0..layout.of_column.len() {

@@ -48,8 +48,10 @@ impl<'a> Judge<'a, '_> {
     fn survived(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
         let layout = self.layout(edit.row);
         let edited = self.edited(at, edit.row, Some(edit), before);
+        // Servers compare values: what the device's own refused write left in the base is a difference as well.
+        let differing = if edited.is_empty() { self.differing(edit, before) } else { Vec::new() };
         let lawful = match self.discipline {
-            Discipline::Rules => layout.edit_revives && !edited.is_empty(),
+            Discipline::Rules => layout.edit_revives && !(edited.is_empty() && differing.is_empty()),
             Discipline::RowLatest => lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before) != Win::Yes,
             Discipline::VersionCheck | Discipline::ServerWins => {
                 lawful::version_check(edit, &self.rows[edit.row as usize], before) != Win::Yes
@@ -58,6 +60,7 @@ impl<'a> Judge<'a, '_> {
         let write = at.write(edit.op_id);
         if lawful {
             let mut winners: Vec<Option<Write>> = edited.iter().flat_map(|(_, writes)| writes.iter().copied().map(Some)).collect();
+            winners.extend(differing);
             if self.discipline != Discipline::Rules {
                 winners.push(None);
                 winners.extend(self.rows[edit.row as usize].registers.iter().map(|register| register.by));
@@ -83,6 +86,23 @@ impl<'a> Judge<'a, '_> {
             self.lose(at, Loss { code: "lost-delete", row: edit.row, register: None, writes }, what, because.to_owned());
         }
         Tally::LOST
+    }
+
+    /// Who wrote the registers that are not as the delete's base has them.
+    fn differing(&self, edit: &Edit<'a>, before: &Row) -> Vec<Option<Write>> {
+        let (layout, state) = (self.layout(edit.row), &self.rows[edit.row as usize]);
+        let mut writers = Vec::new();
+        for (index, register) in layout.registers.iter().enumerate() {
+            let is_clock = layout.clock.is_some_and(|clock| register.columns == [clock]);
+            let differs = register.columns.iter().any(|column| {
+                let base = edit.cell(*column).and_then(|cell| cell.base);
+                base.is_some_and(|base| before.get(*column) != Some(base) && !(base.is_null() && state.is_filled(*column)))
+            });
+            if differs && !is_clock {
+                writers.extend(state.writers(index));
+            }
+        }
+        writers
     }
 
     /// The registers that devices wrote since the deleting device saw the row, with their writers. A register that

@@ -32,6 +32,8 @@ pub(super) struct Edit<'a> {
     pub(super) op_id: i64,
     /// How many operations it is folded from.
     pub(super) ops: usize,
+    /// How many of them are inserts, since it was last deleted.
+    pub(super) puts: usize,
 }
 
 /// One column of an edit.
@@ -64,6 +66,7 @@ impl<'a> Edit<'a> {
             clock_high: i64::MIN,
             op_id: 0,
             ops: 0,
+            puts: 0,
         }
     }
 
@@ -81,6 +84,7 @@ impl<'a> Edit<'a> {
         match op.op {
             Op::Put => {
                 self.put = true;
+                self.puts += 1;
                 self.recreated |= self.delete;
                 self.delete = false;
                 for (column, value) in &op.data {
@@ -104,7 +108,7 @@ impl<'a> Edit<'a> {
             }
             Op::Delete => {
                 self.delete = true;
-                self.put = false;
+                (self.put, self.puts) = (false, 0);
                 for (column, value) in &op.old {
                     let cell = self.cell_mut(*column);
                     if cell.base.is_none() && cell.new.is_none() {

@@ -22,6 +22,8 @@ pub(super) enum Stand {
     Joined,
     /// Another's value stays.
     Lost,
+    /// Another operation of the same transaction undid it.
+    Undone,
 }
 
 /// A register before the commit, after it, and as the edit has it.
@@ -179,7 +181,11 @@ impl<'a, 't> Judge<'a, 't> {
         }
         if let Some(excuse) = self.excuse(at, edit, register, Some(sides.current), sides.after) {
             self.excused(at, edit, index, &excuse);
-            return if sides.is_current { Stand::Lost } else { Stand::Joined };
+            return match (excuse.owed, sides.is_current) {
+                (false, true) => Stand::Undone,
+                (true, true) => Stand::Lost,
+                (_, false) => Stand::Joined,
+            };
         }
         if may_lose {
             self.need(at, &lost);
@@ -291,7 +297,7 @@ impl<'a, 't> Judge<'a, 't> {
         let low = edit.clock_low.max(register.low.saturating_add(1));
         let high = edit.clock_high.max(register.high.saturating_add(1));
         match stand {
-            Stand::Lost => return,
+            Stand::Lost | Stand::Undone => return,
             Stand::Same if register.by.is_some_and(|by| by.device != at.device) => {
                 (register.also, register.high) = (Some(write), high);
                 state.alike.push((index, write));

@@ -1,6 +1,6 @@
 //! Whole rows: which of the cases an edit is; inserts, and rows that return or stay away.
 
-use fixtures::{OnParentDelete, Row, Value};
+use fixtures::{OnParentDelete, Row, Rule, Value};
 
 use super::Judge;
 use super::commits::At;
@@ -34,8 +34,8 @@ impl Tally {
 impl<'a> Judge<'a, '_> {
     /// Judges what became of an edit in its commit.
     pub(super) fn edit(&mut self, at: &At<'a>, edit: &Edit<'a>) -> Tally {
-        let (before, after) = match self.net(at, edit.row) {
-            Some(net) => (net.before.clone(), net.after.clone()),
+        let (before, after, gone) = match self.net(at, edit.row) {
+            Some(net) => (net.before.clone(), net.after.clone(), net.gone),
             None => return Tally::default(),
         };
         if edit.named != edit.row && edit.put {
@@ -44,13 +44,14 @@ impl<'a> Judge<'a, '_> {
         if edit.delete {
             return self.delete(at, edit, before, after);
         }
-        if edit.recreated
-            && let Some(before) = &before
-        {
-            self.check_buried(at, edit.row, Some(edit), before, false);
-            self.bury(at, edit.row, before, Some(edit), false);
+        // It may also have gone with its parent, before an insert created it anew.
+        let cascaded = !edit.recreated && edit.put && gone && after.is_some();
+        let is_new = edit.recreated || cascaded;
+        if let Some(before) = before.as_ref().filter(|_| is_new) {
+            self.check_buried(at, edit.row, Some(edit).filter(|_| !cascaded), before, cascaded);
+            self.bury(at, edit.row, before, Some(edit).filter(|_| !cascaded), cascaded);
         }
-        match (before.filter(|_| !edit.recreated), after) {
+        match (before.filter(|_| !is_new), after) {
             (Some(before), Some(after)) => self.merge(at, edit, &before, &after),
             (Some(before), None) => self.went(at, edit, &before),
             (None, Some(after)) if edit.put => self.insert(at, edit, &after),
@@ -65,7 +66,7 @@ impl<'a> Judge<'a, '_> {
         for index in written(edit, layout) {
             match self.register(at, edit, index, before, after) {
                 Stand::Stands => tally.stands += 1,
-                Stand::Same | Stand::Joined => tally.other += 1,
+                Stand::Same | Stand::Joined | Stand::Undone => tally.other += 1,
                 Stand::Lost => tally.lost += 1,
             }
         }
@@ -148,6 +149,9 @@ impl<'a> Judge<'a, '_> {
             } else if let Some(excuse) = self.excuse(at, edit, register, None, after) {
                 self.excused(at, edit, index, &excuse);
                 tally.other += 1;
+            } else if edit.puts > 1 && !matches!(register.rule, Rule::Latest) {
+                // A second insert met the first one, by the column's rule.
+                tally.other += 1;
             } else {
                 let what = format!("is not what the insert of client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
                 let because = "The row was not there before, so the insert stands as sent".to_owned();
@@ -204,6 +208,9 @@ impl<'a> Judge<'a, '_> {
             let excuse = if stands { None } else { self.excuse(at, edit, register, None, after) };
             if let Some(excuse) = excuse {
                 self.excused(at, edit, index, &excuse);
+                tally.other += 1;
+                registers[index] = Register { course: at.tx.ops.first().map(|op| at.write(op.op_id)), high: i64::MAX, ..SERVER };
+                continue;
             } else if !stands && !joins {
                 let what = format!("is not what client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
                 let because = "The edit brings the deleted row back as it was, overlaid with what it wrote".to_owned();

@@ -108,4 +108,6 @@ pub(super) struct Net {
     pub(super) after: Option<Row>,
     /// The place of the row's edit in the commit's edits.
     pub(super) edit: Option<usize>,
+    /// Whether it was gone in between.
+    pub(super) gone: bool,
 }

@@ -215,8 +215,11 @@ fn writers(writers: &[Writer]) -> String {
     writers.iter().map(label::writer).collect::<Vec<_>>().join(" or ")
 }
 
-/// Whether a reason is the named one, perhaps with more words after it.
+/// Whether a reason is the named one, perhaps with more words after it, or one of several.
 pub(super) fn says(given: Option<&str>, named: &str) -> bool {
-    let rest = given.and_then(|given| given.strip_prefix(named));
-    rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    let is_named = |reason: &str| {
+        let rest = reason.strip_prefix(named);
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    };
+    given.is_some_and(|given| given.split("; ").any(is_named))
 }
