@@ -179,8 +179,15 @@ impl<S: Session> Run<'_, S> {
                 loser: own,
                 winner: winner.clone(),
             });
+            // Whether what the operation sent beside the parent gave way as well.
+            let gave_way = |sent: usize| {
+                let name = &table.register(sent).name;
+                decision.conflicts.iter().any(|conflict| {
+                    conflict.column.as_ref() == Some(name) && conflict.loser == Author::Client(writer.clone())
+                })
+            };
             let is_all = op.kind == OpKind::Patch
-                && op.data.iter().all(|(sent, _)| register.columns.contains(sent) || table.clock == Some(*sent));
+                && op.data.iter().all(|(sent, _)| table.clock == Some(*sent) || gave_way(*sent));
             lower(decision, if is_all { Outcome::Superseded } else { Outcome::Merged });
             explain(decision, format!("cycle: {path}"));
             decision.by.get_or_insert(winner);

@@ -84,7 +84,13 @@ impl<'a> Judge<'a, '_> {
             mine.extend(base.iter().filter(removed).filter(|element| after.contains(*element) && (unseen.is_none() || !current.contains(*element))));
             others.extend(current.iter().filter(|element| !(after.contains(*element) || base.contains(*element) && removed(element))));
 // What is there now, was not before, and is no addition of this edit: another's removal undone, or a stranger.
-            let unmeant = after.difference(&current).filter(|element| !new.contains(*element) || base.contains(*element));
+            // An insert after the transaction's own earlier write meets what that had added.
+            let earlier = |element: &str| {
+                cell.blind && cell.via.iter().any(|via| members(Some(via)).is_some_and(|via| via.contains(element)))
+            };
+            let unmeant = after
+                .difference(&current)
+                .filter(|element| (!new.contains(*element) || base.contains(*element)) && !earlier(element));
             for element in unmeant {
                 if base.contains(element) { others.push(element) } else { mine.push(element) }
             }

@@ -149,8 +149,9 @@ impl<'a> Judge<'a, '_> {
             } else if let Some(excuse) = self.excuse(at, edit, register, None, after) {
                 self.excused(at, edit, index, &excuse);
                 tally.other += 1;
-            } else if edit.puts > 1 && !matches!(register.rule, Rule::Latest) {
-                // A second insert met the first one, by the column's rule.
+            } else if edit.puts > 1 && !matches!(register.rule, Rule::Latest) || self.is_of_former(at, edit, register) {
+                // A second insert met the first one, by the column's rule; or the row that was written went with
+                // its parent, and the insert left the column to its default.
                 tally.other += 1;
             } else {
                 let what = format!("is not what the insert of client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
@@ -167,6 +168,12 @@ impl<'a> Judge<'a, '_> {
         *state = State { registers, filled, mark: state.mark, live: state.live.take(), ..State::default() };
         state.writes.extend(written(edit, layout).map(|index| (index, at.write(edit.op_id))));
         tally
+    }
+
+    /// Whether the edit wrote the register only before the row went, and was created again.
+    fn is_of_former(&self, at: &At<'a>, edit: &Edit<'a>, register: &super::registers::Register<'_>) -> bool {
+        let inserts = |column: &usize| edit.cell(*column).is_some_and(|cell| cell.blind);
+        self.net(at, edit.row).is_some_and(|net| net.gone) && !register.columns.iter().any(inserts)
     }
 
     /// A row that was not there is there, though the edit only updates it.
