@@ -196,7 +196,8 @@ pub fn run(
         totals: campaign::totals(&tallies, wall),
     };
     write_reports(&prepared.folder, &run, &failures)?;
-    let exit_code = exit_code(&run, &broken, args.strict);
+    let worst: Vec<Option<Class>> = tallies.iter().map(worst).collect();
+    let exit_code = exit_code(&run, &worst, &broken, args.strict);
     Ok(RunOutcome { run, folder: prepared.folder.clone(), exit_code, broken })
 }
 
@@ -215,13 +216,15 @@ fn write_reports(folder: &Path, run: &Run, failures: &[Failure<'_>]) -> Result<(
     Ok(())
 }
 
-fn exit_code(run: &Run, broken: &[String], strict: bool) -> u8 {
+/// The lowest code that any scenario gives; `worst` has the worst class of each.
+fn exit_code(run: &Run, worst: &[Option<Class>], broken: &[String], strict: bool) -> u8 {
     if !broken.is_empty() {
         return EXIT_HARNESS;
     }
     run.scenarios
         .iter()
-        .filter_map(|scenario| match (scenario.verdict, scenario.class) {
+        .zip(worst)
+        .filter_map(|(scenario, worst)| match (scenario.verdict, *worst) {
             _ if scenario.not_run.is_some() => strict.then_some(EXIT_UNKNOWN),
             (Verdict::Valid, _) => None,
             (Verdict::Unknown, _) => Some(EXIT_UNKNOWN),
@@ -233,24 +236,26 @@ fn exit_code(run: &Run, broken: &[String], strict: bool) -> u8 {
         .unwrap_or(EXIT_VALID)
 }
 
-/// The failure to show of a scenario: of the signatures with the worst class the most frequent one, and of the
-/// plans that show it the one with the fewest operations.
+/// The failure to show of a scenario: the most frequent signature, of equally frequent ones one of the worst class;
+/// and of the plans that show it the one with the fewest operations.
 fn primary(tally: &Tally) -> Option<(u32, Signature, Class)> {
-    let class = tally.failing.iter().flat_map(|failing| &failing.signatures).map(|(_, class)| *class).min()?;
-    let mut counts: std::collections::BTreeMap<&Signature, usize> = std::collections::BTreeMap::new();
-    for (signature, of) in tally.failing.iter().flat_map(|failing| &failing.signatures) {
-        if *of == class {
-            *counts.entry(signature).or_default() += 1;
-        }
+    let mut counts: std::collections::BTreeMap<(Class, &Signature), usize> = std::collections::BTreeMap::new();
+    for (signature, class) in tally.failing.iter().flat_map(|failing| &failing.signatures) {
+        *counts.entry((*class, signature)).or_default() += 1;
     }
     let most = counts.values().max().copied()?;
-    let signature = counts.into_iter().find(|(_, count)| *count == most).map(|(signature, _)| signature.clone())?;
+    let ((class, signature), _) = counts.into_iter().find(|(_, count)| *count == most)?;
     let plan = tally
         .failing
         .iter()
-        .filter(|failing| failing.signatures.iter().any(|(one, _)| *one == signature))
+        .filter(|failing| failing.signatures.iter().any(|(one, _)| one == signature))
         .min_by_key(|failing| (failing.operations, failing.index))?;
-    Some((plan.index, signature, class))
+    Some((plan.index, signature.clone(), class))
+}
+
+/// The worst class of a scenario's failures.
+fn worst(tally: &Tally) -> Option<Class> {
+    tally.failing.iter().flat_map(|failing| &failing.signatures).map(|(_, class)| *class).min()
 }
 
 fn summarize(scenario: &Scenario, tally: &Tally, planned: u32, all_checkers: bool) -> ScenarioRun {
