@@ -9,6 +9,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 
+use crate::wire::{NAME_BYTES_MAX, is_storable};
+
 /// Whom the backend believes.
 #[derive(Clone)]
 pub struct Auth {
@@ -154,8 +156,8 @@ impl Auth {
         if !claims.aud.names().iter().any(|name| self.audiences.contains(name)) {
             return Err(AuthError::Audience(claims.aud.names().join(", ")));
         }
-        if claims.sub.is_empty() {
-            return Err(AuthError::Claim("sub is empty".to_owned()));
+        if claims.sub.is_empty() || !is_storable(&claims.sub) {
+            return Err(AuthError::Claim(format!("sub is empty, longer than {NAME_BYTES_MAX} bytes, or holds NUL")));
         }
         Ok(Arc::from(claims.sub))
     }

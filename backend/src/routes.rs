@@ -20,7 +20,7 @@ use crate::record::ConflictRecord;
 use crate::state::State;
 use crate::store::StoreError;
 use crate::upload::{Upload, UploadBody};
-use crate::wire::{BaselineRequest, UploadRequest};
+use crate::wire::{BaselineRequest, NAME_BYTES_MAX, UploadRequest, is_storable};
 
 /// Conflict records in one answer.
 const CONFLICTS_MAX: usize = 1_000;
@@ -69,7 +69,7 @@ impl From<AuthError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let (status, code) = match error {
-            StoreError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            StoreError::Unavailable(_) | StoreError::Contended(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "database"),
         };
         Self { status, code, reason: error.to_string() }
@@ -121,6 +121,9 @@ fn parse(state: &State, bytes: &Bytes) -> Result<UploadBody, Failure> {
     let request: UploadRequest = serde_json::from_slice(bytes).map_err(malformed)?;
     if request.client_id.is_empty() {
         return Err(Failure::malformed("client_id is empty".to_owned()));
+    }
+    if !is_storable(&request.client_id) {
+        return Err(Failure::malformed(format!("client_id is longer than {NAME_BYTES_MAX} bytes, or holds NUL")));
     }
     let ops: usize = request.transactions.iter().map(|transaction| transaction.ops.len()).sum();
     if ops > state.limits.ops_max {
