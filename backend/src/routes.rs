@@ -88,7 +88,7 @@ impl Failure {
 
 fn subject(state: &State, headers: &HeaderMap, now_us: i64) -> Result<Arc<str>, AuthError> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    state.auth.subject(authorization, now_us)
+    state.auth().subject(authorization, now_us)
 }
 
 async fn upload(Extract(state): Extract<State>, request: Request) -> Result<Response, Failure> {
@@ -187,7 +187,7 @@ fn show<'a>(state: &'a State, record: &'a ConflictRecord) -> Record<'a> {
 }
 
 async fn jwks(Extract(state): Extract<State>) -> Response {
-    Json(state.auth.jwks(state.is_development)).into_response()
+    Json(state.auth().jwks(state.is_development)).into_response()
 }
 
 async fn liveness() -> Response {
@@ -217,7 +217,7 @@ async fn token(Extract(state): Extract<State>, bytes: Bytes) -> Result<Response,
     let request: TokenRequest =
         serde_json::from_slice(&bytes).map_err(|error| Failure::malformed(error.to_string()))?;
     let lifetime_s = request.lifetime_s.clamp(1, TOKEN_LIFETIME_S_MAX);
-    match state.auth.mint(&request.sub, (state.engine.clock)(), lifetime_s) {
+    match state.auth().mint(&request.sub, (state.engine.clock)(), lifetime_s) {
         Some(token) => Ok(Json(json!({"token": token, "expires_in": lifetime_s})).into_response()),
         None => Err(Failure {
             status: StatusCode::INTERNAL_SERVER_ERROR,

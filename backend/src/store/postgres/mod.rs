@@ -134,9 +134,10 @@ struct Shared {
 
 impl Shared {
     fn is_time_to_forget(&self, now_us: i64) -> bool {
-        let every_us = i64::try_from(self.config.forget_every.as_micros()).unwrap_or(i64::MAX);
+        let every_us = u64::try_from(self.config.forget_every.as_micros()).unwrap_or(u64::MAX);
         let before = self.forgot_us.load(Ordering::Relaxed);
-        let is_time = now_us >= before.saturating_add(every_us);
+        // A clock that was set back must not keep the ledger for ever.
+        let is_time = now_us.abs_diff(before) >= every_us;
         // One of several that come at once is enough.
         is_time && self.forgot_us.compare_exchange(before, now_us, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
