@@ -33,8 +33,6 @@ struct MetaJson {
     defaulted: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     heartbeats: BTreeMap<String, i64>,
-    /// Every column that there was, for those in `written` are not all.
-    columns: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -121,13 +119,12 @@ fn meta_json(rules: &Rules, table: &TableRules, meta: &RowMeta) -> MetaJson {
         written: columns_json(table, &meta.written),
         defaulted: meta.defaulted.iter().map(|column| table.columns[*column].name.clone()).collect(),
         heartbeats: meta.heartbeats.iter().map(|(index, at)| (rules.exclusives[*index].name.clone(), *at)).collect(),
-        columns: table.columns.iter().map(|column| column.name.clone()).collect(),
         writers,
     }
 }
 
-/// `row` is what the database holds: a column that the stored form does not know yet was last written by others.
-fn meta(rules: &Rules, table: &TableRules, json: MetaJson, row: Option<&Row>) -> RowMeta {
+/// A column that the stored form does not know is taken for NULL: what it holds, the server wrote.
+fn meta(rules: &Rules, table: &TableRules, json: MetaJson) -> RowMeta {
     let writers: Vec<Arc<Writer>> = json.writers.into_iter().map(writer).collect();
     let stamp = |register: &Register| {
         let StampJson(at_us, by, contributions) = json.stamps.get(&register_key(table, register))?;
@@ -136,15 +133,10 @@ fn meta(rules: &Rules, table: &TableRules, json: MetaJson, row: Option<&Row>) ->
             contributions.iter().filter_map(|(by, json)| Some((writers.get(*by)?.clone(), value(ty, json)?))).collect();
         Some(Stamp { at_us: *at_us, writer: writers.get(*by)?.clone(), contributions })
     };
-    let known: std::collections::BTreeSet<&str> = json.columns.iter().map(String::as_str).collect();
-    let written = table.columns.iter().enumerate().map(|(index, column)| {
-        let unknown = || row.map_or(Value::Null, |row| row[index].clone());
-        match json.written.get(&column.name) {
-            Some(stored) => value(column.ty, stored).unwrap_or_else(unknown),
-            None if known.contains(column.name.as_str()) => Value::Null,
-            None => unknown(),
-        }
-    });
+    let written = table
+        .columns
+        .iter()
+        .map(|column| json.written.get(&column.name).and_then(|json| value(column.ty, json)).unwrap_or(Value::Null));
     let exclusive = |name: &String| rules.exclusives.iter().position(|exclusive| exclusive.name == *name);
     RowMeta {
         stamps: table.registers.iter().map(stamp).collect(),
@@ -161,13 +153,8 @@ pub(super) fn write_meta(rules: &Rules, table: usize, meta: &RowMeta) -> String 
 }
 
 /// What is known about a live row, from text.
-pub(super) fn read_meta(
-    rules: &Rules,
-    table: usize,
-    text: &str,
-    row: Option<&Row>,
-) -> Result<RowMeta, serde_json::Error> {
-    Ok(meta(rules, &rules.tables[table], serde_json::from_str(text)?, row))
+pub(super) fn read_meta(rules: &Rules, table: usize, text: &str) -> Result<RowMeta, serde_json::Error> {
+    Ok(meta(rules, &rules.tables[table], serde_json::from_str(text)?))
 }
 
 /// A tombstone as text, but for its receive time.
@@ -200,7 +187,7 @@ pub(super) fn read_tombstone(
         at_us: json.at_us,
         received_us,
         writer: writer(json.writer),
-        meta: json.meta.map(|stored| Arc::new(meta(rules, table, stored, Some(&image)))),
+        meta: json.meta.map(|stored| Arc::new(meta(rules, table, stored))),
         image,
     })
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use fixtures::Row;
 use sha2::{Digest, Sha256};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::record::ConflictRecord;
@@ -88,6 +88,9 @@ impl fmt::Debug for PostgresConfig {
     }
 }
 
+/// How errors end that say that a table, a schema or a column is not there.
+const MISSING: [&str; 3] = ["(42P01)", "(3F000)", "(42703)"];
+
 /// Why a database cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
@@ -127,7 +130,8 @@ struct Shared {
     rules: Arc<Rules>,
     config: PostgresConfig,
     pool: Pool,
-    sql: OnceCell<Arc<Sql>>,
+    /// Built by whoever comes first, and again when the database turns out to be another than it was.
+    sql: Mutex<Option<Arc<Sql>>>,
     forgot_us: AtomicI64,
     cache: Option<Arc<dyn UploadCache>>,
 }
@@ -186,7 +190,7 @@ impl PostgresStore {
             }))
             .build()
             .map_err(|error| PrepareError::Url(error.to_string()))?;
-        let (sql, forgot_us) = (OnceCell::new(), AtomicI64::new(i64::MIN));
+        let (sql, forgot_us) = (Mutex::new(None), AtomicI64::new(i64::MIN));
         Ok(Self { shared: Arc::new(Shared { rules, config, pool, sql, forgot_us, cache }) })
     }
 
@@ -230,13 +234,23 @@ impl PostgresStore {
 
     async fn sql(&self) -> Result<Arc<Sql>, PrepareError> {
         let shared = &self.shared;
-        let prepared = shared.sql.get_or_try_init(|| async {
-            let mut connection =
-                shared.pool.get().await.map_err(|error| PrepareError::Unavailable(with_source(&error)))?;
-            migrations::migrate(&mut connection).await?;
-            Sql::build(&shared.rules, &connection).await.map(Arc::new)
-        });
-        prepared.await.cloned()
+        let mut sql = shared.sql.lock().await;
+        if let Some(sql) = &*sql {
+            return Ok(sql.clone());
+        }
+        let mut connection = shared.pool.get().await.map_err(|error| PrepareError::Unavailable(with_source(&error)))?;
+        migrations::migrate(&mut connection).await?;
+        let built = Arc::new(Sql::build(&shared.rules, &connection).await?);
+        Ok(sql.insert(built).clone())
+    }
+
+    /// Looks the tables up again before the next upload, when this one missed some: the database may have been
+    /// restored from a time before they were made.
+    async fn doubt(&self, error: StoreError) -> StoreError {
+        if matches!(&error, StoreError::Unavailable(said) if MISSING.iter().any(|code| said.ends_with(code))) {
+            *self.shared.sql.lock().await = None;
+        }
+        error
     }
 
     /// The statements, and a connection.
@@ -326,7 +340,12 @@ fn digest(upload: &Upload) -> Option<String> {
 
 impl Store for PostgresStore {
     fn apply<'a>(&'a self, engine: &'a Engine, upload: &'a Upload) -> BoxFuture<'a, Result<UploadAnswer, StoreError>> {
-        Box::pin(self.apply_now(engine, upload))
+        Box::pin(async move {
+            match self.apply_now(engine, upload).await {
+                Err(error) => Err(self.doubt(error).await),
+                answered => answered,
+            }
+        })
     }
 
     fn conflicts<'a>(

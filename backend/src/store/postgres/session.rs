@@ -19,7 +19,7 @@ use crate::record::{Cause, LedgerRow, Origin, RowMeta, StoredRow, Tombstone};
 use crate::rules::Rules;
 use crate::store::postgres::Shared;
 use crate::store::postgres::error::told;
-use crate::store::postgres::locks::{self, Lock};
+use crate::store::postgres::locks::{self, LOCKS_MAX, Lock};
 use crate::store::postgres::meta::{author_json, read_meta, read_tombstone, write_meta, write_tombstone};
 use crate::store::postgres::note::cause_name;
 use crate::store::postgres::note::{AuthorNote, ChangeNote, CommitNote, ConflictNote, LedgerNote, OriginNote, PREFIX};
@@ -293,7 +293,7 @@ impl<'a> PostgresSession<'a> {
                         slot.tombstone = Some(Arc::new(tombstone));
                     }
                     None => {
-                        let meta = read_meta(self.rules, key.0, text, slot.row.as_ref()).map_err(unreadable)?;
+                        let meta = read_meta(self.rules, key.0, text).map_err(unreadable)?;
                         slot.meta = Some(Arc::new(meta));
                     }
                 }
@@ -530,7 +530,9 @@ impl<'a> PostgresSession<'a> {
     }
 
     async fn note_steps(&mut self, at_us: i64, origin: Option<&Origin>) -> Result<Vec<Step>, StoreError> {
-        if !self.shared.config.annotates {
+        let open = &self.open;
+        let is_nothing = open.changes.is_empty() && open.ledger.is_empty() && open.observed.is_empty();
+        if !self.shared.config.annotates || (is_nothing && open.conflicts.is_empty() && open.new_aliases.is_empty()) {
             return Ok(Vec::new());
         }
         let name = |table: usize| self.rules.tables[table].name.to_string();
@@ -543,7 +545,6 @@ impl<'a> PostgresSession<'a> {
             loser: AuthorNote::of(&new.conflict.loser),
             winner: AuthorNote::of(&new.conflict.winner),
         };
-        let open = &self.open;
         let note = CommitNote {
             at_us,
             received_us: open.received_us,
@@ -690,12 +691,14 @@ impl Session for PostgresSession<'_> {
         let is_alone = self.open.everything.is_some_and(|lock| !lock.is_shared);
         if !is_alone {
             let plan = locks::plan(&tables, &unread, footprint);
+            // To share everything and then want it alone would wait for others who want the same.
+            let wants_alone = self.open.everything.is_none() && plan.len() > LOCKS_MAX;
             if self.open.everything.is_none() {
-                let lock = locks::of_everything(plan.is_some());
+                let lock = locks::of_everything(!wants_alone);
                 self.open.everything = Some(lock);
                 before.push(lock);
             }
-            if let Some(plan) = plan {
+            if !wants_alone {
                 before.extend(plan.rows);
                 after.extend(plan.others);
             }

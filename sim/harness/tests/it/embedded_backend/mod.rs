@@ -5,4 +5,5 @@ mod cluster;
 mod faults;
 mod parity;
 mod rig;
+mod server;
 mod values;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use backend::store::postgres::note::CommitNote;
+use backend::store::postgres::{PostgresConfig, PostgresStore};
 use backend::wire::{OpAnswer, WireOp};
 use backend::{MemoryStore, PolicyKind, ServerOp, Store, StoreError};
 use fixtures::{Row, Value};
@@ -60,15 +62,17 @@ fn boxes() -> impl Strategy<Value = Json> {
     let tags = prop::sample::select(vec!["[]", "[\"a\"]", "[\"a\",\"b\"]", "[ \"b\", \"c\" ]", "no set", "[\"ü\"]"]);
     let names = (prop::option::of(id("b")), prop::option::of(id("s")));
     let numbers = (0..60i64, -2..3i64, any::<f64>(), any::<f64>(), any::<bool>());
-    (0..4u8, tags, names, numbers, 0..40i64, 0..40i64).prop_flat_map(|(label, tags, names, numbers, touched, opened)| {
-        let (inside, shelf) = names;
-        let (weight, big, x, coarse, sealed) = numbers;
-        part(json!({
-            "label": format!("l{label}"), "weight": weight, "tags": tags, "x": x, "y": weight, "inside": inside,
-            "shelf": shelf, "touched": at(touched), "opened": at(opened), "made": at(opened), "tiny": weight,
-            "big": big, "coarse": coarse as f32, "sealed": sealed, "order": big,
-        }))
-    })
+    (0..4u8, tags, names, numbers, 0..40i64, 0..40i64).prop_flat_map(
+        |(label, tags, names, numbers, touched, opened)| {
+            let (inside, shelf) = names;
+            let (weight, big, x, coarse, sealed) = numbers;
+            part(json!({
+                "label": format!("l{label}"), "weight": weight, "tags": tags, "x": x, "y": weight, "inside": inside,
+                "shelf": shelf, "touched": at(touched), "opened": at(opened), "made": at(opened), "tiny": weight,
+                "big": big, "coarse": coarse as f32, "sealed": sealed, "order": big,
+            }))
+        },
+    )
 }
 
 fn op_of() -> impl Strategy<Value = Op> {
@@ -131,8 +135,11 @@ fn step() -> impl Strategy<Value = Step> {
     let after_s = prop_oneof![8 => 0..15i64, 3 => 60..120i64, 1 => Just(16 * DAY_S)];
     let transactions = prop::collection::vec(prop::collection::vec(op_of(), 0..5), 1..3);
     let bypass = prop_oneof![
-        (id("b"), 0..60i64, prop::option::of(id("s")))
-            .prop_map(|(id, weight, shelf)| (0, id, vec![(0, json!("by hand")), (1, json!(weight)), (5, json!(shelf))])),
+        (id("b"), 0..60i64, prop::option::of(id("s"))).prop_map(|(id, weight, shelf)| (
+            0,
+            id,
+            vec![(0, json!("by hand")), (1, json!(weight)), (5, json!(shelf))]
+        )),
         (id("s"), Just(json!("by hand"))).prop_map(|(id, name)| (1, id, vec![(0, name)])),
         (id("r"), 0..2i64).prop_map(|(id, running)| (4, id, vec![(0, json!(running))])),
     ];
@@ -151,7 +158,7 @@ struct Pair<'a> {
     client: &'a tokio_postgres::Client,
     memory: MemoryStore,
     postgres: &'a dyn Store,
-    snapshot: &'a backend::store::postgres::PostgresStore,
+    snapshot: &'a PostgresStore,
     engine: backend::Engine,
     clock: TestClock,
 }
@@ -168,7 +175,8 @@ impl Pair<'_> {
         let found = apply(self.postgres, &self.engine, sent).await;
         prop_assert_eq!(&found, &expect, "PostgreSQL answers {:?}", sent);
         if let Ok(answer) = found {
-            let answered: Vec<&OpAnswer> = answer.transactions.iter().flat_map(|transaction| &transaction.ops).collect();
+            let answered: Vec<&OpAnswer> =
+                answer.transactions.iter().flat_map(|transaction| &transaction.ops).collect();
             prop_assert!(answered.len() <= 10);
         }
         let rows = self.snapshot.snapshot().await.map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -196,7 +204,8 @@ impl Pair<'_> {
             ServerOp::Delete { table, id } => format!("DELETE FROM {} WHERE id = '{id}'", tables[*table].name),
             ServerOp::Update { table, id, values } => {
                 let (names, values) = parts(*table, values);
-                let set: Vec<String> = names.iter().zip(values).map(|(name, value)| format!("{name} = {value}")).collect();
+                let set: Vec<String> =
+                    names.iter().zip(values).map(|(name, value)| format!("{name} = {value}")).collect();
                 format!("UPDATE {} SET {} WHERE id = '{id}'", tables[*table].name, set.join(", "))
             }
             ServerOp::Upsert { table, id, values } => {
@@ -204,7 +213,9 @@ impl Pair<'_> {
                 let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
                 // PostgreSQL's now() is not the test's.
                 for (column, definition) in tables[*table].columns.iter().enumerate() {
-                    if definition.default == fixtures::Default::Now && !names.contains(&format!("\"{}\"", definition.name)) {
+                    if definition.default == fixtures::Default::Now
+                        && !names.contains(&format!("\"{}\"", definition.name))
+                    {
                         names.push(format!("\"{}\"", tables[*table].columns[column].name));
                         values.push(format!("'{}'", fixtures::value::time_to_iso(at_us)));
                     }
@@ -218,6 +229,44 @@ impl Pair<'_> {
             }
         };
         self.client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {:?}", error.as_db_error()));
+    }
+
+    /// The notes in the write-ahead log, with the changes before them, give the commits that the memory store tells.
+    async fn compare_notes(&self) -> Result<(), TestCaseError> {
+        let rows = self.client.query("SELECT data FROM pg_logical_slot_get_changes('notes', NULL, NULL)", &[]).await;
+        let lines: Vec<String> = rows.expect("the slot is there").iter().map(|row| row.get(0)).collect();
+        let (mut noted, mut changed) = (Vec::new(), Vec::new());
+        for line in &lines {
+            if line.starts_with("BEGIN") {
+                changed.clear();
+            } else if let Some(change) = line.strip_prefix("table public.") {
+                let (table, rest) = change.split_once(':').expect("a table's name");
+                let id = rest.split_once("id[text]:'").map_or("", |(_, id)| id).replace("''", "\u{1}");
+                let id = id.split('\'').next().unwrap_or_default().replace('\u{1}', "'");
+                changed.push((table.trim_matches('"').to_owned(), id));
+            } else if let Some((_, content)) = line.split_once("prefix: sync_backend,") {
+                let (_, content) = content.split_once("content:").expect("a message has a content");
+                let note = CommitNote::parse(content.as_bytes()).expect("a note of the backend");
+                let told: Vec<_> =
+                    note.changes.iter().map(|change| (change.table.clone(), change.id.clone())).collect();
+                prop_assert_eq!(&changed, &told, "changes in the log, and in its note");
+                noted.push(note);
+            }
+        }
+        let mut noted = noted.iter();
+        let mut conflicts = 0;
+        for commit in self.memory.commits_from(1).iter().filter(|commit| commit.origin.is_some()) {
+            let Some(note) = noted.next() else { return Err(TestCaseError::fail("a commit has no note")) };
+            let mut bare = commit.changes.clone();
+            for change in &mut bare {
+                (change.by, change.cause) = (None, backend::Cause::Server);
+            }
+            let found = note.commit(&self.rig.rules, commit.seq, conflicts, bare);
+            prop_assert_eq!(format!("{found:?}"), format!("{:?}", Some(&**commit)));
+            conflicts += commit.conflicts.len() as u64;
+        }
+        prop_assert!(noted.next().is_none(), "a note has no commit");
+        Ok(())
     }
 
     async fn run(&self, steps: &[Step]) -> Result<(), TestCaseError> {
@@ -267,9 +316,11 @@ impl Pair<'_> {
                 }
             }
         }
+        self.compare_notes().await?;
         for subject in ["s0", "s1"] {
             let failed = |error: StoreError| TestCaseError::fail(error.to_string());
-            let (expect, found) = (self.memory.conflicts(subject, 0, 10_000), self.postgres.conflicts(subject, 0, 10_000));
+            let (expect, found) =
+                (self.memory.conflicts(subject, 0, 10_000), self.postgres.conflicts(subject, 0, 10_000));
             prop_assert_eq!(found.await.map_err(failed)?, expect.await.map_err(failed)?, "records of {}", subject);
         }
         Ok(())
@@ -280,13 +331,20 @@ impl Pair<'_> {
 fn memory_and_postgres_are_one() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let rig = runtime.block_on(Rig::new());
-    let (store, client) = (rig.store(), runtime.block_on(rig.client()));
+    let config = PostgresConfig { annotates: true, ..rig.config() };
+    let store = PostgresStore::new(rig.rules.clone(), config, None).expect("its own URL is sound");
+    let client = runtime.block_on(rig.client());
+    let slot = "SELECT pg_create_logical_replication_slot('notes', 'test_decoding')";
+    runtime.block_on(client.batch_execute(slot)).expect("the cluster decodes");
     runtime.block_on(store.prepare()).expect("the database is the application's");
     let mut runner = runner("SYNCSTORM_PARITY_CASES", 120);
     let strategy = (0..PolicyKind::ALL.len(), prop::collection::vec(step(), 1..16));
     let ended = runner.run(&strategy, |(kind, steps)| {
         runtime.block_on(async {
             rig.reset(&client).await;
+            let drained =
+                client.execute("SELECT pg_replication_slot_advance('notes', pg_current_wal_lsn())", &[]).await;
+            drained.expect("the slot is there");
             let clock = TestClock::new();
             let pair = Pair {
                 rig: &rig,

@@ -27,15 +27,73 @@ pub(crate) fn hostile_text() -> impl Strategy<Value = String> {
         "[ \\t]?[+-]?[0-9]{1,22}(\\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?[ \\n]?",
         "[0-9]{3,6}-[0-9]{1,2}-[0-9]{1,2}([T ][0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\\.[0-9]{0,9})?)?)?(Z|[+-][0-9]{1,2}(:?[0-9]{2})?| BC)?",
         prop::sample::select(vec![
-            "", " ", "NaN", "nan", "Infinity", "-Infinity", "inf", "-0", "0", "true", "t", "yes", "on", "of", "off",
-            "null", "NULL", "32767", "32768", "-32768", "2147483648", "9223372036854775807", "9223372036854775808",
-            "1e308", "1e309", "4.9e-324", "1e-400", "3.4028235e38", "3.5e38", "1e-46", "0.1", "infinity", "-infinity",
-            "294246-12-31T23:59:59Z", "294276-12-31", "4714-11-24 BC", "4714-11-23 BC", "2026-02-29", "2024-02-29",
-            "2026-01-01T24:00:00Z", "2026-01-01T23:59:60Z", "2026-01-01T00:00:00.9999995Z", "now", "today",
-            "2026-01-01T00:00:00+15:59", "'; DROP TABLE boxes; --", "\\", "\\'", "$1", "{}", "[\"a\"]", "\u{feff}x",
-            "\u{10ffff}", "e\u{301}", "a\0b",
+            "",
+            " ",
+            "NaN",
+            "nan",
+            "Infinity",
+            "-Infinity",
+            "inf",
+            "-0",
+            "0",
+            "true",
+            "t",
+            "yes",
+            "on",
+            "of",
+            "off",
+            "null",
+            "NULL",
+            "32767",
+            "32768",
+            "-32768",
+            "2147483648",
+            "9223372036854775807",
+            "9223372036854775808",
+            "1e308",
+            "1e309",
+            "4.9e-324",
+            "1e-400",
+            "3.4028235e38",
+            "3.5e38",
+            "1e-46",
+            "0.1",
+            "infinity",
+            "-infinity",
+            "294246-12-31T23:59:59Z",
+            "294276-12-31",
+            "4714-11-24 BC",
+            "4714-11-23 BC",
+            "2026-02-29",
+            "2024-02-29",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T23:59:60Z",
+            "2026-01-01T00:00:00.9999995Z",
+            "now",
+            "today",
+            "2026-01-01T00:00:00+15:59",
+            "'; DROP TABLE boxes; --",
+            "\\",
+            "\\'",
+            "$1",
+            "{}",
+            "[\"a\"]",
+            "\u{feff}x",
+            "\u{10ffff}",
+            "e\u{301}",
+            "a\0b",
         ])
         .prop_map(str::to_owned),
+    ]
+}
+
+/// Texts that are values of many types, close to each other.
+fn tame_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec!["0", "1", "t", "f", "true", "NO", "on"]).prop_map(str::to_owned),
+        "[+-]?[0-9]{1,2}",
+        "-?[0-9]{1,2}\\.[0-9]{1,2}(e-?[0-9]{1,2})?",
+        "20[0-3][0-9]-0[1-9]-[12][0-9]([T ][01][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,7})?(Z|[+-]0[0-9])?)?",
     ]
 }
 
@@ -74,12 +132,16 @@ async fn parsing_and_comparing_agree_with_postgres() {
     let client = rig.client().await;
     let mut runner = runner("SYNCSTORM_VALUE_CASES", 1500);
     let mut taken = [0u32; TYPES.len()];
-    for _ in 0..runner.config().cases {
-        let draw = (hostile_text(), hostile_text()).new_tree(&mut runner).expect("there are texts").current();
+    for case in 0..runner.config().cases {
+        let (any, tame) = (hostile_text(), tame_text());
+        let draw = match case % 3 {
+            0 => (any, hostile_text()).new_tree(&mut runner).expect("there are texts").current(),
+            1 => (any, tame).new_tree(&mut runner).expect("there are texts").current(),
+            _ => (tame_text(), tame).new_tree(&mut runner).expect("there are texts").current(),
+        };
         for (index, (ty, _)) in TYPES.into_iter().enumerate() {
             let (Ok(a), Ok(b)) = (Value::from_text(ty, &draw.0), Value::from_text(ty, &draw.1)) else {
-                // One of the two is refused here. PostgreSQL may take more forms; it must then not be a value that we
-                // would write another way: nothing of it was taken, so nothing can differ.
+                // Of what is refused here nothing is kept, so nothing can differ.
                 continue;
             };
             taken[index] += 1;
@@ -137,6 +199,10 @@ async fn values_survive_the_database() {
             let outcome = &answer.transactions[0].ops[0];
             let at = boxes.column(column).expect("a column of the table");
             match Value::from_json(ty, &sent) {
+                // A counter has a range of its own.
+                Ok(Value::Int(weight)) if column == "weight" && !(0..=100).contains(&weight) => {
+                    assert!(outcome.reason.as_deref().is_some_and(|reason| reason.starts_with("out-of-range")));
+                }
                 Ok(value) if !(value.is_null() && boxes.columns[at].not_null) => {
                     assert_eq!(outcome.reason, None, "{column}: {sent}");
                     let row = client
