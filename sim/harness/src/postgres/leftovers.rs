@@ -59,15 +59,31 @@ pub(super) fn remove(folder: &Path) {
         {
             tracing::warn!(%error, "a server that was left behind");
         }
-        // Killed, it leaves the few bytes of System V memory by which it would have known another postmaster.
-        if let Some(segment) = lines.get(6).and_then(|line| line.split_whitespace().nth(1)) {
-            let mut ipcrm = Command::new("ipcrm");
-            ipcrm.args(["-m", segment]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let _ = ipcrm.status();
-        }
+        forget_memory(&lines);
     }
     if let Err(error) = fs::remove_dir_all(folder) {
         tracing::debug!(folder = %folder.display(), %error, "not removed");
+    }
+}
+
+/// Killed, a server leaves the few bytes of System V memory by which it would have known another postmaster. They are
+/// removed if they are still its own: numbers are used again, and the next owner may be somebody else's server.
+fn forget_memory(postmaster_file: &[&str]) {
+    let Some(pid) = postmaster_file.first().map(|line| line.trim()) else { return };
+    let mut words = postmaster_file.get(6).map_or("", |line| line).split_whitespace();
+    let (Some(Ok(key)), Some(id)) = (words.next().map(str::parse::<u32>), words.next()) else { return };
+    let Ok(segments) = fs::read_to_string("/proc/sysvipc/shm") else { return };
+    // Key, id, permissions, size, creator, last user, attached; the key is signed here.
+    let is_its_own = segments.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.len() > 6
+            && words[0].parse::<i32>().is_ok_and(|found| found.cast_unsigned() == key)
+            && (words[1], words[4], words[6]) == (id, pid, "0")
+    });
+    if is_its_own {
+        let mut ipcrm = Command::new("ipcrm");
+        ipcrm.args(["-m", id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = ipcrm.status();
     }
 }
 
