@@ -6,18 +6,23 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+pub use jsonwebtoken::Algorithm;
+use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
+
+use crate::wire::{NAME_BYTES_MAX, is_storable};
 
 /// Whom the backend believes.
 #[derive(Clone)]
 pub struct Auth {
-    keys: Vec<Key>,
+    keys: Vec<Held>,
+    /// The key that signs.
+    signer: Option<usize>,
     algorithms: Vec<Algorithm>,
     audiences: Vec<String>,
 }
 
-/// A symmetric key.
+/// A symmetric key, for HS256.
 #[derive(Clone)]
 pub struct Key {
     /// Its name in token headers.
@@ -26,6 +31,105 @@ pub struct Key {
     pub secret: Vec<u8>,
     /// From when on tokens signed with it are refused; `None` = the key in use.
     pub retires_us: Option<i64>,
+}
+
+/// A key pair, for RS256, ES256 or EdDSA.
+#[derive(Clone)]
+pub struct KeyPair {
+    /// Its name in token headers.
+    pub kid: String,
+    /// The one algorithm that it is used with.
+    pub algorithm: Algorithm,
+    /// The private key, PKCS#8 in PEM.
+    pub private_pem: String,
+    /// The public key as a JWK, without `kid`, `alg` and `use`.
+    pub public: Jwk,
+    /// From when on tokens signed with it are refused; `None` = the key in use.
+    pub retires_us: Option<i64>,
+}
+
+/// The parts of a public key, base64url.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Jwk {
+    /// Modulus and exponent.
+    Rsa {
+        /// The modulus.
+        n: String,
+        /// The exponent.
+        e: String,
+    },
+    /// A point of P-256.
+    P256 {
+        /// Its x.
+        x: String,
+        /// Its y.
+        y: String,
+    },
+    /// A point of Ed25519.
+    Ed25519 {
+        /// Its x.
+        x: String,
+    },
+}
+
+/// A key ready for use.
+#[derive(Clone)]
+struct Held {
+    kid: String,
+    algorithm: Algorithm,
+    decoding: DecodingKey,
+    encoding: EncodingKey,
+    /// As the key set shows it.
+    jwk: serde_json::Value,
+    is_secret: bool,
+    retires_us: Option<i64>,
+}
+
+impl From<&Key> for Held {
+    fn from(key: &Key) -> Self {
+        let jwk = serde_json::json!(
+            {"kty": "oct", "alg": "HS256", "kid": key.kid, "k": URL_SAFE_NO_PAD.encode(&key.secret)}
+        );
+        Self {
+            kid: key.kid.clone(),
+            algorithm: Algorithm::HS256,
+            decoding: DecodingKey::from_secret(&key.secret),
+            encoding: EncodingKey::from_secret(&key.secret),
+            jwk,
+            is_secret: true,
+            retires_us: key.retires_us,
+        }
+    }
+}
+
+impl TryFrom<&KeyPair> for Held {
+    type Error = jsonwebtoken::errors::Error;
+
+    fn try_from(pair: &KeyPair) -> Result<Self, Self::Error> {
+        let pem = pair.private_pem.as_bytes();
+        let (decoding, encoding, mut jwk) = match &pair.public {
+            Jwk::Rsa { n, e } => (
+                DecodingKey::from_rsa_components(n, e)?,
+                EncodingKey::from_rsa_pem(pem)?,
+                serde_json::json!({"kty": "RSA", "n": n, "e": e}),
+            ),
+            Jwk::P256 { x, y } => (
+                DecodingKey::from_ec_components(x, y)?,
+                EncodingKey::from_ec_pem(pem)?,
+                serde_json::json!({"kty": "EC", "crv": "P-256", "x": x, "y": y}),
+            ),
+            Jwk::Ed25519 { x } => (
+                DecodingKey::from_ed_components(x)?,
+                EncodingKey::from_ed_pem(pem)?,
+                serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
+            ),
+        };
+        jwk["kid"] = pair.kid.clone().into();
+        jwk["alg"] = serde_json::to_value(pair.algorithm).unwrap_or_default();
+        jwk["use"] = "sig".into();
+        let (kid, algorithm, retires_us) = (pair.kid.clone(), pair.algorithm, pair.retires_us);
+        Ok(Self { kid, algorithm, decoding, encoding, jwk, is_secret: false, retires_us })
+    }
 }
 
 /// Why a token is not believed.
@@ -114,7 +218,29 @@ impl Auth {
     /// HS256 keys; the first one signs.
     #[must_use]
     pub fn hs256(keys: Vec<Key>, audiences: Vec<String>) -> Self {
-        Self { keys, algorithms: vec![Algorithm::HS256], audiences }
+        let keys: Vec<Held> = keys.iter().map(Held::from).collect();
+        let signer = (!keys.is_empty()).then_some(0);
+        Self { keys, signer, algorithms: vec![Algorithm::HS256], audiences }
+    }
+
+    /// Keys of any kind. Only the algorithms listed are accepted; the first key that is in use and has the first
+    /// of them signs.
+    ///
+    /// # Errors
+    /// When a key pair is none.
+    pub fn new(
+        secrets: &[Key],
+        pairs: &[KeyPair],
+        algorithms: Vec<Algorithm>,
+        audiences: Vec<String>,
+    ) -> Result<Self, jsonwebtoken::errors::Error> {
+        let mut keys: Vec<Held> = secrets.iter().map(Held::from).collect();
+        for pair in pairs {
+            keys.push(Held::try_from(pair)?);
+        }
+        let signs = |key: &Held| key.retires_us.is_none() && Some(&key.algorithm) == algorithms.first();
+        let signer = keys.iter().position(signs);
+        Ok(Self { keys, signer, algorithms, audiences })
     }
 
     /// The subject of the bearer token in an `Authorization` header.
@@ -133,12 +259,16 @@ impl Auth {
             .iter()
             .find(|key| key.kid == kid && key.retires_us.is_none_or(|at_us| now_us < at_us))
             .ok_or(AuthError::Key(kid))?;
+        // A key is good for its own algorithm alone: a public key must never serve as a shared secret.
+        if key.algorithm != header.alg {
+            return Err(AuthError::Algorithm(format!("{:?} by this key", header.alg)));
+        }
         let mut validation = Validation::new(header.alg);
         // Time and audience are compared below, with the injected clock and with words of our own.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let claims = decode::<Claims>(token, &DecodingKey::from_secret(&key.secret), &validation)
+        let claims = decode::<Claims>(token, &key.decoding, &validation)
             .map_err(|error| match error.kind() {
                 jsonwebtoken::errors::ErrorKind::InvalidSignature => AuthError::Signature,
                 _ => AuthError::Claim(error.to_string()),
@@ -154,16 +284,16 @@ impl Auth {
         if !claims.aud.names().iter().any(|name| self.audiences.contains(name)) {
             return Err(AuthError::Audience(claims.aud.names().join(", ")));
         }
-        if claims.sub.is_empty() {
-            return Err(AuthError::Claim("sub is empty".to_owned()));
+        if claims.sub.is_empty() || !is_storable(&claims.sub) {
+            return Err(AuthError::Claim(format!("sub is empty, longer than {NAME_BYTES_MAX} bytes, or holds NUL")));
         }
         Ok(Arc::from(claims.sub))
     }
 
-    /// A token for a subject, signed with the key in use; `None` without keys.
+    /// A token for a subject, signed with the key in use; `None` when there is none.
     #[must_use]
     pub fn mint(&self, subject: &str, now_us: i64, lifetime_s: i64) -> Option<String> {
-        let key = self.keys.first()?;
+        let key = &self.keys[self.signer?];
         let now_s = now_us.div_euclid(1_000_000);
         let claims = Claims {
             sub: subject.to_owned(),
@@ -172,20 +302,16 @@ impl Auth {
             exp: now_s.saturating_add(lifetime_s),
             aud: self.audiences.first().map_or(Audience::None, |name| Audience::One(name.clone())),
         };
-        let header = Header { kid: Some(key.kid.clone()), ..Header::new(Algorithm::HS256) };
-        encode(&header, &claims, &EncodingKey::from_secret(&key.secret)).ok()
+        let header = Header { kid: Some(key.kid.clone()), ..Header::new(key.algorithm) };
+        encode(&header, &claims, &key.encoding).ok()
     }
 
     /// The key set. A symmetric key is a secret: it is in the set only where `with_secrets` says so, which is for
     /// development, where the sync service takes its key from here.
     #[must_use]
     pub fn jwks(&self, with_secrets: bool) -> serde_json::Value {
-        let keys: Vec<serde_json::Value> = self
-            .keys
-            .iter()
-            .filter(|_| with_secrets)
-            .map(|key| serde_json::json!({"kty": "oct", "alg": "HS256", "kid": key.kid, "k": URL_SAFE_NO_PAD.encode(&key.secret)}))
-            .collect();
+        let shown = self.keys.iter().filter(|key| with_secrets || !key.is_secret);
+        let keys: Vec<&serde_json::Value> = shown.map(|key| &key.jwk).collect();
         serde_json::json!({ "keys": keys })
     }
 }

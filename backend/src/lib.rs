@@ -6,13 +6,15 @@
 //!
 //! In reading order: [`wire`] what is posted and answered, [`rules`] the application compiled, [`operation`] one
 //! typed operation, [`policy`] pure decisions, [`record`] what is remembered, [`upload`] the transaction, [`store`]
-//! the databases, [`auth`], [`state`] and [`routes`] the service around it.
+//! the databases, [`auth`], [`state`] and [`routes`] the service around it, [`server`] the program: configuration, keys,
+//! limits, metrics, shutdown.
 //!
 //! # Reasons
 //!
 //! The first word of an operation's `reason` is stable. Rejected: `unknown-operation`, `unknown-table`,
 //! `unknown-column`, `bad-value`, `not-null`, `out-of-range`, `no-such-row`, `unique`, `parent-missing`,
-//! `has-children`, `cycle` (where the parent column cannot be NULL), `older-than-retention`. Superseded or merged:
+//! `has-children`, `cycle` (where the parent column cannot be NULL), `older-than-retention`, `statement` (the
+//! database refuses it for a reason that schema.sql does not state). Superseded or merged:
 //! the rule that decided (`latest`, `max`, `keep-server`, `counter`, `set`, `row-latest`, `version-check`,
 //! `server-wins`), `deleted`, `already-deleted`, `revived`, `unique`, `parent-missing`, `cycle`,
 //! `exclusive:<name>`. Any outcome: `restored-copy`.
@@ -41,17 +43,19 @@ pub mod policy;
 pub mod record;
 pub mod routes;
 pub mod rules;
+pub mod server;
 pub mod state;
 pub mod store;
 pub mod upload;
 pub mod wire;
 
-pub use auth::{Auth, AuthError, Key};
+pub use auth::{Auth, AuthError, Key, KeyPair};
 pub use policy::{Policy, PolicyKind};
 pub use record::{Author, Cause, Change, Commit, ConflictRecord, LedgerRow, Origin, Writer};
 pub use routes::router;
 pub use rules::Rules;
 pub use state::{Config, Limits, RETENTION_US, State};
 pub use store::memory::{MemoryStore, ServerOp};
+pub use store::postgres::{PostgresConfig, PostgresStore};
 pub use store::{Store, StoreError};
 pub use upload::{Clock, Engine, Upload, UploadBody};

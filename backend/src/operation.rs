@@ -6,7 +6,10 @@ use fixtures::{Default as ColumnDefault, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::rules::{Rules, TableRules};
-use crate::wire::WireOp;
+use crate::wire::{NAME_BYTES_MAX, WireOp, is_storable};
+
+/// The longest texts of a unique key together, in bytes: an index of PostgreSQL takes no entry over 2,700.
+const KEY_BYTES_MAX: usize = 2_000;
 
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +70,24 @@ impl Operation {
         if wire.id.contains('\0') {
             return Err(Refusal("bad-value: id holds a NUL character".to_owned()));
         }
+        if !is_storable(&wire.id) {
+            return Err(Refusal(format!("bad-value: id is longer than {NAME_BYTES_MAX} bytes")));
+        }
         let data = match (&wire.data, kind) {
             (Some(members), OpKind::Put | OpKind::Patch) => typed(table, &wire.id, members)?,
             _ => Vec::new(),
         };
+        for index in &table.uniques {
+            let columns = &rules.uniques[*index].columns;
+            let bytes_max = KEY_BYTES_MAX / columns.len().max(1);
+            let is_long = |(column, value): &&(usize, Value)| {
+                columns.contains(column) && value.as_text().is_some_and(|text| text.len() > bytes_max)
+            };
+            if let Some((column, _)) = data.iter().find(is_long) {
+                let name = &table.columns[*column].name;
+                return Err(Refusal(format!("bad-value: {name} is longer than {bytes_max} bytes in a unique key")));
+            }
+        }
         Ok(Self {
             op_id: wire.op_id,
             kind,

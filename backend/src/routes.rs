@@ -20,7 +20,7 @@ use crate::record::ConflictRecord;
 use crate::state::State;
 use crate::store::StoreError;
 use crate::upload::{Upload, UploadBody};
-use crate::wire::{BaselineRequest, UploadRequest};
+use crate::wire::{BaselineRequest, NAME_BYTES_MAX, UploadRequest, is_storable};
 
 /// Conflict records in one answer.
 const CONFLICTS_MAX: usize = 1_000;
@@ -69,7 +69,7 @@ impl From<AuthError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let (status, code) = match error {
-            StoreError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            StoreError::Unavailable(_) | StoreError::Contended(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "database"),
         };
         Self { status, code, reason: error.to_string() }
@@ -88,7 +88,7 @@ impl Failure {
 
 fn subject(state: &State, headers: &HeaderMap, now_us: i64) -> Result<Arc<str>, AuthError> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    state.auth.subject(authorization, now_us)
+    state.auth().subject(authorization, now_us)
 }
 
 async fn upload(Extract(state): Extract<State>, request: Request) -> Result<Response, Failure> {
@@ -121,6 +121,9 @@ fn parse(state: &State, bytes: &Bytes) -> Result<UploadBody, Failure> {
     let request: UploadRequest = serde_json::from_slice(bytes).map_err(malformed)?;
     if request.client_id.is_empty() {
         return Err(Failure::malformed("client_id is empty".to_owned()));
+    }
+    if !is_storable(&request.client_id) {
+        return Err(Failure::malformed(format!("client_id is longer than {NAME_BYTES_MAX} bytes, or holds NUL")));
     }
     let ops: usize = request.transactions.iter().map(|transaction| transaction.ops.len()).sum();
     if ops > state.limits.ops_max {
@@ -184,7 +187,7 @@ fn show<'a>(state: &'a State, record: &'a ConflictRecord) -> Record<'a> {
 }
 
 async fn jwks(Extract(state): Extract<State>) -> Response {
-    Json(state.auth.jwks(state.is_development)).into_response()
+    Json(state.auth().jwks(state.is_development)).into_response()
 }
 
 async fn liveness() -> Response {
@@ -214,7 +217,7 @@ async fn token(Extract(state): Extract<State>, bytes: Bytes) -> Result<Response,
     let request: TokenRequest =
         serde_json::from_slice(&bytes).map_err(|error| Failure::malformed(error.to_string()))?;
     let lifetime_s = request.lifetime_s.clamp(1, TOKEN_LIFETIME_S_MAX);
-    match state.auth.mint(&request.sub, (state.engine.clock)(), lifetime_s) {
+    match state.auth().mint(&request.sub, (state.engine.clock)(), lifetime_s) {
         Some(token) => Ok(Json(json!({"token": token, "expires_in": lifetime_s})).into_response()),
         None => Err(Failure {
             status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,6 +1,6 @@
 //! What the routes share: application, policy, store, clock, keys, limits.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::auth::Auth;
 use crate::policy::Policy;
@@ -51,7 +51,7 @@ impl Default for Limits {
 pub struct State {
     pub(crate) engine: Arc<Engine>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) auth: Arc<Auth>,
+    auth: Arc<RwLock<Arc<Auth>>>,
     pub(crate) limits: Limits,
     pub(crate) is_development: bool,
 }
@@ -64,9 +64,19 @@ impl State {
         Self {
             engine: Arc::new(Engine { rules, policy, clock, retention_us }),
             store,
-            auth: Arc::new(auth),
+            auth: Arc::new(RwLock::new(Arc::new(auth))),
             limits,
             is_development,
         }
+    }
+
+    /// Whom to believe from the next request on: keys were rotated.
+    pub fn set_auth(&self, auth: Auth) {
+        // Whoever holds the lock only copies a pointer, so nobody leaves it half done.
+        *self.auth.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(auth);
+    }
+
+    pub(crate) fn auth(&self) -> Arc<Auth> {
+        self.auth.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
+/// The longest name of a row, a client or a subject, in bytes: an index of PostgreSQL takes no entry over 2,700.
+pub const NAME_BYTES_MAX: usize = 1_000;
+
+/// Whether a database can keep this as the name of a row, a client or a subject.
+#[must_use]
+pub fn is_storable(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && !name.contains('\0')
+}
+
 /// The body of `POST /upload`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct UploadRequest {

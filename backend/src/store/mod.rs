@@ -5,6 +5,7 @@
 //! never waits inside a session; a store on PostgreSQL waits at each call.
 
 pub mod memory;
+pub mod postgres;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use fixtures::{Row, Value};
 
-use crate::record::{Cause, ConflictRecord, LedgerRow, Origin, RowMeta, StoredRow, Tombstone};
+use crate::record::{Author, Cause, ConflictRecord, LedgerRow, Origin, RowMeta, StoredRow, Tombstone};
 use crate::upload::{Engine, Upload};
 use crate::wire::UploadAnswer;
 
@@ -46,9 +47,13 @@ pub trait Store: Send + Sync {
 /// Why a statement did not take effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It may work later: no connection, deadlock, timeout.
+    /// It may work later: no connection, timeout. A commit that was under way may have happened.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// Another transaction stood in the way (deadlock, serialization failure). Nothing took effect, and the
+    /// transaction is to be run again at once.
+    #[error("another transaction stood in the way: {0}")]
+    Contended(String),
     /// A unique key is taken.
     #[error("unique: {0}")]
     Unique(String),
@@ -138,6 +143,14 @@ pub struct NewConflict {
     pub conflict: crate::policy::Conflict,
 }
 
+/// Whose a conflict record is: the loser's subject, or the winner's when the server lost.
+fn record_subject(conflict: &crate::policy::Conflict) -> Arc<str> {
+    match (&conflict.loser, &conflict.winner) {
+        (Author::Client(writer), _) | (Author::Server, Author::Client(writer)) => writer.subject.clone(),
+        (Author::Server, Author::Server) => Arc::from(""),
+    }
+}
+
 /// One connection, with at most one transaction open. Reads see the transaction's own writes.
 pub trait Session: Send {
     /// Opens a transaction whose `now()` is the receive time.
@@ -150,6 +163,10 @@ pub trait Session: Send {
     fn rollback(&mut self) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Commits at the given time.
     fn commit(&mut self, at_us: i64, origin: Option<Origin>) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Names that the transaction is going to ask for, so that a store across a wire can fetch them in one go. A
+    /// hint: nothing is locked, and nothing hangs on it.
+    fn foresee(&mut self, _names: BTreeSet<(usize, Arc<str>)>) {}
 
     /// Serializes the transactions of one client.
     fn lock_client(&mut self, subject: &str, client: &str) -> impl Future<Output = Result<(), StoreError>> + Send;

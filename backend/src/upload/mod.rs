@@ -13,6 +13,7 @@ mod transaction;
 mod unique;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::policy::{Policy, PolicyKind};
 use crate::rules::Rules;
@@ -55,6 +56,26 @@ pub enum UploadBody {
     Batch(BaselineRequest),
 }
 
+/// How often a transaction is run before a device is asked to send it again.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// Awaits the future of an expression, and evaluates it anew as long as another transaction stood in its way.
+macro_rules! persist {
+    ($attempt:expr) => {{
+        let mut attempt = 1;
+        loop {
+            match $attempt.await {
+                Err(StoreError::Contended(reason)) if attempt < ATTEMPTS_MAX => {
+                    tracing::debug!(attempt, %reason, "a transaction is run again");
+                    tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
+                    attempt += 1;
+                }
+                ended => break ended,
+            }
+        }
+    }};
+}
+
 /// Applies an upload.
 ///
 /// Transactions are attempted in order, each on its own; a refused one does not stop later ones. When the database
@@ -64,7 +85,7 @@ pub enum UploadBody {
 /// When the database failed and nothing was committed before.
 pub async fn apply<S: Session>(engine: &Engine, session: &mut S, upload: &Upload) -> Result<UploadAnswer, StoreError> {
     if engine.policy.kind() == PolicyKind::ArrivalOrder {
-        return baseline::apply(engine, session, upload).await;
+        return persist!(baseline::apply(engine, session, upload));
     }
     let UploadBody::Transactions(request) = &upload.body else {
         return Err(StoreError::Statement("a batch is the wire of the arrival-order policy".to_owned()));
@@ -75,13 +96,37 @@ pub async fn apply<S: Session>(engine: &Engine, session: &mut S, upload: &Upload
         if progress.failure.is_some() {
             progress.skip(wire.tx_id);
         } else {
-            progress.note(wire.tx_id, transaction::run(engine, session, upload, &client, wire).await)?;
+            progress.note(wire.tx_id, persist!(transaction::run(engine, session, upload, &client, wire)))?;
         }
     }
     if let Some(error) = progress.failure {
         tracing::warn!(%error, "the database failed in the middle of an upload");
     }
     Ok(UploadAnswer { transactions: progress.answers })
+}
+
+/// The answer to an upload of which nothing is new, from the ledger alone: no lock is taken, nothing is written.
+/// `None`: something of it is new, or the policy keeps no ledger.
+///
+/// # Errors
+/// When the database failed.
+pub async fn recall<S: Session>(
+    engine: &Engine,
+    session: &mut S,
+    upload: &Upload,
+) -> Result<Option<UploadAnswer>, StoreError> {
+    let UploadBody::Transactions(request) = &upload.body else { return Ok(None) };
+    if engine.policy.kind() == PolicyKind::ArrivalOrder {
+        return Ok(None);
+    }
+    let mut transactions = Vec::with_capacity(request.transactions.len());
+    for wire in &request.transactions {
+        match transaction::recall(session, upload, &request.client_id, wire).await? {
+            Some(answer) => transactions.push(answer),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(UploadAnswer { transactions }))
 }
 
 /// How far an upload has come.

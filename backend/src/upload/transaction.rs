@@ -1,6 +1,6 @@
 //! One client transaction as one database transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fixtures::Value;
@@ -8,6 +8,7 @@ use fixtures::Value;
 use crate::operation::{OpKind, Operation, Refusal};
 use crate::policy::{Conflict, Decision, Effect, Situation, Target};
 use crate::record::{Author, Cause, LedgerRow, Origin, Tombstone, Writer};
+use crate::rules::Rules;
 use crate::store::{Footprint, NewConflict, Put, Session, StoreError, Stored};
 use crate::upload::admission::{Admission, admit};
 use crate::upload::unique::key_name;
@@ -34,7 +35,7 @@ pub(super) enum Stop {
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::Failed(error),
+            StoreError::Unavailable(_) | StoreError::Contended(_) => Self::Failed(error),
             refused => Self::Rejected { reason: refused.to_string(), by: None },
         }
     }
@@ -110,15 +111,14 @@ async fn attempt<S: Session>(
 ) -> Result<(TransactionAnswer, bool), StoreError> {
     session.lock_client(&upload.subject, client).await?;
     session.forget(upload.received_us.saturating_sub(engine.retention_us)).await?;
-    let sent: Vec<(i64, [u8; 32])> = wire.ops.iter().map(|op| (op.op_id, op.digest())).collect();
-    let op_ids: Vec<i64> = sent.iter().map(|(op_id, _)| *op_id).collect();
-    let ledger = session.ledger(&upload.subject, client, &op_ids).await?;
-    let admission = admit(&sent, &ledger);
-    if admission.first.iter().all(Option::is_some) {
-        let ops: Vec<OpAnswer> = admission.first.into_iter().flatten().collect();
-        return Ok((TransactionAnswer { tx_id: wire.tx_id, outcome: outcome_of(&ops), ops }, false));
+    let mut resolved: Vec<Result<Operation, Refusal>> =
+        wire.ops.iter().map(|op| Operation::resolve(&engine.rules, op)).collect();
+    session.foresee(names(&engine.rules, resolved.iter().flatten()));
+    let (sent, admission) = admission(session, upload, client, wire).await?;
+    if let Some(answer) = first_answer(&admission, wire) {
+        return Ok((answer, false));
     }
-    let mut ops = decide(engine, session, upload, client, wire, &admission).await?;
+    let mut ops = decide(engine, session, upload, client, &mut resolved, wire, &admission).await?;
     for (index, (op_id, digest)) in sent.into_iter().enumerate() {
         if admission.first[index].is_some() {
             continue;
@@ -140,6 +140,54 @@ async fn attempt<S: Session>(
     Ok((TransactionAnswer { tx_id: wire.tx_id, outcome: outcome_of(&ops), ops }, true))
 }
 
+/// What was sent, and what the ledger says about it.
+async fn admission<S: Session>(
+    session: &mut S,
+    upload: &Upload,
+    client: &str,
+    wire: &WireTransaction,
+) -> Result<(Vec<(i64, [u8; 32])>, Admission), StoreError> {
+    let sent: Vec<(i64, [u8; 32])> = wire.ops.iter().map(|op| (op.op_id, op.digest())).collect();
+    let op_ids: Vec<i64> = sent.iter().map(|(op_id, _)| *op_id).collect();
+    let ledger = session.ledger(&upload.subject, client, &op_ids).await?;
+    let admission = admit(&sent, &ledger);
+    Ok((sent, admission))
+}
+
+/// The first answer to a transaction of which nothing is new.
+fn first_answer(admission: &Admission, wire: &WireTransaction) -> Option<TransactionAnswer> {
+    let ops: Vec<OpAnswer> = admission.first.iter().cloned().collect::<Option<_>>()?;
+    Some(TransactionAnswer { tx_id: wire.tx_id, outcome: outcome_of(&ops), ops })
+}
+
+/// The first answer, from the ledger alone and without a lock; `None` when something is new.
+pub(super) async fn recall<S: Session>(
+    session: &mut S,
+    upload: &Upload,
+    client: &str,
+    wire: &WireTransaction,
+) -> Result<Option<TransactionAnswer>, StoreError> {
+    let (_, admission) = admission(session, upload, client, wire).await?;
+    Ok(first_answer(&admission, wire))
+}
+
+/// The names of rows in the operations: their own, and those that they refer to or referred to.
+fn names<'a>(rules: &Rules, ops: impl Iterator<Item = &'a Operation>) -> BTreeSet<(usize, Arc<str>)> {
+    let mut names = BTreeSet::new();
+    for op in ops {
+        names.insert((op.table, op.id.clone()));
+        for reference in &rules.tables[op.table].references {
+            let reference = &rules.references[*reference];
+            for value in [op.sent(reference.column), op.base(reference.column)].into_iter().flatten() {
+                if let Value::Text(parent) = value {
+                    names.insert((reference.parent, parent.clone()));
+                }
+            }
+        }
+    }
+    names
+}
+
 fn outcome_of(ops: &[OpAnswer]) -> TransactionOutcome {
     if ops.iter().any(|op| matches!(op.outcome, Outcome::Rejected | Outcome::RolledBack)) {
         TransactionOutcome::Refused
@@ -154,6 +202,7 @@ async fn decide<S: Session>(
     session: &mut S,
     upload: &Upload,
     client: &Arc<str>,
+    resolved: &mut Vec<Result<Operation, Refusal>>,
     wire: &WireTransaction,
     admission: &Admission,
 ) -> Result<Vec<OpAnswer>, StoreError> {
@@ -168,12 +217,12 @@ async fn decide<S: Session>(
     let was_refused = |answer: &OpAnswer| matches!(answer.outcome, Outcome::Rejected | Outcome::RolledBack);
     let first_was_refused = admission.first.iter().flatten().any(was_refused);
     let mut ops: Vec<Option<Operation>> = Vec::with_capacity(wire.ops.len());
-    for (index, op) in wire.ops.iter().enumerate() {
+    for (index, op) in resolved.drain(..).enumerate() {
         if admission.first[index].is_some() {
             ops.push(None);
             continue;
         }
-        match Operation::resolve(&engine.rules, op) {
+        match op {
             Ok(op) => ops.push(Some(op)),
             Err(Refusal(reason)) => {
                 refusals.entry(index).or_insert((reason, None));
@@ -270,8 +319,15 @@ impl<'a, S: Session> Run<'a, S> {
                     footprint.uniques.push((*unique, values));
                 }
             }
-            footprint.trees.extend(&table.trees);
-            footprint.exclusives.extend(&table.exclusives);
+            // What does not touch the column leaves the invariant as it was. A revived row may bring its column back.
+            let touches = |column: usize| {
+                op.kind == OpKind::Put
+                    || table.edit_revives
+                    || table.register(column).columns.iter().any(|column| op.sent(*column).is_some())
+            };
+            footprint.trees.extend(table.trees.iter().filter(|index| touches(rules.trees[**index].column)));
+            let starts = table.exclusives.iter().filter(|index| touches(rules.exclusives[**index].running));
+            footprint.exclusives.extend(starts);
         }
         Ok(footprint)
     }

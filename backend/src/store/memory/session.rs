@@ -6,13 +6,13 @@ use fixtures::{Default as ColumnDefault, Row, Value};
 
 use crate::policy::Conflict;
 use crate::record::{
-    Author, Cause, Change, Commit, ConflictRecord, LedgerRow, Origin, RowMeta, StoredRow, Tombstone, TombstoneRow,
+    Cause, Change, Commit, ConflictRecord, LedgerRow, Origin, RowMeta, StoredRow, Tombstone, TombstoneRow,
 };
 use crate::rules::Rules;
 use crate::store::memory::ServerOp;
 use crate::store::memory::state::{Inner, Open, Retained, Undo};
 use crate::store::memory::table::Slot;
-use crate::store::{ClientLedger, Footprint, NewConflict, Put, Session, StoreError, Stored};
+use crate::store::{ClientLedger, Footprint, NewConflict, Put, Session, StoreError, Stored, record_subject};
 
 /// The connection: the lock is held as long as it lives.
 pub(super) struct MemorySession<'a> {
@@ -231,11 +231,8 @@ impl MemorySession<'_> {
 }
 
 fn numbered(seq: u64, new: NewConflict) -> ConflictRecord {
+    let subject = record_subject(&new.conflict);
     let NewConflict { at_us, table, id, conflict: Conflict { column, rule, loser, winner } } = new;
-    let subject = match (&loser, &winner) {
-        (Author::Client(writer), _) | (Author::Server, Author::Client(writer)) => writer.subject.clone(),
-        (Author::Server, Author::Server) => Arc::from(""),
-    };
     ConflictRecord { seq, at_us, subject, table, id, column, rule, loser, winner }
 }
 

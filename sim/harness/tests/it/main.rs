@@ -2,6 +2,7 @@
 //! the baseline's defects are found, wrong input is told what would be right, and the tree keeps its rules.
 
 mod determinism;
+mod embedded_backend;
 mod scenarios;
 mod tidy;
 mod wrong_input;

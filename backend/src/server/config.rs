@@ -1,0 +1,142 @@
+//! What can be set, by flags or by the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::auth::Algorithm;
+use crate::policy::PolicyKind;
+use crate::server::ServerError;
+
+/// The server's settings.
+#[derive(Args, Clone)]
+pub struct Config {
+    /// Where to listen. Anything but a loopback address is for whoever has TLS in front of it
+    #[arg(long, env = "SYNC_BACKEND_LISTEN", default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+
+    /// The database: postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=FILE. sslmode is
+    /// disable, prefer (encrypted if the server can), require (encrypted, whoever answers), verify-ca or
+    /// verify-full (certificate and host name are checked)
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+
+    /// The application: a folder with schema.sql, sync-config.yaml and policy.toml, or the name of a built-in one
+    #[arg(long, env = "SYNC_BACKEND_APP", value_name = "DIR")]
+    pub app: PathBuf,
+
+    /// How conflicts resolve: field-merge, row-latest, version-check, server-wins or arrival-order
+    #[arg(long, env = "SYNC_BACKEND_POLICY", default_value = "field-merge")]
+    pub policy: PolicyKind,
+
+    /// Where keys are kept; made if absent, for its owner alone
+    #[arg(long, env = "SYNC_BACKEND_STATE_DIR", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// The algorithms that tokens may be signed with: HS256, RS256, ES256, EdDSA. The first one signs where this
+    /// server signs. A key is generated for each
+    #[arg(long = "algorithm", env = "SYNC_BACKEND_ALGORITHMS", value_delimiter = ',', default_value = "ES256")]
+    pub algorithm_names: Vec<String>,
+
+    /// The audience that a token must name; one of several
+    #[arg(long = "audience", env = "SYNC_BACKEND_AUDIENCES", value_delimiter = ',', required = true)]
+    pub audiences: Vec<String>,
+
+    /// Hand out tokens at /auth/token to whoever asks, and show symmetric keys. Never in production
+    #[arg(long, env = "SYNC_BACKEND_DEVELOPMENT")]
+    pub development: bool,
+
+    /// An origin whose pages may call this server, such as https://app.example; several may be named
+    #[arg(long = "cors-origin", env = "SYNC_BACKEND_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
+    pub cors_origins: Vec<String>,
+
+    /// Bytes of a request's body, at most
+    #[arg(long, env = "SYNC_BACKEND_BODY_BYTES_MAX", default_value_t = 16 * 1024 * 1024)]
+    pub body_bytes_max: usize,
+
+    /// Operations in a request, at most
+    #[arg(long, env = "SYNC_BACKEND_OPS_MAX", default_value_t = 10_000)]
+    pub ops_max: usize,
+
+    /// Milliseconds after which a request is given up (408: devices send it again)
+    #[arg(long, env = "SYNC_BACKEND_REQUEST_TIMEOUT_MS", default_value_t = 25_000)]
+    pub request_timeout_ms: u64,
+
+    /// Milliseconds after which the database gives a statement up
+    #[arg(long, env = "SYNC_BACKEND_STATEMENT_TIMEOUT_MS", default_value_t = 10_000)]
+    pub statement_timeout_ms: u64,
+
+    /// Milliseconds that a statement waits for a lock
+    #[arg(long, env = "SYNC_BACKEND_LOCK_TIMEOUT_MS", default_value_t = 5_000)]
+    pub lock_timeout_ms: u64,
+
+    /// Connections to the database, at most
+    #[arg(long, env = "SYNC_BACKEND_CONNECTIONS_MAX", default_value_t = 16)]
+    pub connections_max: usize,
+
+    /// Days for which uploads, deletions and merged ids are remembered
+    #[arg(long, env = "SYNC_BACKEND_RETENTION_DAYS", default_value_t = 30)]
+    pub retention_days: u64,
+
+    /// A Redis that remembers which uploads were applied: redis://host:port. Nothing rests on it
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
+    pub redis_url: Option<String>,
+
+    /// Leave a note about each commit in the write-ahead log (a logical message), for readers of the change feed
+    #[arg(long, env = "SYNC_BACKEND_ANNOTATE_COMMITS")]
+    pub annotate_commits: bool,
+
+    /// Seconds that requests under way have after SIGTERM or SIGINT
+    #[arg(long, env = "SYNC_BACKEND_SHUTDOWN_TIMEOUT_S", default_value_t = 10)]
+    pub shutdown_timeout_s: u64,
+}
+
+/// Settings of `rotate-keys`.
+#[derive(Args, Clone, Debug)]
+pub struct RotateKeys {
+    /// Where keys are kept
+    #[arg(long, env = "SYNC_BACKEND_STATE_DIR", value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// The algorithms that get a new key: HS256, RS256, ES256, EdDSA
+    #[arg(long = "algorithm", env = "SYNC_BACKEND_ALGORITHMS", value_delimiter = ',', default_value = "ES256")]
+    pub algorithm_names: Vec<String>,
+
+    /// Seconds for which the old keys still verify: the longest life of a token
+    #[arg(long, default_value_t = 86_400)]
+    pub keep_s: u64,
+}
+
+fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, ServerError> {
+    let known = |name: &String| match name.as_str() {
+        "HS256" => Ok(Algorithm::HS256),
+        "RS256" => Ok(Algorithm::RS256),
+        "ES256" => Ok(Algorithm::ES256),
+        "EdDSA" => Ok(Algorithm::EdDSA),
+        other => Err(ServerError::Setting(format!(
+            "no algorithm is called {other:?} here; there are HS256, RS256, ES256 and EdDSA"
+        ))),
+    };
+    names.iter().map(known).collect()
+}
+
+impl Config {
+    /// The algorithms by name.
+    ///
+    /// # Errors
+    /// When a name is not known.
+    pub fn algorithms(&self) -> Result<Vec<Algorithm>, ServerError> {
+        algorithms(&self.algorithm_names)
+    }
+}
+
+impl RotateKeys {
+    /// The algorithms by name.
+    ///
+    /// # Errors
+    /// When a name is not known.
+    pub fn algorithms(&self) -> Result<Vec<Algorithm>, ServerError> {
+        algorithms(&self.algorithm_names)
+    }
+}

@@ -1,0 +1,259 @@
+//! The program `syncstorm-backend`: the router on a socket, with keys, limits, metrics and an end.
+//!
+//! In reading order: [`config`] what can be set, [`keys`] the keys in the state directory, `layers` what surrounds
+//! every request, `metrics` what is counted, `cache` Redis.
+//!
+//! [`Server::bind`] and [`Server::run`] are the program without its process, for whoever embeds it.
+
+mod cache;
+pub mod config;
+pub mod keys;
+mod layers;
+mod metrics;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use fixtures::{App, AppError};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::auth::{Algorithm, Auth};
+use crate::rules::Rules;
+use crate::server::keys::{KeyError, Keyring};
+use crate::server::metrics::{Counted, Metrics};
+use crate::state::{Limits, State};
+use crate::store::postgres::{PostgresConfig, PostgresStore, PrepareError, UploadCache};
+
+pub use config::Config;
+
+/// How often the state directory is looked at for rotated keys.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The application's folder.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] PrepareError),
+    /// A setting.
+    #[error("{0}")]
+    Setting(String),
+    /// The socket.
+    #[error("{address}: {error}")]
+    Listen {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The runtime.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A server that listens and does not answer yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+    state: State,
+    keyring: Keyring,
+    algorithms: Vec<Algorithm>,
+    audiences: Vec<String>,
+    shutdown_timeout: Duration,
+}
+
+/// Microseconds since 1970-01-01 UTC by the machine's clock.
+#[must_use]
+pub fn machine_clock_us() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "the program's edge: everything below has its clock injected")]
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl Server {
+    /// Reads the application and the keys, brings the database's schema up to date and takes the socket.
+    ///
+    /// A database that does not answer is no error: uploads are answered 503 until it does.
+    ///
+    /// # Errors
+    /// When a setting, the application, the keys or the database's tables are not what they should be, or the
+    /// address is taken.
+    pub async fn bind(config: Config) -> Result<Self, ServerError> {
+        let app = config.load_app()?;
+        let rules = Arc::new(Rules::new(&app.schema, &app.policy));
+        let algorithms = config.algorithms()?;
+        let keyring = Keyring::open(&config.state_dir)?;
+        keyring.ensure(&algorithms, machine_clock_us())?;
+        let auth = auth(&keyring, &algorithms, &config.audiences)?;
+        let metrics = Arc::new(Metrics::new());
+        let cache = match &config.redis_url {
+            Some(url) => Some(Arc::new(cache::Redis::new(url, config.retention()).map_err(ServerError::Setting)?)),
+            None => None,
+        };
+        let database = PostgresConfig {
+            connections_max: config.connections_max,
+            statement_timeout: Duration::from_millis(config.statement_timeout_ms),
+            lock_timeout: Duration::from_millis(config.lock_timeout_ms),
+            annotates: config.annotate_commits,
+            ..PostgresConfig::new(&config.database_url)
+        };
+        let store = PostgresStore::new(rules.clone(), database, cache.map(|cache| cache as Arc<dyn UploadCache>))?;
+        match store.prepare().await {
+            Ok(()) => {}
+            Err(error @ PrepareError::Unavailable(_)) => tracing::warn!(%error, "uploads are refused until it is"),
+            Err(error) => return Err(error.into()),
+        }
+        let state = State::new(crate::state::Config {
+            rules,
+            policy: config.policy.policy(),
+            store: Arc::new(Counted::new(store.clone(), metrics.clone())),
+            clock: Arc::new(machine_clock_us),
+            auth,
+            limits: Limits { body_bytes_max: config.body_bytes_max, ops_max: config.ops_max },
+            retention_us: i64::try_from(config.retention().as_micros()).unwrap_or(i64::MAX),
+            is_development: config.development,
+        });
+        let router = layers::around(crate::router(state.clone()), &config, store, metrics)?;
+        let failed = |error| ServerError::Listen { address: config.listen, error };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        if config.development {
+            tracing::warn!(%address, "development mode: whoever reaches this address is given a token");
+        }
+        Ok(Self {
+            listener,
+            address,
+            router,
+            state,
+            keyring,
+            algorithms,
+            audiences: config.audiences,
+            shutdown_timeout: Duration::from_secs(config.shutdown_timeout_s),
+        })
+    }
+
+    /// Where it listens; the port is a real one even when port 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until `stop` comes, then finishes those that are under way, for as long as the shutdown
+    /// timeout lasts. Keys that were rotated in the state directory are taken up within about a second.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
+        let Self { listener, address, router, state, keyring, algorithms, audiences, shutdown_timeout } = self;
+        tracing::info!(%address, "listening");
+        let keys = tokio::spawn(async move { follow_keys(&keyring, &algorithms, &audiences, &state).await });
+        let (stopping, mut stopped) = watch::channel(false);
+        let mut serves = stopped.clone();
+        let served = axum::serve(listener, router).with_graceful_shutdown(async move {
+            let _ = serves.wait_for(|stopped| *stopped).await;
+        });
+        let deadline = async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            tokio::time::sleep(shutdown_timeout).await;
+        };
+        let asked = tokio::spawn(async move {
+            stop.await;
+            tracing::info!("shutting down");
+            let _ = stopping.send(true);
+        });
+        let ended = tokio::select! {
+            biased;
+            ended = async { served.await } => ended,
+            () = deadline => {
+                tracing::warn!("requests that did not end in time are dropped; their devices will send them again");
+                Ok(())
+            }
+        };
+        asked.abort();
+        keys.abort();
+        Ok(ended?)
+    }
+}
+
+fn auth(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String]) -> Result<Auth, ServerError> {
+    let (secrets, pairs) = keyring.load()?;
+    Auth::new(&secrets, &pairs, algorithms.to_vec(), audiences.to_vec())
+        .map_err(|error| ServerError::Setting(format!("a key in the state directory is unusable: {error}")))
+}
+
+/// Takes up keys that another process rotated, and removes those that have retired.
+async fn follow_keys(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String], state: &State) {
+    let mut known = keyring.fingerprint();
+    loop {
+        tokio::time::sleep(KEYS_EVERY).await;
+        if let Err(error) = keyring.remove_retired(machine_clock_us()) {
+            tracing::warn!(%error, "retired keys stay");
+        }
+        let now = keyring.fingerprint();
+        if now == known {
+            continue;
+        }
+        match auth(keyring, algorithms, audiences) {
+            Ok(auth) => {
+                state.set_auth(auth);
+                known = now;
+                tracing::info!("keys were taken up");
+            }
+            Err(error) => tracing::warn!(%error, "the keys in use stay"),
+        }
+    }
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Those of [`Server::bind`] and [`Server::run`].
+pub async fn serve(config: Config) -> Result<(), ServerError> {
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut interrupted = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let server = Server::bind(config).await?;
+    server
+        .run(async move {
+            tokio::select! {
+                biased;
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+        })
+        .await
+}
+
+/// Rotates the keys in the state directory; a server that runs takes the new ones up by itself. Returns the names of
+/// the keys that sign from now on.
+///
+/// # Errors
+/// When the state directory cannot be read or written.
+pub fn rotate_keys(config: &config::RotateKeys) -> Result<Vec<String>, ServerError> {
+    let keyring = Keyring::open(&config.state_dir)?;
+    let keep_us = i64::try_from(config.keep_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    Ok(keyring.rotate(&config.algorithms()?, machine_clock_us(), keep_us)?)
+}
+
+impl Config {
+    fn load_app(&self) -> Result<App, AppError> {
+        match self.app.to_str().and_then(App::builtin) {
+            Some(app) => Ok(app),
+            None => App::load(&self.app),
+        }
+    }
+
+    fn retention(&self) -> Duration {
+        Duration::from_secs(self.retention_days.saturating_mul(86_400))
+    }
+}

@@ -1,0 +1,221 @@
+//! How the connection is protected, as libpq's `sslmode` has it.
+//!
+//! | `sslmode` | Encrypted | The server is |
+//! |---|---|---|
+//! | `disable` | never | whoever answers |
+//! | `prefer` (the default, as in libpq) | if the server can | whoever answers |
+//! | `require` | always | whoever answers; with `sslrootcert`, as `verify-ca` |
+//! | `verify-ca` | always | whoever has a certificate of the authority |
+//! | `verify-full` | always | ... made out to the host in the URL |
+//!
+//! The authority is `sslrootcert`, a PEM file; without it (or with `system`) the machine's own authorities.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_postgres::config::SslMode as Encryption;
+
+/// libpq's `sslmode`, less `allow`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// What a URL says, with the parts taken out that the library does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) url: String,
+    pub(super) mode: SslMode,
+    pub(super) root: Option<String>,
+}
+
+impl Address {
+    /// Takes `sslmode` and `sslrootcert` out of a URL.
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let (mut mode, mut root, mut rest) = (SslMode::Prefer, None, Vec::new());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("sslmode", value)) => {
+                    mode = match value {
+                        "disable" => SslMode::Disable,
+                        "prefer" => SslMode::Prefer,
+                        "require" => SslMode::Require,
+                        "verify-ca" => SslMode::VerifyCa,
+                        "verify-full" => SslMode::VerifyFull,
+                        other => {
+                            return Err(format!(
+                                "sslmode={other} is not known; there are disable, prefer, require, verify-ca and verify-full"
+                            ));
+                        }
+                    }
+                }
+                Some(("sslrootcert", value)) => root = Some(percent_decoded(value)?),
+                _ => rest.push(pair),
+            }
+        }
+        if mode == SslMode::Require && root.is_some() {
+            mode = SslMode::VerifyCa;
+        }
+        let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+        Ok(Self { url, mode, root })
+    }
+
+    pub(super) fn encryption(&self) -> Encryption {
+        match self.mode {
+            SslMode::Disable => Encryption::Disable,
+            SslMode::Prefer => Encryption::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Encryption::Require,
+        }
+    }
+
+    /// The client's side of TLS.
+    pub(super) fn client(&self) -> Result<ClientConfig, String> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        if matches!(self.mode, SslMode::Disable | SslMode::Prefer | SslMode::Require) {
+            let anybody = Arc::new(Verifier { provider, authority: None });
+            return Ok(builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth());
+        }
+        let roots = Arc::new(self.roots()?);
+        if self.mode == SslMode::VerifyFull {
+            return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+        }
+        let authority = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            .build()
+            .map_err(|error| error.to_string())?;
+        let verifier = Arc::new(Verifier { provider, authority: Some(authority) });
+        Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    }
+
+    fn roots(&self) -> Result<RootCertStore, String> {
+        let mut roots = RootCertStore::empty();
+        match self.root.as_deref().filter(|path| *path != "system") {
+            Some(path) => {
+                let unreadable = |error: rustls::pki_types::pem::Error| format!("sslrootcert {path}: {error}");
+                for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+                    let certificate = certificate.map_err(unreadable)?;
+                    roots.add(certificate).map_err(|error| format!("sslrootcert {path}: {error}"))?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        if roots.is_empty() {
+            return Err("no certificate authority is known; name a PEM file with sslrootcert".to_owned());
+        }
+        Ok(roots)
+    }
+}
+
+fn percent_decoded(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = [rest.next(), rest.next()];
+        let value = match digits {
+            [Some(high), Some(low)] => {
+                std::str::from_utf8(&[high, low]).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            }
+            _ => None,
+        };
+        bytes.push(value.ok_or_else(|| format!("{text} is not percent-encoded"))?);
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{text} is not percent-encoded UTF-8"))
+}
+
+/// Believes a certificate whatever host it is made out to; without an authority, whoever signed it. That the server
+/// holds the certificate's key is checked all the same.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    authority: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
+        match authority.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_addresses() {
+        let check = |url: &str, expect: Result<(&str, SslMode, Option<&str>), &str>| {
+            let found = Address::parse(url);
+            let found = found.as_ref().map(|a| (a.url.as_str(), a.mode, a.root.as_deref())).map_err(String::as_str);
+            match (found, expect) {
+                (Err(said), Err(wanted)) => assert!(said.contains(wanted), "{url}: {said}"),
+                (found, expect) => assert_eq!(found, expect, "{url}"),
+            }
+        };
+        check("postgres://a@b/c", Ok(("postgres://a@b/c", SslMode::Prefer, None)));
+        check("postgres://a@b/c?sslmode=disable", Ok(("postgres://a@b/c", SslMode::Disable, None)));
+        check(
+            "postgres://a@b/c?sslmode=verify-full&application_name=x&sslrootcert=%2Fa%20b.crt",
+            Ok(("postgres://a@b/c?application_name=x", SslMode::VerifyFull, Some("/a b.crt"))),
+        );
+        check("postgres://a@b/c?sslmode=require", Ok(("postgres://a@b/c", SslMode::Require, None)));
+        // As libpq has it: whoever names an authority wants it looked at.
+        check(
+            "postgres://a@b/c?sslmode=require&sslrootcert=x.crt",
+            Ok(("postgres://a@b/c", SslMode::VerifyCa, Some("x.crt"))),
+        );
+        check("postgres://a@b/c?sslmode=always", Err("sslmode=always is not known"));
+        check("postgres://a@b/c?sslrootcert=%4", Err("percent-encoded"));
+    }
+}
