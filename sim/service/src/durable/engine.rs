@@ -51,14 +51,19 @@ pub struct Snapshot {
     pub rows: Vec<BTreeMap<Arc<str>, Row>>,
 }
 
+/// Makes a service's configuration for these tables.
+pub type Configure = Box<dyn Fn(Arc<Schema>, Arc<SyncConfig>, Vec<ReplicaIdentity>) -> Config + Send>;
+/// Reads [`Layout::text`]; `None` when it is of no use any more.
+pub type LayoutOf = Box<dyn Fn(&str) -> Option<Layout> + Send>;
+
 /// What an engine needs to know.
 pub struct Settings {
     /// The sync configuration's text.
     pub sync_config: String,
     /// Makes a service's configuration for these tables.
-    pub configure: Box<dyn Fn(Arc<Schema>, Arc<SyncConfig>, Vec<ReplicaIdentity>) -> Config + Send>,
-    /// Reads [`Layout::text`]; `None` when it is of no use any more.
-    pub layout_of: Box<dyn Fn(&str) -> Option<Layout> + Send>,
+    pub configure: Configure,
+    /// Reads a stored layout.
+    pub layout_of: LayoutOf,
 }
 
 /// The service that answers now, if one does.
@@ -745,5 +750,177 @@ fn index(generation: &mut Generation, rows: &[BTreeMap<Arc<str>, SourceRow>]) {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fixtures::{Column, Default as ColumnDefault, Table, Type, Value};
+
+    use super::*;
+    use crate::auth::Keys;
+    use crate::replication::memory::{Feed, FeedEnded};
+    use crate::replication::pump::{Progress, PumpError, pump};
+    use crate::replication::{RowChange, SourceTransaction};
+    use crate::service::Clock;
+
+    const RULES: &str = "bucket_definitions:
+  all: {data: SELECT * FROM boxes}
+  owned:
+    parameters: SELECT owner FROM boxes WHERE id = request.user_id()
+    data: SELECT * FROM boxes WHERE owner = bucket.owner
+";
+
+    fn layout() -> Layout {
+        let column = Column { name: "owner".into(), ty: Type::Text, not_null: false, default: ColumnDefault::Null };
+        let table = Table { name: "boxes".into(), columns: vec![column], unique: Vec::new() };
+        let schema = Arc::new(Schema { tables: vec![table] });
+        Layout { schema, identities: vec![ReplicaIdentity::Full], blobs: Vec::new(), text: "layout".into() }
+    }
+
+    fn config(schema: Arc<Schema>, rules: Arc<SyncConfig>, identities: Vec<ReplicaIdentity>) -> Config {
+        let config = Config::new(schema, rules, Keys::default(), Vec::new(), Arc::new(|| 0), Arc::new(|| 0));
+        Config { replica_identity: identities, ..config }
+    }
+
+    fn settings(rules: &str) -> Settings {
+        Settings {
+            sync_config: rules.to_owned(),
+            configure: Box::new(config),
+            layout_of: Box::new(|text| (text == "layout").then(layout)),
+        }
+    }
+
+    fn row(owner: &str) -> Row {
+        [Value::text(owner)].into_iter().collect()
+    }
+
+    fn snapshot(lsn: u64, rows: &[(&str, &str)]) -> Snapshot {
+        let rows = rows.iter().map(|(id, owner)| (Arc::from(*id), row(owner))).collect();
+        Snapshot { layout: layout(), source: "source".into(), lsn, rows: vec![rows] }
+    }
+
+    fn change(id: &str, before: Option<&str>, after: Option<&str>) -> RowChange {
+        RowChange { table: 0, id: id.into(), before: before.map(row), after: after.map(row) }
+    }
+
+    fn transactions() -> Vec<SourceTransaction> {
+        let all = [
+            vec![change("a", None, Some("red")), change("b", None, Some("blue"))],
+            vec![change("a", Some("red"), Some("blue")), change("c", None, Some("red"))],
+            vec![change("b", Some("blue"), None)],
+        ];
+        let numbered = all.into_iter().enumerate();
+        numbered.map(|(index, changes)| SourceTransaction { lsn: 10 * (index as u64 + 1), changes }).collect()
+    }
+
+    /// Buckets, index and position, as far as clients can tell.
+    fn picture(service: &Service) -> String {
+        let state = service.storage().lock();
+        let active = state.active.as_ref().expect("a generation is active");
+        let mut ops = String::new();
+        for (name, bucket) in &active.buckets {
+            for op in bucket.range(0, u64::MAX) {
+                ops.push_str(name);
+                op.write(&mut ops);
+                ops.push('\n');
+            }
+        }
+        let rows: Vec<_> = state.rows.iter().flatten().map(|(id, known)| (id, &known.row, known.subkey)).collect();
+        let lookups = active.lookups.values().map(|lookup| &lookup.entries).collect::<Vec<_>>();
+        format!("{ops}{lookups:?}{rows:?}{} {}", state.last_op_id, state.replicated_lsn)
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+    }
+
+    async fn fed(handle: &Handle, epoch: u64, transactions: Vec<SourceTransaction>) {
+        let last = transactions.last().map_or(0, |transaction| transaction.lsn);
+        let (sender, feed) = Feed::new();
+        transactions.into_iter().for_each(|one| sender.send(one).expect("the feed is there"));
+        let mut durable = handle.durable();
+        let (progress, clock): (Progress, Clock) = (Progress::default(), Arc::new(|| 0));
+        let until = async move {
+            durable.wait_for(|durable| durable.lsn >= last).await.expect("the engine runs");
+            drop(sender);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            ended = pump(feed, handle, epoch, &progress, &clock) => {
+                assert!(matches!(ended, Err(PumpError::Source(FeedEnded))), "{ended:?}");
+            }
+            () = until => {}
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_what_memory_would_hold() {
+        runtime().block_on(async {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("store");
+            let rules = Arc::new(parse(RULES, &layout()).expect("good rules"));
+            let memory = Service::new(config(layout().schema, rules, layout().identities), Storage::new());
+            transactions().iter().for_each(|one| memory.replicate(one));
+
+            let (handle, thread) = start(&path, Sync::Process, settings(RULES)).expect("a new store");
+            assert!(handle.current().get().is_none());
+            handle.resync(snapshot(1, &[])).await.expect("an empty snapshot");
+            fed(&handle, 1, transactions()).await;
+            assert_eq!(handle.write_checkpoint("u/c", None, 5).await.expect("stored"), 1);
+            assert_eq!(handle.write_checkpoint("u/c", Some(9), 5).await.expect("stored"), 9);
+            let stored = picture(&handle.current().get().expect("there was a snapshot"));
+            assert_eq!(stored, picture(&memory));
+            // What was delivered before is not taken twice.
+            fed(&handle, 2, transactions()).await;
+            assert_eq!(picture(&handle.current().get().expect("it is still there")), stored);
+            handle.close().await.expect("it was open");
+            thread.join().expect("the writer does not panic");
+
+            let (handle, thread) = start(&path, Sync::Process, settings(RULES)).expect("its own store");
+            let service = handle.current().get().expect("it needs no snapshot");
+            assert_eq!(picture(&service), stored);
+            assert_eq!(handle.write_checkpoint("u/c", None, 5).await.expect("stored"), 10);
+            // A new snapshot costs the difference and no more.
+            let report = handle.resync(snapshot(50, &[("a", "blue"), ("c", "blue")])).await.expect("a snapshot");
+            assert_eq!(report, ResyncReport { rows: 2, ops: 4 });
+            assert_eq!(handle.standing().await.expect("it runs").lsn, Some(50));
+            handle.close().await.expect("it was open");
+            thread.join().expect("the writer does not panic");
+        });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken() {
+        runtime().block_on(async {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (handle, _thread) =
+                start(&folder.path().join("store"), Sync::Process, settings(RULES)).expect("a new store");
+            handle.resync(snapshot(1, &[("a", "red")])).await.expect("a snapshot");
+            let before = picture(&handle.current().get().expect("there was a snapshot"));
+            let put = |key: &str, cell| crate::replication::logged::LoggedChange::Put {
+                table: 0,
+                key: key.into(),
+                old_key: None,
+                old: None,
+                cells: vec![cell],
+            };
+            // An unchanged value of a row that is not there: nothing of this epoch is taken from here on.
+            let gap = LoggedTransaction { lsn: 5, changes: vec![put("x", None)] };
+            let next = LoggedTransaction { lsn: 6, changes: vec![put("y", Some(Value::text("red")))] };
+            handle.transaction(3, gap).await.expect("it runs");
+            handle.transaction(3, next.clone()).await.expect("it runs");
+            handle.position(3, 7).await.expect("it runs");
+            let mut durable = handle.durable();
+            durable.wait_for(|durable| durable.broken == 3).await.expect("it runs");
+            assert!(handle.standing().await.expect("it runs").resync);
+            assert_eq!(picture(&handle.current().get().expect("it is still there")), before);
+            // A new epoch begins anew.
+            handle.resync(snapshot(5, &[("a", "red"), ("x", "red")])).await.expect("a snapshot");
+            handle.transaction(4, next).await.expect("it runs");
+            durable.wait_for(|durable| durable.lsn == 6).await.expect("it runs");
+            assert!(!handle.standing().await.expect("it runs").resync);
+        });
     }
 }

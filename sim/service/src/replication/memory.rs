@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fixtures::{Row, Schema, Value};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{ReplicaIdentity, RowChange, SourceTransaction};
+use super::logged::{LoggedChange, LoggedTransaction};
+use super::{Arrival, ReplicaIdentity, RowChange, Source, SourceTransaction};
 use crate::bucket::{RowOp, Subkey};
 use crate::storage::{Generation, SourceRow, Staged, StagedLookup, StagedOp, State};
 use crate::sync_config::SyncConfig;
@@ -34,6 +36,47 @@ struct SourceTable {
 struct Keys {
     before: Option<Subkey>,
     after: Option<Subkey>,
+}
+
+/// A queue of transactions as a [`Source`]: a durable store is fed from memory as it is from a server. Positions are
+/// not remembered, so that a feed begins where its sender does.
+#[derive(Debug)]
+pub struct Feed(mpsc::UnboundedReceiver<SourceTransaction>);
+
+/// Nobody feeds any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the feed has ended")]
+pub struct FeedEnded;
+
+impl Feed {
+    /// A feed, and what fills it.
+    #[must_use]
+    pub fn new() -> (mpsc::UnboundedSender<SourceTransaction>, Self) {
+        let (sender, queue) = mpsc::unbounded_channel();
+        (sender, Self(queue))
+    }
+}
+
+impl Source for Feed {
+    type Error = FeedEnded;
+
+    async fn next(&mut self) -> Result<Arrival, FeedEnded> {
+        let SourceTransaction { lsn, changes } = self.0.recv().await.ok_or(FeedEnded)?;
+        let logged = |RowChange { table, id: key, before: old, after }: RowChange| match after {
+            None => LoggedChange::Delete { table, key, old },
+            Some(row) => {
+                let cells = row.iter().cloned().map(Some).collect();
+                LoggedChange::Put { table, key, old_key: None, old, cells }
+            }
+        };
+        Ok(Arrival::Transaction(LoggedTransaction { lsn, changes: changes.into_iter().map(logged).collect() }))
+    }
+
+    fn confirm(&mut self, _lsn: u64) {}
+
+    async fn prod(&mut self) -> Result<(), FeedEnded> {
+        Ok(())
+    }
 }
 
 /// A bucket that a row is in, and as what.

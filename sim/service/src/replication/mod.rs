@@ -2,11 +2,12 @@
 //!
 //! [`memory`] turns whole row changes into operations; it is all that the deterministic world uses. [`postgres`]
 //! follows a server's write-ahead log. A log does not repeat what did not change: [`logged`] says what it tells, and
-//! completes it from the rows that are known.
+//! completes it from the rows that are known. [`pump`] leads from a [`Source`] into a durable store.
 
 pub mod logged;
 pub mod memory;
 pub mod postgres;
+pub mod pump;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -69,4 +70,7 @@ pub trait Source: Send {
 
     /// Everything up to the position is durable here, so that the source may forget it.
     fn confirm(&mut self, lsn: u64);
+
+    /// Makes it say something, though nobody writes: so that a source that is idle is told from one that is gone.
+    fn prod(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }

@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use super::keyring::Keyring;
 use crate::durable::engine::{Current, Durable};
 use crate::error::{WireError, json_response};
-use crate::replication::postgres::Progress;
+use crate::replication::pump::Progress;
 use crate::routes;
 use crate::service::{Clock, Service};
 

@@ -25,7 +25,8 @@ use crate::durable::store::StoreError;
 use crate::error::WireError;
 use crate::replication::postgres::connection::{BadConnection, Connection};
 use crate::replication::postgres::head::Heads;
-use crate::replication::postgres::{Follower, Progress, follow, layout_of};
+use crate::replication::postgres::{Follower, follow, layout_of};
+use crate::replication::pump::Progress;
 use crate::service::{Backing, Clock};
 use crate::sync_config::{ConfigError, Reading};
 use front::Front;
@@ -146,6 +147,7 @@ impl Server {
         let progress = Arc::new(Progress::default());
         let follower = Follower {
             connection,
+            heads: backing.heads.clone(),
             sync_config,
             reading,
             engine: handle.clone(),

@@ -242,7 +242,7 @@ fn memory_and_postgres_tell_the_same() {
             );
         }
         let rig = Rig::idle(Cluster::start(), &tables, RULES).with_arguments(&["--store-sync", "process"]);
-        let (ours, theirs) = runtime.block_on(async {
+        let (ours, theirs, stored) = runtime.block_on(async {
             let mut rig = rig;
             rig.up().await;
             rig.cluster.sql(&statements.concat());
@@ -254,9 +254,15 @@ fn memory_and_postgres_tell_the_same() {
                 lines.extend(stream.checkpoint().await);
             }
             let memory = from_memory(&transactions).await;
-            (data(&lines), data(&memory))
+            // And the same again from what is on disk.
+            rig.kill();
+            rig.up().await;
+            let mut stream = rig.open(&request_body("late", &json!([]))).await.expect("it is ready");
+            let stored = stream.checkpoint().await;
+            (data(&lines), data(&memory), data(&stored))
         });
-        prop_assert_eq!(ours, theirs);
+        prop_assert_eq!(&ours, &theirs);
+        prop_assert_eq!(&ours, &stored);
         Ok(())
     });
     if let Err(error) = result {

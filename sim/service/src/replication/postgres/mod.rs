@@ -12,19 +12,20 @@ mod types;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationEvent};
-use tokio::time::Instant;
 
 use super::logged::{LoggedChange, LoggedTransaction};
+use super::pump::{Progress, PumpError, pump};
 use super::{Arrival, Source};
 use crate::durable::engine::{EngineError, Handle, Layout, Snapshot};
 use crate::service::Clock;
 use crate::sync_config::{ConfigError, Reading, SyncConfig};
 use catalog::{Catalog, CatalogColumn, CatalogTable, NAMESPACE, Tables};
 use connection::{Connection, PostgresError, Session, identifier, literal, lsn_of, text};
+use head::Heads;
 use pgoutput::{Malformed, Message};
 
 /// The slot that FlowState's guide names.
@@ -34,37 +35,20 @@ pub const PUBLICATION: &str = "powersync";
 
 /// Between attempts to go on; doubles from one to the other.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// How often a position that concerns nobody is made durable and confirmed.
-const POSITION: Duration = Duration::from_millis(250);
-/// How often a replication that has nothing to do shows that it lives.
+/// How often a slot that is long in the making shows that it is.
 const TICK: Duration = Duration::from_secs(2);
 /// How many rows are fetched at a time.
 const FETCH_ROWS: usize = 2000;
 /// How long an answer about the catalog may take.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// What replication has to show for itself.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Whether changes stream in now.
-    pub streaming: AtomicBool,
-    /// Sessions that began to stream.
-    pub sessions: AtomicU64,
-    /// Snapshots taken over.
-    pub snapshots: AtomicU64,
-    /// Transactions with changes.
-    pub transactions: AtomicU64,
-    /// Row changes.
-    pub changes: AtomicU64,
-    /// When it last did something, or saw that there was nothing to do: microseconds of the service's clock.
-    pub touched_us: AtomicI64,
-}
-
 /// What follows a server.
 #[derive(Clone)]
 pub struct Follower {
     /// The server.
     pub connection: Connection,
+    /// Asks it for its position.
+    pub heads: Heads,
     /// The sync configuration's text.
     pub sync_config: Arc<str>,
     /// How it wants values to be read.
@@ -95,8 +79,20 @@ enum SessionError {
     Setup(String),
     #[error("the server ended the stream")]
     Ended,
-    #[error("what was sent could not be stored; reading it again")]
-    Broken,
+    #[error("{0}")]
+    Silent(String),
+    #[error("{0}")]
+    Pump(String),
+}
+
+impl From<PumpError<SessionError>> for SessionError {
+    fn from(error: PumpError<SessionError>) -> Self {
+        match error {
+            PumpError::Source(error) => error,
+            PumpError::Engine(error) => error.into(),
+            PumpError::Broken | PumpError::Silent => Self::Pump(error.to_string()),
+        }
+    }
 }
 
 impl From<PgWireError> for SessionError {
@@ -164,7 +160,7 @@ pub async fn follow(follower: Follower) {
 
 impl Follower {
     fn touch(&self) {
-        self.progress.touched_us.store((self.clock)(), Ordering::Relaxed);
+        self.progress.touch(&self.clock);
     }
 
     /// One session: a snapshot if one is needed, else the log until it ends.
@@ -225,52 +221,9 @@ impl Follower {
         tracing::info!(slot = self.connection.slot, from = %Lsn::from_u64(start), "replication is connected");
         self.progress.sessions.fetch_add(1, Ordering::Relaxed);
         self.progress.streaming.store(true, Ordering::Relaxed);
-        let stream = Stream { session, tables, relations: BTreeMap::new(), open: None };
-        self.pump(stream, epoch).await
-    }
-
-    /// Hands over what the source says, and confirms what is durable.
-    async fn pump<S: Source<Error = SessionError>>(&self, mut source: S, epoch: u64) -> Result<(), SessionError> {
-        let mut durable = self.engine.durable();
-        let mut waiting: Option<u64> = None;
-        let mut next_position = Instant::now();
-        loop {
-            let now = *durable.borrow_and_update();
-            if now.broken >= epoch {
-                return Err(SessionError::Broken);
-            }
-            source.confirm(now.lsn);
-            tokio::select! {
-                biased;
-                changed = durable.changed() => changed.map_err(|_| EngineError::Closed)?,
-                () = tokio::time::sleep_until(next_position), if waiting.is_some() => {
-                    if let Some(lsn) = waiting.take().filter(|lsn| *lsn > now.lsn) {
-                        self.engine.position(epoch, lsn).await?;
-                    }
-                    next_position = Instant::now() + POSITION;
-                }
-                arrival = source.next() => {
-                    self.touch();
-                    match arrival? {
-                        Arrival::Transaction(transaction) => {
-                            let count = transaction.changes.len() as u64;
-                            self.progress.transactions.fetch_add(u64::from(count > 0), Ordering::Relaxed);
-                            self.progress.changes.fetch_add(count, Ordering::Relaxed);
-                            // One that concerns nobody is not worth a write of its own.
-                            waiting = waiting.max((count == 0).then_some(transaction.lsn));
-                            self.engine.transaction(epoch, transaction).await?;
-                        }
-                        Arrival::Position { lsn, urgent } => {
-                            waiting = waiting.max(Some(lsn));
-                            if urgent {
-                                next_position = Instant::now();
-                            }
-                        }
-                    }
-                }
-                () = tokio::time::sleep(TICK) => self.touch(),
-            }
-        }
+        let heads = self.heads.clone();
+        let stream = Stream { session, tables, heads, relations: BTreeMap::new(), open: None };
+        match pump(stream, &self.engine, epoch, &self.progress, &self.clock).await? {}
     }
 
     /// What must be so before anything can work, in words that say how to mend it.
@@ -451,6 +404,7 @@ impl Follower {
 struct Stream {
     session: Session,
     tables: Tables,
+    heads: Heads,
     /// Tables by the server's id; `None` for those that no sync query can name.
     relations: BTreeMap<u32, Option<usize>>,
     /// The changes of the transaction that is coming in.
@@ -480,6 +434,10 @@ impl Source for Stream {
 
     fn confirm(&mut self, lsn: u64) {
         self.session.client.update_applied_lsn(Lsn::from_u64(lsn));
+    }
+
+    async fn prod(&mut self) -> Result<(), SessionError> {
+        self.heads.get().await.map(drop).map_err(SessionError::Silent)
     }
 }
 
