@@ -73,6 +73,7 @@ pub struct Server {
     listener: TcpListener,
     front: Arc<Front>,
     handle: Handle,
+    backing: Arc<Around>,
     thread: std::thread::JoinHandle<()>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     grace: Duration,
@@ -167,7 +168,15 @@ impl Server {
         let front =
             Arc::new(Front::new(handle.current().clone(), handle.durable(), progress, clock, backing.keyring.clone()));
         tracing::info!(address = %listener.local_addr()?, "listening");
-        Ok(Self { listener, front, handle, thread, tasks, grace: Duration::from_secs(config.shutdown_grace_s) })
+        Ok(Self {
+            listener,
+            front,
+            handle,
+            backing,
+            thread,
+            tasks,
+            grace: Duration::from_secs(config.shutdown_grace_s),
+        })
     }
 
     /// Where it listens.
@@ -183,7 +192,7 @@ impl Server {
     /// # Errors
     /// When connections can no longer be accepted.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        let Self { listener, front, handle, thread, tasks, grace } = self;
+        let Self { listener, front, handle, backing, thread, tasks, grace } = self;
         let listener = listener.tap_io(|stream| {
             // Lines are small and must not wait for each other.
             if let Err(error) = stream.set_nodelay(true) {
@@ -220,6 +229,8 @@ impl Server {
         for task in &tasks {
             task.abort();
         }
+        // The service, the store and this name each other.
+        backing.engine.send_replace(None);
         if handle.close().await.is_ok() && thread.join().is_err() {
             tracing::error!("the store's writer panicked");
         }

@@ -128,10 +128,8 @@ pub async fn follow(follower: Follower) {
         let result = follower.session(epoch).await;
         follower.progress.streaming.store(false, Ordering::Relaxed);
         match result {
-            Ok(()) => {
-                pause = PAUSE.0;
-                continue;
-            }
+            // A snapshot was taken over; the log comes next.
+            Ok(()) => pause = PAUSE.0,
             Err(SessionError::Tables(reason)) => {
                 tracing::warn!(%reason, "the tables changed");
                 if let Err(error) = follower.engine.begin_resync().await {
