@@ -87,6 +87,30 @@ impl Keys {
         self.by_id.append(&mut Self::hs256(key_id, secret).by_id);
     }
 
+    /// Whether a token that names this key, or none, can be judged.
+    #[must_use]
+    pub fn knows(&self, key_id: Option<&str>) -> bool {
+        !self.without_id.is_empty() || key_id.is_some_and(|id| self.by_id.contains_key(id))
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len() + self.without_id.len()
+    }
+
+    /// Whether there is no key at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes over the keys of another set; those of the same id replace.
+    pub fn extend(&mut self, other: &Self) {
+        self.by_id.extend(other.by_id.iter().map(|(id, key)| (id.clone(), key.clone())));
+        self.without_id.extend(other.without_id.iter().cloned());
+    }
+
     /// Judges a token.
     ///
     /// # Errors
@@ -170,6 +194,13 @@ pub fn token_of(header: Option<&str>) -> Result<&str, WireError> {
         .and_then(|text| text.strip_prefix("Token ").or_else(|| text.strip_prefix("Bearer ")))
         .filter(|token| !token.is_empty() && !token.contains(char::is_whitespace))
         .ok_or_else(|| WireError::unauthorized("PSYNC_S2106", "Authentication required"))
+}
+
+/// Which key a token says signed it, before anything about it is believed.
+#[must_use]
+pub fn key_id_of(token: &str) -> Option<String> {
+    let header = json_object(token.split('.').next()?)?;
+    header.get("kid").and_then(Json::as_str).map(ToOwned::to_owned)
 }
 
 fn check_claims(payload: Map<String, Json>, audience: &[String], now_us: i64) -> Result<Token, WireError> {

@@ -184,6 +184,9 @@ impl Op {
     }
 }
 
+/// Identifies a row in a bucket: its type and id on the client, and the row at the source.
+pub(crate) type RowKey = (Arc<str>, Arc<str>, Subkey);
+
 /// The operations of one bucket.
 #[derive(Clone, Debug, Default)]
 pub struct Bucket {
@@ -192,6 +195,28 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A bucket of these operations, their ids increasing.
+    pub(crate) fn restored(ops: Vec<Op>) -> Self {
+        let checksum = ops.iter().fold(0u32, |sum, op| sum.wrapping_add(op.checksum()));
+        Self { ops, checksum }
+    }
+
+    /// The rows that a client which has applied every operation holds.
+    pub(crate) fn live(&self) -> BTreeMap<RowKey, &Arc<RowOp>> {
+        let mut live = BTreeMap::new();
+        for op in &self.ops {
+            if let Body::Row(row) = &op.body {
+                let key = (row.object_type.clone(), row.object_id.clone(), row.subkey);
+                if op.is_put() {
+                    live.insert(key, row);
+                } else {
+                    live.remove(&key);
+                }
+            }
+        }
+        live
+    }
+
     /// Appends an operation, whose id must be greater than all before it.
     pub fn push(&mut self, op_id: u64, row: Arc<RowOp>) {
         debug_assert!(self.ops.last().is_none_or(|last| last.op_id < op_id), "operation ids increase");
@@ -229,7 +254,7 @@ impl Bucket {
     /// Compacts: an operation whose row has a later one becomes a MOVE; a run of REMOVE, MOVE and CLEAR at the
     /// start becomes one CLEAR. Sums and operation ids stay.
     pub fn compact(&mut self) {
-        let mut seen: BTreeMap<(Arc<str>, Arc<str>, Subkey), u64> = BTreeMap::new();
+        let mut seen: BTreeMap<RowKey, u64> = BTreeMap::new();
         for op in self.ops.iter_mut().rev() {
             if let Body::Row(row) = &op.body {
                 let key = (row.object_type.clone(), row.object_id.clone(), row.subkey);

@@ -36,6 +36,21 @@ impl WriteCheckpoints {
         }
     }
 
+    /// The client's counter and what it waits for.
+    pub(crate) fn latest(&self, client: &str) -> Option<(u64, u64)> {
+        self.clients.get(client).map(|latest| (latest.counter, latest.head))
+    }
+
+    /// Sets a client's counter, as a durable store has it.
+    pub(crate) fn set(&mut self, client: &str, counter: u64, head: u64) {
+        self.clients.insert(client.to_owned(), WriteCheckpoint { counter, head });
+    }
+
+    /// All as (client, counter, head).
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        self.clients.iter().map(|(client, latest)| (client.as_str(), latest.counter, latest.head))
+    }
+
     /// The client's counter, if what it waits for is replicated.
     #[must_use]
     pub fn acknowledged(&self, client: &str, replicated_lsn: u64) -> Option<u64> {

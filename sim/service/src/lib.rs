@@ -20,11 +20,13 @@
 pub mod auth;
 pub mod bucket;
 pub mod checkpoint;
+pub mod durable;
 pub mod error;
 pub mod protocol;
 pub mod replication;
 pub mod routes;
 pub mod row;
+pub mod server;
 pub mod service;
 pub mod signal;
 pub mod storage;

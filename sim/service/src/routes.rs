@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::BodyExt as _;
 use serde_json::Value as Json;
 
-use crate::auth::{Token, token_of};
+use crate::auth::{Token, key_id_of, token_of};
 use crate::checkpoint::client_key;
 use crate::error::{WireError, json_response};
 use crate::protocol::StreamRequest;
@@ -49,9 +49,8 @@ async fn write_checkpoint(State(service): State<Service>, request: Request<Body>
 
 async fn write_checkpoint_1(State(service): State<Service>, request: Request<Body>) -> Response<Body> {
     // What the official service answers: its first version cannot print its own result.
-    answer(
-        authorize(&service, request.headers()).and(Err(WireError::internal("Do not know how to serialize a BigInt"))),
-    )
+    let authorized = authorize(&service, request.headers()).await;
+    answer(authorized.and(Err(WireError::internal("Do not know how to serialize a BigInt"))))
 }
 
 async fn checkpoint_request(State(service): State<Service>, request: Request<Body>) -> Response<Body> {
@@ -89,7 +88,7 @@ async fn open_stream(service: &Service, request: Request<Body>) -> Result<Respon
     let (parts, body) = request.into_parts();
     let parameters = parameters(&parts.headers, parts.uri.query(), body).await?;
     let wanted = StreamRequest::parse(&parameters).map_err(|problems| WireError::validation(&problems))?;
-    let token = authorize(service, &parts.headers)?;
+    let token = authorize(service, &parts.headers).await?;
     shared.activate_when_due();
     let client = client_key(&token.subject, wanted.client_id.as_deref());
     let expiry = Expiry::new((shared.config.clock)(), token.expires_s, shared.config.keepalive);
@@ -119,11 +118,11 @@ async fn create_write_checkpoint(service: &Service, request: Request<Body>) -> R
     let (parts, body) = request.into_parts();
     let parameters = parameters(&parts.headers, parts.uri.query(), body).await?;
     let client_id = optional_text(&parameters, "client_id")?;
-    let token = authorize(service, &parts.headers)?;
+    let token = authorize(service, &parts.headers).await?;
     // The head is asked for before the counter is given out: whatever the client uploaded is at or below it.
-    let head = (service.0.config.head)();
+    let head = service.head().await?;
     let key = client_key(&token.subject, client_id.as_deref());
-    let counter = service.acknowledge_at(head, |checkpoints| checkpoints.create(&key, head));
+    let counter = service.write_checkpoint(&key, None, head).await?;
     Ok(json_response(format!("{{\"data\":{{\"write_checkpoint\":\"{counter}\"}}}}")))
 }
 
@@ -142,10 +141,10 @@ async fn store_checkpoint_request(service: &Service, request: Request<Body>) -> 
     let wanted = wanted
         .filter(|id| (1..=i64::MAX.unsigned_abs()).contains(id))
         .ok_or_else(|| invalid("Expected checkpoint_request_id between 1 and 9223372036854775807"))?;
-    let token = authorize(service, &parts.headers)?;
-    let head = (service.0.config.head)();
+    let token = authorize(service, &parts.headers).await?;
+    let head = service.head().await?;
     let key = client_key(&token.subject, Some(&client_id));
-    let stored = service.acknowledge_at(head, |checkpoints| checkpoints.request(&key, wanted, head));
+    let stored = service.write_checkpoint(&key, Some(wanted), head).await?;
     Ok(json_response(format!("{{\"data\":{{\"checkpoint_request_id\":\"{stored}\"}}}}")))
 }
 
@@ -153,13 +152,17 @@ fn answer(result: Result<Response<Body>, WireError>) -> Response<Body> {
     result.unwrap_or_else(WireError::into_response)
 }
 
-fn authorize(service: &Service, headers: &HeaderMap) -> Result<Token, WireError> {
+async fn authorize(service: &Service, headers: &HeaderMap) -> Result<Token, WireError> {
     if service.0.stopped() {
         return Err(WireError::shutting_down());
     }
     let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = token_of(header)?;
-    service.keys().verify(token, &service.0.config.audience, (service.0.config.clock)())
+    service.keys(key_id_of(token).as_deref()).await.verify(
+        token,
+        &service.0.config.audience,
+        (service.0.config.clock)(),
+    )
 }
 
 fn optional_text(parameters: &Json, key: &str) -> Result<Option<String>, WireError> {
@@ -209,7 +212,7 @@ async fn parameters(headers: &HeaderMap, query: Option<&str>, body: Body) -> Res
     }
 }
 
-fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fixtures::Schema;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::auth::Keys;
 use crate::checkpoint::WriteCheckpoints;
+use crate::error::WireError;
 use crate::replication::memory::Replicator;
 use crate::replication::{ReplicaIdentity, SourceTransaction};
 use crate::signal::Signal;
@@ -20,6 +22,31 @@ use crate::sync_config::SyncConfig;
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// The position of the last transaction that the source committed.
 pub type Head = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What lies beyond this process: a service on a real source asks it where one in memory asks its [`Config`].
+pub trait Backing: fmt::Debug + Send + Sync {
+    /// The keys of tokens, fetched anew if that may bring one of this id.
+    fn keys<'a>(&'a self, key_id: Option<&'a str>) -> BoxFuture<'a, Arc<Keys>>;
+
+    /// A position of the source at or above everything that it committed before the call. The source will
+    /// replicate up to it without further writes.
+    ///
+    /// # Errors
+    /// 500 when the source cannot be asked.
+    fn head(&self) -> BoxFuture<'_, Result<u64, WireError>>;
+
+    /// Counts one more for the client, or stores the counter that it `requested` if that is greater; returns the
+    /// client's counter once it is durable.
+    ///
+    /// # Errors
+    /// 500 when it could not be made durable.
+    fn write_checkpoint<'a>(
+        &'a self,
+        client: &'a str,
+        requested: Option<u64>,
+        head: u64,
+    ) -> BoxFuture<'a, Result<u64, WireError>>;
+}
 
 /// What a service needs to know.
 #[derive(Clone)]
@@ -46,6 +73,8 @@ pub struct Config {
     pub bucket_prefix: u32,
     /// How long the old buckets are still served after a restart with a changed sync configuration.
     pub activation_delay: Duration,
+    /// Asked for keys, positions and write checkpoints in place of `keys` and `head`, when there is one.
+    pub backing: Option<Arc<dyn Backing>>,
 }
 
 impl Config {
@@ -71,6 +100,7 @@ impl Config {
             max_streams: 200,
             bucket_prefix: 1,
             activation_delay: Duration::from_secs(1),
+            backing: None,
         }
     }
 }
@@ -185,8 +215,41 @@ impl Service {
         counter
     }
 
-    pub(crate) fn keys(&self) -> Arc<Keys> {
+    /// The source's position now, see [`Backing::head`].
+    pub(crate) async fn head(&self) -> Result<u64, WireError> {
+        match &self.0.config.backing {
+            Some(backing) => backing.head().await,
+            None => Ok((self.0.config.head)()),
+        }
+    }
+
+    /// Stores a write checkpoint, see [`Backing::write_checkpoint`].
+    pub(crate) async fn write_checkpoint(
+        &self,
+        client: &str,
+        requested: Option<u64>,
+        head: u64,
+    ) -> Result<u64, WireError> {
+        if let Some(backing) = &self.0.config.backing {
+            return backing.write_checkpoint(client, requested, head).await;
+        }
+        Ok(self.acknowledge_at(head, |all| match requested {
+            None => all.create(client, head),
+            Some(counter) => all.request(client, counter, head),
+        }))
+    }
+
+    /// The keys by which a token that names this key is judged.
+    pub(crate) async fn keys(&self, key_id: Option<&str>) -> Arc<Keys> {
+        if let Some(backing) = &self.0.config.backing {
+            return backing.keys(key_id).await;
+        }
         self.0.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What turns its source's changes into operations.
+    pub(crate) fn replicator(&self) -> &Replicator {
+        &self.0.replicator
     }
 
     /// The storage that it works on.

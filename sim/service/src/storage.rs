@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fixtures::{Row, Value};
 
-use crate::bucket::{Bucket, Subkey};
+use crate::bucket::{Bucket, RowOp, Subkey};
 use crate::checkpoint::WriteCheckpoints;
 use crate::sync_config::SyncConfig;
 
@@ -22,6 +22,10 @@ impl Storage {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub(crate) fn of(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
     }
 
     /// The greatest operation id given out.
@@ -107,16 +111,97 @@ impl Generation {
         let lookups = all.map(|query| (*query, Lookup::default())).collect();
         Self { number, config, buckets: BTreeMap::new(), lookups, lookups_version: 0 }
     }
+
+    pub(crate) fn push(&mut self, staged: StagedOp) {
+        match self.buckets.get_mut(&staged.bucket) {
+            Some(known) => known.push(staged.op_id, staged.op),
+            None => self.buckets.entry(staged.bucket).or_default().push(staged.op_id, staged.op),
+        }
+    }
+
+    pub(crate) fn look_up(&mut self, staged: StagedLookup) {
+        let index = self.lookups.get_mut(&staged.query).expect("each lookup has its index");
+        if index.update(&staged.id, staged.before, staged.after) {
+            self.lookups_version += 1;
+        }
+    }
+}
+
+/// What a row stands for in the index of one parameter query: its keys, and what it contributes.
+pub(crate) type IndexEntry = (Vec<String>, Vec<Value>);
+
+/// What transactions will change in a state, worked out and not done yet.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    pub(crate) ops: Vec<StagedOp>,
+    pub(crate) lookups: Vec<StagedLookup>,
+    /// (table, key, the row from now on).
+    pub(crate) rows: Vec<(usize, Arc<str>, Option<SourceRow>)>,
+    pub(crate) last_op_id: u64,
+    pub(crate) replicated_lsn: u64,
+}
+
+/// An operation for a bucket of the generation with this number.
+#[derive(Debug)]
+pub(crate) struct StagedOp {
+    pub(crate) generation: u32,
+    pub(crate) bucket: Arc<str>,
+    pub(crate) op_id: u64,
+    pub(crate) op: Arc<RowOp>,
+}
+
+/// A change of the index of one parameter query.
+#[derive(Debug)]
+pub(crate) struct StagedLookup {
+    pub(crate) generation: u32,
+    pub(crate) query: (usize, usize),
+    pub(crate) id: Arc<str>,
+    pub(crate) before: IndexEntry,
+    pub(crate) after: IndexEntry,
+}
+
+impl Staged {
+    /// Nothing yet, on top of this state.
+    pub(crate) fn after(state: &State) -> Self {
+        Self { last_op_id: state.last_op_id, replicated_lsn: state.replicated_lsn, ..Self::default() }
+    }
+
+    /// Does it. What is meant for a generation that is gone by now falls away with it.
+    pub(crate) fn commit(self, state: &mut State) {
+        for op in self.ops {
+            if let Some(generation) = state.generation(op.generation) {
+                generation.push(op);
+            }
+        }
+        for lookup in self.lookups {
+            if let Some(generation) = state.generation(lookup.generation) {
+                generation.look_up(lookup);
+            }
+        }
+        for (table, id, row) in self.rows {
+            if state.rows.len() <= table {
+                state.rows.resize_with(table + 1, Default::default);
+            }
+            match row {
+                Some(row) => state.rows[table].insert(id, row),
+                None => state.rows[table].remove(&id),
+            };
+        }
+        state.last_op_id = self.last_op_id;
+        state.replicated_lsn = self.replicated_lsn;
+        state.version += 1;
+    }
+}
+
+impl State {
+    fn generation(&mut self, number: u32) -> Option<&mut Generation> {
+        self.active.iter_mut().chain(self.next.iter_mut()).find(|generation| generation.number == number)
+    }
 }
 
 impl Lookup {
     /// Replaces the row's entry; whether anything changed.
-    pub(crate) fn update(
-        &mut self,
-        id: &Arc<str>,
-        before: (Vec<String>, Vec<Value>),
-        after: (Vec<String>, Vec<Value>),
-    ) -> bool {
+    pub(crate) fn update(&mut self, id: &Arc<str>, before: IndexEntry, after: IndexEntry) -> bool {
         if before == after {
             return false;
         }

@@ -4,14 +4,17 @@
 //! identity changed, a REMOVE for each bucket that the old row was in, then a PUT for each that the new one is in;
 //! otherwise the PUTs, then a REMOVE for each bucket left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fixtures::{Row, Schema, Value};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{ReplicaIdentity, RowChange, SourceTransaction};
+use super::logged::{LoggedChange, LoggedTransaction};
+use super::{Arrival, ReplicaIdentity, RowChange, Source, SourceTransaction};
 use crate::bucket::{RowOp, Subkey};
-use crate::storage::{Generation, SourceRow, State};
+use crate::storage::{Generation, SourceRow, Staged, StagedLookup, StagedOp, State};
 use crate::sync_config::SyncConfig;
 
 /// Turns row changes into operations.
@@ -33,6 +36,47 @@ struct SourceTable {
 struct Keys {
     before: Option<Subkey>,
     after: Option<Subkey>,
+}
+
+/// A queue of transactions as a [`Source`]: a durable store is fed from memory as it is from a server. Positions are
+/// not remembered, so that a feed begins where its sender does.
+#[derive(Debug)]
+pub struct Feed(mpsc::UnboundedReceiver<SourceTransaction>);
+
+/// Nobody feeds any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the feed has ended")]
+pub struct FeedEnded;
+
+impl Feed {
+    /// A feed, and what fills it.
+    #[must_use]
+    pub fn new() -> (mpsc::UnboundedSender<SourceTransaction>, Self) {
+        let (sender, queue) = mpsc::unbounded_channel();
+        (sender, Self(queue))
+    }
+}
+
+impl Source for Feed {
+    type Error = FeedEnded;
+
+    async fn next(&mut self) -> Result<Arrival, FeedEnded> {
+        let SourceTransaction { lsn, changes } = self.0.recv().await.ok_or(FeedEnded)?;
+        let logged = |RowChange { table, id: key, before: old, after }: RowChange| match after {
+            None => LoggedChange::Delete { table, key, old },
+            Some(row) => {
+                let cells = row.iter().cloned().map(Some).collect();
+                LoggedChange::Put { table, key, old_key: None, old, cells }
+            }
+        };
+        Ok(Arrival::Transaction(LoggedTransaction { lsn, changes: changes.into_iter().map(logged).collect() }))
+    }
+
+    fn confirm(&mut self, _lsn: u64) {}
+
+    async fn prod(&mut self) -> Result<(), FeedEnded> {
+        Ok(())
+    }
 }
 
 /// A bucket that a row is in, and as what.
@@ -60,10 +104,17 @@ impl Replicator {
         if transaction.lsn <= state.replicated_lsn {
             return false;
         }
-        let State { rows, active, next, last_op_id, .. } = state;
-        rows.resize_with(self.schema.tables.len(), Default::default);
+        let mut staged = Staged::after(state);
+        self.stage(state, transaction, &mut staged);
+        staged.commit(state);
+        true
+    }
+
+    /// Works out what a transaction changes and adds it to what is staged, without changing anything yet: so that a
+    /// durable store can write it down before anybody sees it.
+    pub(crate) fn stage(&self, state: &State, transaction: &SourceTransaction, staged: &mut Staged) {
         for change in &transaction.changes {
-            let known = rows[change.table].get(&change.id);
+            let known = state.rows.get(change.table).and_then(|rows| rows.get(&change.id));
             let keys = Keys {
                 before: change.before.as_ref().map(|before| match known {
                     Some(known) if Arc::ptr_eq(&known.row, before) => known.subkey,
@@ -71,35 +122,50 @@ impl Replicator {
                 }),
                 after: change.after.as_ref().map(|after| self.subkey(change.table, &change.id, after)),
             };
-            for generation in active.iter_mut().chain(next.iter_mut()) {
-                self.apply(generation, last_op_id, change, keys);
+            for generation in state.active.iter().chain(state.next.iter()) {
+                self.apply(generation, change, keys, staged);
             }
-            let rows = &mut rows[change.table];
-            match change.after.clone().zip(keys.after) {
-                Some((row, subkey)) => rows.insert(change.id.clone(), SourceRow { row, subkey }),
-                None => rows.remove(&change.id),
-            };
+            let row = change.after.clone().zip(keys.after).map(|(row, subkey)| SourceRow { row, subkey });
+            staged.rows.push((change.table, change.id.clone(), row));
         }
-        state.replicated_lsn = transaction.lsn;
-        state.version += 1;
-        true
+        staged.replicated_lsn = transaction.lsn;
+    }
+
+    /// Rows with their replica identities, by table and key.
+    pub(crate) fn identified(&self, rows: Vec<BTreeMap<Arc<str>, Row>>) -> Vec<BTreeMap<Arc<str>, SourceRow>> {
+        let of_table = |(table, rows): (usize, BTreeMap<Arc<str>, Row>)| {
+            let identified = |(id, row): (Arc<str>, Row)| {
+                let subkey = self.subkey(table, &id, &row);
+                (id, SourceRow { row, subkey })
+            };
+            rows.into_iter().map(identified).collect()
+        };
+        rows.into_iter().enumerate().map(of_table).collect()
     }
 
     /// Fills a new generation from the rows that are there, table by table in order of id.
     pub(crate) fn snapshot(&self, state: &mut State, mut generation: Generation) -> Generation {
+        let mut staged = Staged::after(state);
         for (table, rows) in state.rows.iter().enumerate() {
             for (id, known) in rows {
                 let insert = RowChange { table, id: id.clone(), before: None, after: Some(known.row.clone()) };
                 let keys = Keys { before: None, after: Some(known.subkey) };
-                self.apply(&mut generation, &mut state.last_op_id, &insert, keys);
+                self.apply(&generation, &insert, keys, &mut staged);
             }
+        }
+        state.last_op_id = staged.last_op_id;
+        for op in staged.ops {
+            generation.push(op);
+        }
+        for lookup in staged.lookups {
+            generation.look_up(lookup);
         }
         generation
     }
 
-    fn apply(&self, generation: &mut Generation, last_op_id: &mut u64, change: &RowChange, keys: Keys) {
+    fn apply(&self, generation: &Generation, change: &RowChange, keys: Keys, staged: &mut Staged) {
         let config = Arc::clone(&generation.config);
-        self.apply_lookups(generation, &config, change);
+        self.apply_lookups(generation, &config, change, staged);
         if config.data_by_table[change.table].is_empty() {
             return;
         }
@@ -108,11 +174,9 @@ impl Replicator {
         let (before, after) = (members(&change.before), members(&change.after));
         let Keys { before: old_key, after: new_key } = keys;
         let mut push = |bucket: &Arc<str>, op: Arc<RowOp>| {
-            *last_op_id += 1;
-            match generation.buckets.get_mut(bucket) {
-                Some(known) => known.push(*last_op_id, op),
-                None => generation.buckets.entry(bucket.clone()).or_default().push(*last_op_id, op),
-            }
+            staged.last_op_id += 1;
+            let op_id = staged.last_op_id;
+            staged.ops.push(StagedOp { generation: generation.number, bucket: bucket.clone(), op_id, op });
         };
         let object_type = |member: &Membership| &config.projections[member.projection].object_type;
         let same = old_key == new_key;
@@ -165,7 +229,7 @@ impl Replicator {
         }
     }
 
-    fn apply_lookups(&self, generation: &mut Generation, config: &SyncConfig, change: &RowChange) {
+    fn apply_lookups(&self, generation: &Generation, config: &SyncConfig, change: &RowChange, staged: &mut Staged) {
         for (definition, query) in &config.lookups_by_table[change.table] {
             let crate::sync_config::query::ParameterQuery::Lookup(lookup) =
                 &config.definitions[*definition].parameters[*query]
@@ -175,11 +239,13 @@ impl Replicator {
             let entry = |row: &Option<Row>| {
                 row.as_ref().map(|row| lookup.index_entry(&change.id, row, config.time_format)).unwrap_or_default()
             };
-            let (before, after) = (entry(&change.before), entry(&change.after));
-            let index = generation.lookups.get_mut(&(*definition, *query)).expect("each lookup has its index");
-            if index.update(&change.id, before, after) {
-                generation.lookups_version += 1;
-            }
+            staged.lookups.push(StagedLookup {
+                generation: generation.number,
+                query: (*definition, *query),
+                id: change.id.clone(),
+                before: entry(&change.before),
+                after: entry(&change.after),
+            });
         }
     }
 

@@ -4,7 +4,7 @@ use fixtures::Schema;
 use serde_norway::{Mapping, Value as Yaml};
 
 use super::query::{NamedParameterQuery, Output, ParameterQuery, data_query, parameter_query};
-use super::{ConfigError, Definition, Stream, SyncConfig};
+use super::{ConfigError, Definition, Reading, Stream, SyncConfig};
 use crate::row::TimeFormat;
 
 pub(super) fn parse(text: &str, schema: &Schema) -> Result<SyncConfig, ConfigError> {
@@ -51,6 +51,13 @@ pub(super) fn parse(text: &str, schema: &Schema) -> Result<SyncConfig, ConfigErr
         }
     }
     Ok(config)
+}
+
+/// How a configuration wants values to be read, which is known before any table is.
+pub(super) fn reading(text: &str) -> Result<Reading, ConfigError> {
+    let yaml: Yaml = serde_norway::from_str(text).map_err(|error| refuse("document", &error.to_string()))?;
+    let options = Options::parse(mapping(&yaml, "document")?.get("config"))?;
+    Ok(Reading { time_format: options.time_format, domains: options.edition >= 2 })
 }
 
 struct Options {

@@ -150,6 +150,23 @@ impl Expression {
         }
     }
 
+    /// Adds the indices of the columns that it reads.
+    pub(super) fn columns(&self, found: &mut Vec<usize>) {
+        match self {
+            Self::Column(column) => found.push(*column),
+            Self::Literal(_) | Self::Id | Self::Bucket(_) | Self::Request(_) => {}
+            Self::Not(of) | Self::IsNull(of) | Self::Case { of, .. } => of.columns(found),
+            Self::Member { of: left, key: right, .. } | Self::Binary(_, left, right) | Self::InArray(left, right) => {
+                left.columns(found);
+                right.columns(found);
+            }
+            Self::InList(of, list) => {
+                of.columns(found);
+                list.iter().for_each(|item| item.columns(found));
+            }
+        }
+    }
+
     /// Its value; never [`Value::Time`]. A name of the other side is NULL: [`Self::reads`] was asked before.
     #[must_use]
     pub fn evaluate(&self, input: Input<'_>) -> Value {

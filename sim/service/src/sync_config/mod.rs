@@ -51,6 +51,25 @@ pub struct SyncConfig {
     pub lookups_by_table: Vec<Vec<(usize, usize)>>,
 }
 
+/// How a sync configuration wants the source's values to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// How instants and times are written.
+    pub time_format: TimeFormat,
+    /// Whether a domain is read as its inner type (from edition 2 on) or as text.
+    pub domains: bool,
+}
+
+impl Reading {
+    /// What a configuration says about it; its queries are not looked at.
+    ///
+    /// # Errors
+    /// When the document or its `config` is malformed.
+    pub fn of(text: &str) -> Result<Self, ConfigError> {
+        document::reading(text)
+    }
+}
+
 /// What a client subscribes to: a sync stream, or a bucket definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
@@ -97,6 +116,55 @@ impl SyncConfig {
     /// The first thing that is malformed or not known, with its place.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self, ConfigError> {
         document::parse(text, schema)
+    }
+
+    /// Says which columns, as (table, column), hold bytes: their values are left out of row data unless NULL.
+    ///
+    /// # Errors
+    /// When a query does more with such a column than select it.
+    pub fn leave_out(&mut self, blobs: &[(usize, usize)], schema: &Schema) -> Result<(), ConfigError> {
+        let refuse = |table: usize, column: usize| {
+            let table = &schema.tables[table];
+            let place = format!("a query on `{}`", table.name);
+            let problem = format!("`{}` is bytea: it can be selected, and nothing else", table.columns[column].name);
+            Err(ConfigError { place, problem })
+        };
+        let blob_in = |table: usize, expression: &Expression| {
+            let mut columns = Vec::new();
+            expression.columns(&mut columns);
+            columns.into_iter().find(|column| blobs.contains(&(table, *column)))
+        };
+        for definition in &self.definitions {
+            for data in &definition.data {
+                let all = data.filters.iter().chain(data.keys.iter().map(|key| &key.of));
+                if let Some(column) = all.filter_map(|one| blob_in(data.table, one)).next() {
+                    return refuse(data.table, column);
+                }
+            }
+            for parameters in &definition.parameters {
+                let ParameterQuery::Lookup(lookup) = parameters else { continue };
+                let all = lookup.filters.iter().chain(&lookup.stored).chain(lookup.keys.iter().map(|(row, _)| &row.of));
+                if let Some(column) = all.filter_map(|one| blob_in(lookup.table, one)).next() {
+                    return refuse(lookup.table, column);
+                }
+            }
+        }
+        for projection in &mut self.projections {
+            for (_, source) in &mut projection.columns {
+                match source {
+                    Source::Column(column) if blobs.contains(&(projection.table, *column)) => {
+                        *source = Source::Blob(*column);
+                    }
+                    Source::Computed(expression) => {
+                        if let Some(column) = blob_in(projection.table, expression) {
+                            return refuse(projection.table, column);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The name of a bucket.
@@ -155,12 +223,17 @@ impl Projection {
     pub fn write(&self, out: &mut String, schema: &Schema, id: &str, row: &Row, format: TimeFormat) {
         let columns = &schema.tables[self.table].columns;
         out.push('{');
-        for (index, (name, source)) in self.columns.iter().enumerate() {
-            if index > 0 {
+        let mut first = true;
+        for (name, source) in &self.columns {
+            if matches!(source, Source::Blob(column) if !row[*column].is_null()) {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
                 out.push(',');
             }
             out.push_str(name);
             match source {
+                Source::Blob(_) => out.push_str("null"),
                 Source::Id => write_string(out, id),
                 Source::Column(column) => write_value(out, &row[*column], columns[*column].ty, format),
                 Source::Computed(expression) => {

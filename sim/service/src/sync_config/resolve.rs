@@ -113,7 +113,7 @@ fn column(name: &Ident, scope: Scope<'_>) -> Result<Expression, String> {
     };
     // PostgreSQL folds names that are not quoted.
     let folded = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
-    if folded == "id" {
+    if folded == "id" && table.column_index("id").is_none() {
         return Ok(Expression::Id);
     }
     table

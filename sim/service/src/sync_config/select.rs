@@ -20,6 +20,8 @@ pub enum Source {
     Id,
     /// A column, by index: written with its PostgreSQL type.
     Column(usize),
+    /// A column of bytes, by index: NULL is told, anything else is left out.
+    Blob(usize),
     /// An expression over the row.
     Computed(Expression),
 }
@@ -174,7 +176,10 @@ pub fn projection(
     let columns = &schema.tables[table].columns;
     let star = |named: &mut Vec<(String, Source, bool)>| {
         // `*` skips names that start with `_`, and explicit columns beat it.
-        let all = std::iter::once(("id", Source::Id))
+        // A table that lists its `id` has rows with a key apart from it.
+        let implicit = (schema.tables[table].column_index("id").is_none()).then_some(("id", Source::Id));
+        let all = implicit
+            .into_iter()
             .chain(columns.iter().enumerate().map(|(index, column)| (column.name.as_str(), Source::Column(index))));
         for (name, source) in all {
             if !name.starts_with('_') && named.iter().all(|(taken, ..)| taken != name) {
@@ -213,7 +218,7 @@ pub fn projection(
     }
     let object_id = match named.iter().find(|(name, ..)| name == "id") {
         Some((_, Source::Id, _)) => None,
-        Some((_, Source::Column(column), _)) => Some(Expression::Column(*column)),
+        Some((_, Source::Column(column) | Source::Blob(column), _)) => Some(Expression::Column(*column)),
         Some((_, Source::Computed(expression), _)) => Some(expression.clone()),
         None => return Err("a data query must select `id`".to_owned()),
     };

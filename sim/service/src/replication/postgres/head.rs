@@ -1,0 +1,73 @@
+//! Where the server is now, for write checkpoints.
+//!
+//! The position is asked for first, then a message is committed to the log, so that replication passes the position
+//! even when nothing else is written. Requests that wait together share both.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::connection::{Connection, PostgresError, Session, lsn_of, text};
+
+/// How long the server may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// One round trip and one implicit transaction: its commit is flushed, and with it everything before.
+const QUERY: &str = "SELECT pg_current_wal_insert_lsn(); SELECT pg_logical_emit_message(true, 'powersync', 'ping')";
+
+/// Asks for the position.
+#[derive(Clone, Debug)]
+pub struct Heads(mpsc::Sender<oneshot::Sender<Result<u64, String>>>);
+
+impl Heads {
+    /// Starts to answer over a connection of its own. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(connection: Connection) -> Self {
+        let (requests, waiting) = mpsc::channel(1024);
+        tokio::spawn(answer(connection, waiting));
+        Self(requests)
+    }
+
+    /// A position at or above everything that the server committed before the call.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, in words.
+    pub async fn get(&self) -> Result<u64, String> {
+        let (reply, answer) = oneshot::channel();
+        let ended = |_| "the service is being stopped".to_owned();
+        self.0.send(reply).await.map_err(|_| ended(()))?;
+        answer.await.map_err(|_| ended(()))?
+    }
+}
+
+async fn answer(connection: Connection, mut waiting: mpsc::Receiver<oneshot::Sender<Result<u64, String>>>) {
+    let mut session: Option<Session> = None;
+    while let Some(first) = waiting.recv().await {
+        let mut together = vec![first];
+        while let Ok(next) = waiting.try_recv() {
+            together.push(next);
+        }
+        // A session that has died since it was last used is noticed now, and replaced once.
+        let fresh = session.is_none();
+        let mut result = ask(&connection, &mut session).await;
+        if result.is_err() && !fresh {
+            result = ask(&connection, &mut session).await;
+        }
+        let result = result.map_err(|error| error.to_string());
+        for reply in together {
+            // Who asked may be gone.
+            drop(reply.send(result.clone()));
+        }
+    }
+}
+
+async fn ask(connection: &Connection, session: &mut Option<Session>) -> Result<u64, PostgresError> {
+    let mut open = match session.take() {
+        Some(open) => open,
+        None => connection.open(0).await?,
+    };
+    let answer = open.ask(QUERY, LIMIT).await?;
+    let lsn = answer.first().and_then(|row| text(row, 0)).and_then(lsn_of);
+    let lsn = lsn.ok_or(PostgresError::Unexpected("the position"))?;
+    *session = Some(open);
+    Ok(lsn)
+}

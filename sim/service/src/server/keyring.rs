@@ -1,0 +1,194 @@
+//! The keys of tokens: fixed ones, and those of a key set that is fetched again when a token names an unknown key.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::Instant;
+
+use super::{Config, ServeError};
+use crate::auth::Keys;
+
+/// Between fetches that tokens cause: whoever sends made-up key ids causes no more than that.
+const APART: Duration = Duration::from_secs(2);
+/// Between fetches of their own, so that keys that were taken back are forgotten.
+const REFRESH: Duration = Duration::from_secs(300);
+/// How long a fetch may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Greatest size of a key set.
+const SIZE_MAX_BYTES: usize = 1 << 20;
+
+/// The keys.
+pub(super) struct Keyring {
+    fixed: Keys,
+    remote: Option<Remote>,
+    keys: Mutex<Arc<Keys>>,
+}
+
+struct Remote {
+    url: Uri,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    /// When it was last tried.
+    tried: tokio::sync::Mutex<Option<Instant>>,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring").field("url", &self.remote.as_ref().map(|remote| &remote.url)).finish_non_exhaustive()
+    }
+}
+
+impl Keyring {
+    pub(super) fn new(config: &Config) -> Result<Self, ServeError> {
+        let setting = |problem: String| ServeError::Setting(problem);
+        let mut fixed = Keys::default();
+        if let Some(secret) = &config.hs256_secret {
+            fixed.add_hs256(&config.hs256_key_id, secret.as_bytes());
+        }
+        if let Some(path) = &config.jwks_file {
+            let text =
+                std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.clone(), source })?;
+            let keys = Keys::from_jwks(&text).map_err(|error| setting(format!("{}: {error}", path.display())))?;
+            fixed.extend(&keys);
+        }
+        let remote = match &config.jwks_url {
+            None if fixed.is_empty() => {
+                return Err(setting("tokens need keys: a JWKS URL, a JWKS file or an HS256 secret".to_owned()));
+            }
+            None => None,
+            Some(url) => {
+                let uri: Uri = url.parse().map_err(|_| setting(format!("{url} is no URL")))?;
+                if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+                    return Err(setting(format!("{url}: must start with http:// or https://")));
+                }
+                let provider = rustls::crypto::ring::default_provider();
+                let https = HttpsConnectorBuilder::new()
+                    .with_provider_and_webpki_roots(provider)
+                    .map_err(|error| setting(format!("TLS: {error}")))?
+                    .https_or_http()
+                    .enable_http1()
+                    .build();
+                let client = Client::builder(TokioExecutor::new()).build(https);
+                Some(Remote { url: uri, client, tried: tokio::sync::Mutex::new(None) })
+            }
+        };
+        let keys = Mutex::new(Arc::new(fixed.clone()));
+        Ok(Self { fixed, remote, keys })
+    }
+
+    /// The keys, fetched anew if that may bring this one.
+    pub(super) async fn keys(&self, key_id: Option<&str>) -> Arc<Keys> {
+        let known = self.current();
+        let Some(remote) = &self.remote else {
+            return known;
+        };
+        if known.knows(key_id) {
+            return known;
+        }
+        // Those who ask meanwhile wait for this answer.
+        let mut tried = remote.tried.lock().await;
+        let known = self.current();
+        if known.knows(key_id) || tried.is_some_and(|at| at.elapsed() < APART) {
+            return known;
+        }
+        self.refresh(remote).await;
+        *tried = Some(Instant::now());
+        self.current()
+    }
+
+    /// Fetches the keys for ever, every now and then.
+    pub(super) async fn keep_fresh(self: Arc<Self>) {
+        let Some(remote) = &self.remote else {
+            return;
+        };
+        loop {
+            let good = {
+                let mut tried = remote.tried.lock().await;
+                let good = self.refresh(remote).await;
+                *tried = Some(Instant::now());
+                good
+            };
+            tokio::time::sleep(if good { REFRESH } else { APART }).await;
+        }
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.current().len()
+    }
+
+    fn current(&self) -> Arc<Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn refresh(&self, remote: &Remote) -> bool {
+        match tokio::time::timeout(LIMIT, remote.fetch()).await {
+            Ok(Ok(mut keys)) => {
+                keys.extend(&self.fixed);
+                *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                true
+            }
+            Ok(Err(problem)) => {
+                tracing::warn!(url = %remote.url, problem, "cannot fetch the keys of tokens");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(url = %remote.url, "the keys of tokens did not arrive in time");
+                false
+            }
+        }
+    }
+}
+
+impl Remote {
+    async fn fetch(&self) -> Result<Keys, String> {
+        let request = Request::get(self.url.clone())
+            .header(header::ACCEPT, "application/json")
+            .body(Empty::new())
+            .map_err(|error| error.to_string())?;
+        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
+        if response.status() != StatusCode::OK {
+            return Err(format!("status {}", response.status()));
+        }
+        let body = Limited::new(response.into_body(), SIZE_MAX_BYTES).collect().await;
+        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        let text = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
+        usable(text)
+    }
+}
+
+/// The keys of a set that can be used; a set may hold others, for purposes of their own.
+fn usable(text: &str) -> Result<Keys, String> {
+    let set: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let all = set.get("keys").and_then(serde_json::Value::as_array).ok_or("no `keys`")?;
+    let mut keys = Keys::default();
+    for key in all {
+        match Keys::from_jwks(&serde_json::json!({"keys": [key]}).to_string()) {
+            Ok(one) => keys.extend(&one),
+            Err(error) => tracing::debug!(%error, "a key that is not for tokens"),
+        }
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_other_kinds_are_passed_over() {
+        let text = r#"{"keys":[{"kty":"oct","alg":"HS256","kid":"a","k":"c2VjcmV0"},
+            {"kty":"RSA","alg":"RSA-OAEP","kid":"b","n":"AQAB","e":"AQAB"},{"kty":"what"}]}"#;
+        let keys = usable(text).expect("a key set");
+        assert!(keys.knows(Some("a")));
+        assert!(!keys.knows(Some("b")));
+        assert!(usable("{}").is_err());
+    }
+}

@@ -1,0 +1,400 @@
+//! What streams: the snapshot, changes, values of every type, write checkpoints, tokens, limits.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use crate::cluster::Cluster;
+use crate::rig::{self, Device, Next, Rig, claims, lines, request_body, signed, text_of, token};
+
+const BOXES: &str = "CREATE TABLE boxes (id text PRIMARY KEY, label text, size integer)";
+const RULES: &str = "bucket_definitions: {all: {data: SELECT * FROM boxes}}";
+/// The visible rows of `boxes`, as a client lists them.
+const ROWS: &str = "SELECT 'boxes/' || id || ' {\"id\":' || to_json(id) || ',\"label\":' || \
+    coalesce(to_json(label)::text, 'null') || ',\"size\":' || coalesce(size::text, 'null') || '}' \
+    FROM boxes ORDER BY id COLLATE \"C\"";
+
+fn rows(rig: &Rig) -> Vec<String> {
+    lines(&rig.cluster.sql(ROWS))
+}
+
+/// (operation, id, data) of all data lines.
+fn ops(lines: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in lines {
+        let line: Json = serde_json::from_str(line).expect("a line is JSON");
+        for op in line["data"]["data"].as_array().into_iter().flatten() {
+            let text = |key: &str| op[key].as_str().unwrap_or("-").to_owned();
+            found.push(format!("{} {} {}", text("op"), text("object_id"), text("data")));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn snapshot_then_changes() {
+    let cluster = Cluster::start();
+    cluster.sql(&format!("{BOXES}; INSERT INTO boxes VALUES ('a', 'one', 1), ('b', NULL, 2)"));
+    let mut rig = Rig::idle(cluster, "SELECT 1", RULES);
+    rig.up().await;
+    let mut stream = rig.open(&request_body("c1", &json!([]))).await.expect("it is ready");
+    let first = stream.checkpoint().await;
+    assert_eq!(
+        ops(&first),
+        [r#"PUT a {"id":"a","label":"one","size":1}"#, r#"PUT b {"id":"b","label":null,"size":2}"#]
+    );
+    let check = async |stream: &mut rig::Lines, sql: &str, expect: &[&str]| {
+        rig.cluster.sql(sql);
+        assert_eq!(ops(&stream.checkpoint().await), expect, "{sql}");
+    };
+    check(&mut stream, "INSERT INTO boxes VALUES ('c', 'new', 3)", &[r#"PUT c {"id":"c","label":"new","size":3}"#])
+        .await;
+    check(&mut stream, "UPDATE boxes SET size = 4 WHERE id = 'c'", &[r#"PUT c {"id":"c","label":"new","size":4}"#])
+        .await;
+    check(
+        &mut stream,
+        "UPDATE boxes SET id = 'd' WHERE id = 'c'",
+        &["REMOVE c -", r#"PUT d {"id":"d","label":"new","size":4}"#],
+    )
+    .await;
+    check(&mut stream, "DELETE FROM boxes WHERE id = 'd'", &["REMOVE d -"]).await;
+    check(
+        &mut stream,
+        "BEGIN; UPDATE boxes SET size = 9; INSERT INTO boxes VALUES ('e', 'e', 5); DELETE FROM boxes WHERE id = 'a'; COMMIT",
+        &[
+            r#"PUT a {"id":"a","label":"one","size":9}"#,
+            r#"PUT b {"id":"b","label":null,"size":9}"#,
+            r#"PUT e {"id":"e","label":"e","size":5}"#,
+            "REMOVE a -",
+        ],
+    )
+    .await;
+    // What is rolled back is never seen: the next thing is.
+    rig.cluster.sql("BEGIN; UPDATE boxes SET size = 77; ROLLBACK");
+    check(&mut stream, "TRUNCATE boxes", &["REMOVE b -", "REMOVE e -"]).await;
+}
+
+#[tokio::test]
+async fn replica_identity_full() {
+    let cluster = Cluster::start();
+    cluster.sql(&format!("{BOXES}; ALTER TABLE boxes REPLICA IDENTITY FULL; INSERT INTO boxes VALUES ('a', 'one', 1)"));
+    let mut rig = Rig::idle(cluster, "SELECT 1", RULES);
+    rig.up().await;
+    let mut stream = rig.open(&request_body("c1", &json!([]))).await.expect("it is ready");
+    stream.checkpoint().await;
+    rig.cluster.sql("UPDATE boxes SET size = 2");
+    assert_eq!(ops(&stream.checkpoint().await), ["REMOVE a -", r#"PUT a {"id":"a","label":"one","size":2}"#]);
+    rig.cluster.sql("UPDATE boxes SET size = size");
+    assert_eq!(ops(&stream.checkpoint().await), [r#"PUT a {"id":"a","label":"one","size":2}"#]);
+    rig.cluster.sql("TRUNCATE boxes");
+    assert_eq!(ops(&stream.checkpoint().await), ["REMOVE a -"]);
+}
+
+/// Every kind of value, as sync rules and as edition 2 tell it, from a snapshot and from the log.
+#[tokio::test]
+async fn values_of_every_type() {
+    let tables = "CREATE TYPE mood AS ENUM ('calm', 'cross'); CREATE DOMAIN age AS integer;
+        CREATE TABLE kinds (id text PRIMARY KEY, i2 smallint, i4 integer, i8 bigint, f4 real, f8 double precision,
+            b boolean, n numeric, j json, jb jsonb, tz timestamptz, ts timestamp, d date, t time, u uuid, bin bytea,
+            a text[], ia integer[], m mood, g age, iv interval, r int4range, ip inet, c char(3))";
+    let insert = |id: &str| {
+        format!(
+            "INSERT INTO kinds VALUES ('{id}', -5, 1, 9007199254740993, 0.1, 2, true, 12.340, '{{\"b\": 1}}',
+            '{{\"a\":[1,2.50,null]}}', '2026-01-02 03:04:05.678901+02', '2026-01-02 03:04:05.6', '2026-01-02',
+            '03:04:05.5', '6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0', '\\x00ff', '{{x,\"y z\"}}', '{{1,NULL}}', 'cross', 5,
+            '1 day 2 hours', '[1,5)', '10.0.0.1', 'ab')"
+        )
+    };
+    let legacy = r#""i2":-5,"i4":1,"i8":9007199254740993,"f4":0.1,"f8":2.0,"b":1,"n":"12.340","j":"{\"b\": 1}","jb":"{\"a\": [1, 2.50, null]}","tz":"2026-01-02 01:04:05.678901Z","ts":"2026-01-02 03:04:05.6","d":"2026-01-02","t":"03:04:05.5","u":"6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0","a":"[\"x\",\"y z\"]","ia":"[1,null]","m":"cross","g":"5","iv":"1 day 02:00:00","r":"[1,5)","ip":"10.0.0.1","c":"ab "}"#;
+    let iso = legacy
+        .replace("01-02 01:04:05.678901Z", "01-02T01:04:05.678901Z")
+        .replace("01-02 03:04:05.6\"", "01-02T03:04:05.600000\"")
+        .replace("03:04:05.5\"", "03:04:05.500000\"")
+        .replace("\"g\":\"5\"", "\"g\":5");
+    let null = r#"{"id":"null","i2":null,"i4":null,"i8":null,"f4":null,"f8":null,"b":null,"n":null,"j":null,"jb":null,"tz":null,"ts":null,"d":null,"t":null,"u":null,"bin":null,"a":null,"ia":null,"m":null,"g":null,"iv":null,"r":null,"ip":null,"c":null}"#;
+    let rules = "bucket_definitions: {all: {data: SELECT * FROM kinds}}";
+    for (rules, expect) in [(rules.to_owned(), legacy.to_owned()), (format!("config: {{edition: 2}}\n{rules}"), iso)] {
+        let cluster = Cluster::start();
+        cluster.sql(tables);
+        cluster.sql(&insert("snapshot"));
+        let mut rig = Rig::idle(cluster, "SELECT 1", &rules);
+        rig.up().await;
+        let mut stream = rig.open(&request_body("c1", &json!([]))).await.expect("it is ready");
+        assert_eq!(ops(&stream.checkpoint().await), [format!("PUT snapshot {{\"id\":\"snapshot\",{expect}")]);
+        rig.cluster.sql(&insert("log"));
+        assert_eq!(ops(&stream.checkpoint().await), [format!("PUT log {{\"id\":\"log\",{expect}")]);
+        rig.cluster.sql("INSERT INTO kinds (id) VALUES ('null')");
+        assert_eq!(ops(&stream.checkpoint().await), [format!("PUT null {null}")]);
+    }
+}
+
+/// A value that is stored apart and did not change is not in the log.
+#[tokio::test]
+async fn large_values_that_did_not_change() {
+    for identity in ["DEFAULT", "FULL"] {
+        let cluster = Cluster::start();
+        cluster.sql(&format!("{BOXES}; ALTER TABLE boxes ALTER label SET STORAGE EXTERNAL"));
+        cluster.sql(&format!("ALTER TABLE boxes REPLICA IDENTITY {identity}"));
+        let mut rig = Rig::idle(cluster, "SELECT 1", RULES);
+        rig.up().await;
+        let mut device = Device::default();
+        rig.cluster
+            .sql("INSERT INTO boxes SELECT 'a', string_agg(md5(n::text), ''), 1 FROM generate_series(1, 1000) n");
+        rig.cluster.sql("UPDATE boxes SET size = 2");
+        rig.converge(&mut device, || rows(&rig)).await;
+        // The key moves and the value stays.
+        rig.cluster.sql("UPDATE boxes SET id = 'b'");
+        rig.cluster.sql("UPDATE boxes SET size = 3");
+        rig.converge(&mut device, || rows(&rig)).await;
+        assert_eq!(rig.metric("snapshots_total").await, 1, "{identity}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_other_kinds() {
+    let cluster = Cluster::start();
+    cluster.sql(
+        "CREATE TABLE numbered (id bigint PRIMARY KEY, label text);
+         CREATE TABLE pairs (a text, b integer, label text, PRIMARY KEY (a, b));
+         CREATE TABLE late (label text, id uuid PRIMARY KEY)",
+    );
+    let rules = "bucket_definitions:
+  all:
+    data:
+      - SELECT * FROM numbered
+      - SELECT a || '/' || b AS id, label FROM pairs
+      - SELECT * FROM late
+";
+    let mut rig = Rig::idle(cluster, "SELECT 1", rules);
+    rig.up().await;
+    let mut stream = rig.open(&request_body("c1", &json!([]))).await.expect("it is ready");
+    stream.checkpoint().await;
+    rig.cluster.sql("INSERT INTO numbered VALUES (4, 'x')");
+    assert_eq!(ops(&stream.checkpoint().await), [r#"PUT 4 {"id":4,"label":"x"}"#]);
+    rig.cluster.sql("INSERT INTO pairs VALUES ('p', 1, 'x')");
+    assert_eq!(ops(&stream.checkpoint().await), [r#"PUT p/1 {"id":"p/1","label":"x"}"#]);
+    rig.cluster.sql("UPDATE pairs SET label = 'y'");
+    assert_eq!(ops(&stream.checkpoint().await), [r#"PUT p/1 {"id":"p/1","label":"y"}"#]);
+    rig.cluster.sql("INSERT INTO late VALUES ('x', '6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0')");
+    assert_eq!(
+        ops(&stream.checkpoint().await),
+        [r#"PUT 6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0 {"label":"x","id":"6f1c2d3e-4b5a-6978-8796-a5b4c3d2e1f0"}"#]
+    );
+    rig.cluster.sql("DELETE FROM numbered; DELETE FROM pairs");
+    assert_eq!(ops(&stream.checkpoint().await).len() + ops(&stream.checkpoint().await).len(), 2);
+}
+
+/// A write checkpoint covers what was committed before it was asked for, on an idle database too.
+#[tokio::test]
+async fn write_checkpoints() {
+    let mut rig = Rig::start(BOXES, RULES).await;
+    let mut device = Device::default();
+    rig.converge(&mut device, Vec::new).await;
+    for round in 1..=20 {
+        if round % 2 == 0 {
+            rig.cluster
+                .sql(&format!("SET synchronous_commit = off; INSERT INTO boxes VALUES ('r{round:02}', 'x', {round})"));
+        }
+        let expect = rows(&rig);
+        let counter = rig.write_checkpoint("c1").await.expect("PostgreSQL is up");
+        assert_eq!(counter, round.to_string());
+        rig.wait_for("stream", async || true).await;
+        while device.client.write_checkpoint.as_deref() != Some(&counter) || !device.complete {
+            device.step(&rig).await;
+        }
+        assert_eq!(device.client.rows(), expect, "the acknowledged rows, {counter}");
+    }
+    // The counter outlives the process, and so does what it stands for.
+    rig.kill();
+    rig.up().await;
+    assert_eq!(rig.write_checkpoint("c1").await.as_deref(), Some("21"));
+    assert_eq!(rig.write_checkpoint("c2").await.as_deref(), Some("1"));
+    // Without PostgreSQL there is none: nobody could say what it covers.
+    rig.cluster.down("fast");
+    assert_eq!(rig.write_checkpoint("c1").await, None);
+    rig.cluster.up();
+    rig.wait_for("write checkpoint", async || rig.write_checkpoint("c1").await.is_some()).await;
+}
+
+#[tokio::test]
+async fn rules_with_parameters_and_streams() {
+    let tables = "CREATE TABLE boxes (id text PRIMARY KEY, owner text, label text);
+        CREATE TABLE members (id text PRIMARY KEY, person text, team text)";
+    let rules = "config: {edition: 2}
+bucket_definitions:
+  team:
+    parameters: SELECT team FROM members WHERE person = request.user_id()
+    data: SELECT id, label FROM boxes WHERE owner = bucket.team
+streams:
+  labelled:
+    query: SELECT id, owner FROM boxes WHERE label = subscription.parameter('label')
+";
+    let mut rig = Rig::start(tables, rules).await;
+    rig.cluster.sql("INSERT INTO boxes VALUES ('a', 'red', 'x'), ('b', 'blue', 'y')");
+    let mut device = Device::default();
+    rig.converge(&mut device, Vec::new).await;
+    rig.cluster.sql("INSERT INTO members VALUES ('m', 'u1', 'red')");
+    rig.converge(&mut device, || vec![r#"boxes/a {"id":"a","label":"x"}"#.to_owned()]).await;
+    rig.kill();
+    rig.up().await;
+    rig.cluster.sql("UPDATE members SET team = 'blue'");
+    rig.converge(&mut device, || vec![r#"boxes/b {"id":"b","label":"y"}"#.to_owned()]).await;
+    let mut body = request_body("c2", &json!([]));
+    body["streams"] = json!({"include_defaults": false, "subscriptions": [
+        {"stream": "labelled", "parameters": {"label": "x"}, "override_priority": null}]});
+    let mut stream = rig.open(&body).await.expect("it is ready");
+    assert_eq!(ops(&stream.checkpoint().await), [r#"PUT a {"id":"a","owner":"red"}"#]);
+}
+
+#[tokio::test]
+async fn who_is_let_in_and_how_many() {
+    let cluster = Cluster::start();
+    let mut rig = Rig::idle(cluster, BOXES, RULES).with_arguments(&["--max-streams", "3"]);
+    rig.up().await;
+    let body = request_body("c1", &json!([])).to_string();
+    let status =
+        async |token: &str| rig.send("POST", "/sync/stream", Some(token), &body).await.expect("it answers").status();
+    assert_eq!(status(&token(&claims("u1", 0, 3600))).await, 200);
+    assert_eq!(status(&token(&claims("u1", -7200, -3600))).await, 401);
+    assert_eq!(status(&signed(rig::KEY, "another secret", &claims("u1", 0, 3600))).await, 401);
+    assert_eq!(status(&signed("unknown", rig::SECRET, &claims("u1", 0, 3600))).await, 401);
+    rig.wait_for("closed streams", async || rig.metric("open_streams").await == 0).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(rig.open(&request_body("c1", &json!([]))).await.expect("three are allowed"));
+    }
+    let refused =
+        rig.send("POST", "/sync/stream", Some(&token(&claims("u1", 0, 3600))), &body).await.expect("an answer");
+    assert_eq!(refused.status(), 429);
+    assert_eq!(text_of(refused).await, "");
+    drop(open);
+    rig.wait_for("closed streams", async || rig.metric("open_streams").await == 0).await;
+    // A stream ends with its token.
+    let short = rig.send("POST", "/sync/stream", Some(&token(&claims("u1", 0, 2))), &body).await.expect("an answer");
+    let mut short = rig::Lines::of(short);
+    let mut last = String::new();
+    loop {
+        match short.next_within(rig::PATIENCE).await {
+            Next::Line(line) => last = line,
+            Next::Ended => break,
+            Next::Nothing => panic!("the stream did not end"),
+        }
+    }
+    assert_eq!(last, r#"{"token_expires_in":0}"#);
+}
+
+/// A key set is fetched again when a token names an unknown key.
+#[tokio::test]
+async fn keys_are_fetched_when_they_are_needed() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/keys", listener.local_addr().expect("an address"));
+    let kids = std::sync::Arc::new(std::sync::Mutex::new(vec!["k1"]));
+    let served = kids.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let kids = served.lock().expect("no test has failed").clone();
+            // `c2VjcmV0` is `secret`.
+            let keys: Vec<Json> =
+                kids.iter().map(|kid| json!({"kty": "oct", "alg": "HS256", "kid": kid, "k": "c2VjcmV0"})).collect();
+            let body = json!({"keys": keys}).to_string();
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request).await;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = socket.write_all((head + &body).as_bytes()).await;
+        }
+    });
+    let mut rig = Rig::idle(Cluster::start(), BOXES, RULES).with_arguments(&["--jwks-url", &url]);
+    rig.up().await;
+    let good = async |kid: &str| {
+        let token = signed(kid, "secret", &claims("u1", 0, 3600));
+        let answer = rig.send("GET", "/write-checkpoint2.json?client_id=c", Some(&token), "").await;
+        answer.expect("it answers").status() == 200
+    };
+    assert!(good("k1").await);
+    assert!(!good("k2").await);
+    kids.lock().expect("no test has failed").push("k2");
+    rig.wait_for("new key", async || good("k2").await).await;
+    // The fixed key is still good.
+    assert!(rig.write_checkpoint("c").await.is_some());
+}
+
+#[tokio::test]
+async fn gzip() {
+    use std::io::Read as _;
+    let rig = Rig::start(&format!("{BOXES}; INSERT INTO boxes VALUES ('a', 'x', 1)"), RULES).await;
+    let http: hyper_util::client::legacy::Client<_, http_body_util::Full<bytes::Bytes>> =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build_http();
+    let request = http::Request::post(format!("http://127.0.0.1:{}/sync/stream", rig.port))
+        .header("content-type", "application/json")
+        .header("accept-encoding", "gzip")
+        .header("authorization", token(&claims("u1", 0, 1)))
+        .body(http_body_util::Full::from(request_body("c1", &json!([])).to_string()))
+        .expect("a good request");
+    let response = http.request(request).await.expect("it answers");
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.expect("a body").to_bytes();
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).expect("gzip");
+    assert_eq!(ops(&lines(&text)), [r#"PUT a {"id":"a","label":"x","size":1}"#]);
+}
+
+#[tokio::test]
+async fn over_tls() {
+    let mut cluster = Cluster::start();
+    cluster.with_tls();
+    let url = cluster.url().replace("sslmode=disable", "sslmode=require");
+    let mut rig = Rig::idle(cluster, BOXES, RULES).with_url(url);
+    rig.up().await;
+    let mut device = Device::default();
+    rig.cluster.sql("INSERT INTO boxes VALUES ('a', 'x', 1)");
+    rig.converge(&mut device, || rows(&rig)).await;
+    let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_replication USING (pid)";
+    assert_eq!(rig.cluster.sql(encrypted), "t");
+}
+
+/// Probes and metrics answer before there is anything to serve; what is missing is said in words.
+#[tokio::test]
+async fn before_it_is_ready() {
+    let cluster = Cluster::start();
+    let mut rig = Rig::idle(cluster, BOXES, RULES);
+    rig.cluster.sql("DROP PUBLICATION powersync");
+    rig.spawn();
+    rig.wait_for("liveness", async || matches!(rig.get("/probes/liveness").await, Some(one) if one.status() == 200))
+        .await;
+    rig.wait_for("word of what is missing", async || rig.log().contains("CREATE PUBLICATION")).await;
+    assert_eq!(rig.get("/probes/readiness").await.expect("it answers").status(), 400);
+    let body = request_body("c1", &json!([])).to_string();
+    let answer = rig.send("POST", "/sync/stream", Some(&token(&claims("u1", 0, 60))), &body).await.expect("it answers");
+    assert_eq!(answer.status(), 500);
+    assert!(text_of(answer).await.contains("PSYNC_S2302"));
+    assert_eq!(rig.metric("ready").await, 0);
+    rig.cluster.sql("CREATE PUBLICATION powersync FOR ALL TABLES");
+    rig.ready().await;
+    assert_eq!(rig.metric("ready").await, 1);
+    let mut stream = rig.open(&request_body("c1", &json!([]))).await.expect("it is ready");
+    stream.checkpoint().await;
+    assert!(rig.terminate(), "it stops well");
+    assert!(!rig.log().contains(rig::SECRET), "a secret in the log");
+    while !matches!(stream.next_within(Duration::from_secs(60)).await, Next::Ended) {}
+}
+
+/// The log is let go of when others write.
+#[tokio::test]
+async fn an_idle_source_is_acknowledged() {
+    let mut rig = Rig::idle(Cluster::start(), BOXES, RULES);
+    rig.cluster.sql("CREATE DATABASE other");
+    rig.cluster.sql("DROP PUBLICATION powersync; CREATE PUBLICATION powersync FOR TABLE boxes");
+    rig.up().await;
+    let sql = "CREATE TABLE IF NOT EXISTS apart (n integer); INSERT INTO apart SELECT generate_series(1, 1000)";
+    for database in ["other", "postgres"] {
+        rig.cluster.sql_in(database, sql);
+        let head = rig.cluster.sql("SELECT pg_current_wal_lsn()");
+        let passed = format!("SELECT confirmed_flush_lsn >= '{head}' FROM pg_replication_slots");
+        rig.wait_for("acknowledgement", async || rig.cluster.sql(&passed) == "t").await;
+    }
+    assert_eq!(rig.metric("snapshots_total").await, 1);
+}
