@@ -1,5 +1,6 @@
 //! The program `syncstorm-backend`.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use backend::server::{self, Config, config::RotateKeys};
@@ -26,7 +27,8 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     let ended = match cli.command {
         Command::Serve(config) => match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(server::serve(*config)),

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use sim_core::Seed;
 
 /// Does your offline-first sync stack lose, duplicate, resurrect or diverge anything?
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "syncstorm", version, disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
@@ -17,7 +17,7 @@ pub struct Cli {
 }
 
 /// What can be done.
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 pub enum Command {
     /// Run scenarios and judge them; ends in an HTML report.
     Run(RunArgs),
@@ -29,6 +29,10 @@ pub enum Command {
     List(ListArgs),
     /// Plant defects, and say which checker catches each, after how many plans.
     Mutants(MutantsArgs),
+    /// The upload backend on PostgreSQL, until SIGTERM or Ctrl-C.
+    Backend(Box<backend::server::Config>),
+    /// The sync service on PostgreSQL, until SIGTERM or Ctrl-C.
+    Service(Box<sim_service::server::Config>),
 }
 
 /// Which application.

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use syncstorm::cli::{Cli, Command, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs};
 use syncstorm::commands::{self, CommandError, Prepared};
 use syncstorm::{catalogue, mutants};
+use tracing_subscriber::EnvFilter;
 
 /// SQLite allocates through it as well; a plan is a million small allocations.
 #[global_allocator]
@@ -25,23 +26,17 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    // Ctrl-C ends the run at the next plan, and what was judged is reported; a second one ends the process.
-    let handler = ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    });
-    if let Err(error) = handler {
-        say(&format!("Ctrl-C will end the program at once: {error}"));
-    }
-    let result = match &cli.command {
-        Command::Run(args) => run(args, &stop),
-        Command::Replay(args) => replay(args),
-        Command::Shrink(args) => shrink(args, &stop),
-        Command::List(args) => list(args),
-        Command::Mutants(args) => plant(args, &stop),
+    let result = match cli.command {
+        Command::Run(args) => run(&args, &interrupted()),
+        Command::Replay(args) => replay(&args),
+        Command::Shrink(args) => shrink(&args, &interrupted()),
+        Command::List(args) => list(&args),
+        Command::Mutants(args) => plant(&args, &interrupted()),
+        Command::Backend(config) => serve(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            Ok(runtime.block_on(backend::server::serve(*config))?)
+        }),
+        Command::Service(config) => serve(|| Ok(sim_service::server::run(*config)?)),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -50,6 +45,30 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Set when Ctrl-C was pressed: the run ends at the next plan, and what was judged is reported. A second one ends the
+/// process.
+fn interrupted() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    let handler = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = handler {
+        say(&format!("Ctrl-C will end the program at once: {error}"));
+    }
+    stop
+}
+
+/// Runs a server until it is told to end; it logs to standard error.
+fn serve(server: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>) -> Result<u8, CommandError> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,pgwire_replication=off"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    server().map(|()| commands::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
 }
 
 /// One line to standard error.

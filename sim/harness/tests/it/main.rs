@@ -3,6 +3,7 @@
 
 mod determinism;
 mod embedded_backend;
+mod regressions;
 mod scenarios;
 mod tidy;
 mod wrong_input;

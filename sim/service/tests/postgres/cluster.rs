@@ -17,8 +17,10 @@ pub(crate) struct Cluster {
 }
 
 fn binaries() -> PathBuf {
-    let known = std::env::var_os("PG_BIN").map(PathBuf::from);
-    known.unwrap_or_else(|| PathBuf::from("/usr/lib/postgresql/15/bin"))
+    let named = std::env::var_os("SYNCSTORM_PG_BIN").map(PathBuf::from);
+    let usual = (15..=18).rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
+    let found = named.into_iter().chain(usual).find(|folder| folder.join("initdb").exists());
+    found.expect("PostgreSQL 15 to 18 is installed (./x test sees to it), or SYNCSTORM_PG_BIN names its folder")
 }
 
 pub(crate) fn free_port() -> u16 {
