@@ -76,6 +76,8 @@ impl<'a, 't> Judge<'a, 't> {
         let mut sides =
             Sides { current, after, base_equal: true, no_base: false, equal: true, is_new: true, is_current: true };
         let state = &self.rows[edit.row as usize];
+        let written = edit.cells.iter().filter(|cell| cell.new.is_some() && register.columns.contains(&cell.column));
+        let last = written.map(|cell| cell.op_id).max();
         for column in register.columns.iter().copied() {
             let (now, then) = (get(current, column), get(after, column));
             let stayed = self.equal(layout, register.rule, column, now, then);
@@ -91,7 +93,10 @@ impl<'a, 't> Judge<'a, 't> {
             let unchanged = self.equal(layout, register.rule, column, base, now)
                 || (base.is_null() && state.is_filled(column))
                 // An operation in between came to the current value: the next one has it as its base.
-                || (!joins && cell.via.iter().any(|via| self.same(layout, column, via, now)));
+                || (!joins && cell.via.iter().any(|via| self.same(layout, column, via, now)))
+                || (!joins
+                    && last.is_some_and(|last| cell.op_id < last)
+                    && cell.new.is_some_and(|new| self.same(layout, column, new, now)));
             sides.base_equal &= unchanged;
             sides.no_base |= cell.blind || (cell.new.is_some() && cell.base.is_none() && edit.cells.iter().all(|cell| cell.base.is_none()));
             let new = cell.new.unwrap_or(base);
@@ -249,7 +254,9 @@ impl<'a, 't> Judge<'a, 't> {
     /// Who may be named as the winner over an edit of this register.
     fn winners(&self, row: RowId, index: usize, stored: &state::Register) -> Vec<Option<Write>> {
         let mut winners = self.rows[row as usize].writers(index);
-        if stored.by.is_none() {
+        // What an insert left out is the insert's, or nobody's.
+        let register = &self.layout(row).registers[index];
+        if stored.by.is_none() || register.columns.iter().all(|column| self.rows[row as usize].is_filled(*column)) {
             winners.push(None);
         }
         winners.extend(stored.course.into_iter().flat_map(|course| self.tx_writes(course)).map(Some));
