@@ -167,4 +167,11 @@ impl TableRules {
     pub fn register(&self, column: usize) -> &Register {
         &self.registers[self.register_of[column]]
     }
+
+    /// Whether the register is the clock column: bookkeeping, which says when and not what. Nobody's edit is lost
+    /// with it.
+    #[must_use]
+    pub fn is_clock(&self, register: usize) -> bool {
+        self.clock.is_some_and(|clock| self.registers[register].columns == [clock])
+    }
 }

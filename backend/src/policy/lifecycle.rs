@@ -161,7 +161,7 @@ pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let mut losers: Vec<Author> = Vec::new();
     for (index, register) in s.rules.registers.iter().enumerate() {
         // A later clock alone is no edit.
-        if s.rules.clock.is_some_and(|clock| register.columns == [clock]) {
+        if s.rules.is_clock(index) {
             continue;
         }
         let unseen = match &s.op.old {

@@ -124,7 +124,7 @@ impl<'a> Merge<'a> {
 
     /// The operation's value stands; what it replaces had not been seen by its writer.
     pub(crate) fn win(&mut self, contest: &Contest<'_>, stamp_us: i64, rule: &'static str) {
-        if !contest.equal && !self.is_clock(contest.index) {
+        if !contest.equal && !self.s.rules.is_clock(contest.index) {
             let base = contest.unchanged.and_then(|_| self.s.op.base(contest.register.columns[0]));
             for loser in self.stored.unseen_authors(contest.index, contest.register, base, self.s.writer) {
                 self.conflict(contest, rule, loser, self.s.author());
@@ -140,7 +140,7 @@ impl<'a> Merge<'a> {
             return;
         }
         self.verdicts.push((contest.index, Verdict::Lost));
-        if self.is_clock(contest.index) {
+        if self.s.rules.is_clock(contest.index) {
             return;
         }
         self.conflict(contest, rule, self.s.author(), contest.author.clone());
@@ -199,17 +199,11 @@ impl<'a> Merge<'a> {
         self.restamped = true;
     }
 
-    /// Whether the register is the clock column: bookkeeping, which says when and not what. Nobody's edit is lost
-    /// with it.
-    fn is_clock(&self, index: usize) -> bool {
-        self.s.rules.clock.is_some_and(|clock| self.s.rules.registers[index].columns == [clock])
-    }
-
     /// The decision that the verdicts come to.
     ///
     /// The clock column decides the outcome only when nothing else was sent.
     pub(crate) fn decide(self) -> Decision {
-        let is_clock = |index: usize| self.is_clock(index);
+        let is_clock = |index: usize| self.s.rules.is_clock(index);
         let only_clock = self.verdicts.iter().all(|(index, _)| is_clock(*index));
         let judged = || self.verdicts.iter().filter(|(index, _)| only_clock || !is_clock(*index)).map(|(_, verdict)| *verdict);
         let outcome = if judged().all(|verdict| verdict == Verdict::Stands) {

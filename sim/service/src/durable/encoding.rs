@@ -2,30 +2,13 @@
 
 use fixtures::{Row, Value};
 
+use crate::replication::memory::identify;
+
 /// The bytes of a row.
 pub(super) fn encode(row: &Row) -> Vec<u8> {
     let mut out = Vec::with_capacity(row.len() * 12);
     for value in row.iter() {
-        match value {
-            Value::Null => out.push(0),
-            Value::Int(int) => {
-                out.push(1);
-                out.extend_from_slice(&int.to_le_bytes());
-            }
-            Value::Real(real) => {
-                out.push(2);
-                out.extend_from_slice(&real.to_bits().to_le_bytes());
-            }
-            Value::Text(text) => {
-                out.push(3);
-                out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-                out.extend_from_slice(text.as_bytes());
-            }
-            Value::Time(micros) => {
-                out.push(4);
-                out.extend_from_slice(&micros.to_le_bytes());
-            }
-        }
+        identify(&mut out, value);
     }
     out
 }

@@ -262,8 +262,9 @@ impl Replicator {
     }
 }
 
-/// Appends a value so that different rows have different bytes.
-fn identify(out: &mut Vec<u8>, value: &Value) {
+/// Appends a value, a tag and its bytes, so that different rows have different bytes. Subkeys are made from these,
+/// and rows are stored as these.
+pub(crate) fn identify(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => out.push(0),
         Value::Int(int) => {

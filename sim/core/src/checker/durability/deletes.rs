@@ -93,12 +93,11 @@ impl<'a> Judge<'a, '_> {
         let (layout, state) = (self.layout(edit.row), &self.rows[edit.row as usize]);
         let mut writers = Vec::new();
         for (index, register) in layout.registers.iter().enumerate() {
-            let is_clock = layout.clock.is_some_and(|clock| register.columns == [clock]);
             let differs = register.columns.iter().any(|column| {
                 let base = edit.cell(*column).and_then(|cell| cell.base);
                 base.is_some_and(|base| before.get(*column) != Some(base) && !(base.is_null() && state.is_filled(*column)))
             });
-            if differs && !is_clock {
+            if differs && !layout.is_clock(register) {
                 writers.extend(state.writers(index));
             }
         }
@@ -123,9 +122,8 @@ impl<'a> Judge<'a, '_> {
                 writes.extend(recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write));
             }
             writes.retain(|write| !self.saw(at, row, write));
-            let is_clock = layout.clock.is_some_and(|clock| register.columns == [clock]);
             let both_unseen = stored.also.is_none() || writes.len() >= 2;
-            if writes.is_empty() || is_clock || !both_unseen {
+            if writes.is_empty() || layout.is_clock(register) || !both_unseen {
                 continue;
             }
             let told = edit.filter(|edit| edit.cells.iter().any(|cell| cell.base.is_some()));

@@ -45,6 +45,13 @@ pub(super) struct Parent {
     pub(super) deleted: OnParentDelete,
 }
 
+impl Layout<'_> {
+    /// Whether the register is the clock column.
+    pub(super) fn is_clock(&self, register: &Register<'_>) -> bool {
+        self.clock.is_some_and(|clock| register.columns == [clock])
+    }
+}
+
 impl Register<'_> {
     pub(super) fn is_group(&self) -> bool {
         self.columns.len() > 1

@@ -361,8 +361,7 @@ impl<'a> Judge<'a, '_> {
 /// The registers that an edit writes, the clock's left out.
 fn written<'e>(edit: &'e Edit<'_>, layout: &'e super::registers::Layout<'_>) -> impl Iterator<Item = usize> + 'e {
     layout.registers.iter().enumerate().filter_map(move |(index, register)| {
-        let is_clock = layout.clock.is_some_and(|clock| register.columns == [clock]);
         let writes = register.columns.iter().any(|column| edit.cell(*column).is_some_and(|cell| cell.new.is_some()));
-        (writes && !is_clock).then_some(index)
+        (writes && !layout.is_clock(register)).then_some(index)
     })
 }
