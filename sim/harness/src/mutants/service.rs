@@ -4,7 +4,8 @@ use sim_service::replication::SourceTransaction;
 
 use super::Mutant;
 
-/// What replication makes of a transaction.
+/// What replication makes of a transaction; of several parts, each but the first arrives a moment later than the one
+/// before.
 #[must_use]
 pub fn replicated(mut transaction: SourceTransaction, mutant: Option<Mutant>) -> Vec<SourceTransaction> {
     let lsn = transaction.lsn;

@@ -30,6 +30,8 @@ use crate::trial::Setup;
 
 const AUDIENCE: &str = "syncstorm";
 const KEY_ID: &str = "local-dev-key";
+/// How long the next part of a transaction takes that a planted defect delivers in parts.
+const BETWEEN_PARTS: Duration = Duration::from_millis(20);
 
 /// One deterministic world.
 pub struct World {
@@ -55,6 +57,8 @@ struct Feed {
     /// The last commit that was read.
     read: Cell<u64>,
     waiting: RefCell<VecDeque<SourceTransaction>>,
+    /// Parts of one transaction that replication has not delivered yet; none, but for a planted defect.
+    parts: RefCell<VecDeque<SourceTransaction>>,
     /// How many faults hold replication up.
     stalls: Cell<u32>,
 }
@@ -79,6 +83,7 @@ impl World {
             service: RefCell::new(None),
             read: Cell::new(0),
             waiting: RefCell::default(),
+            parts: RefCell::default(),
             stalls: Cell::new(0),
         });
         let network = SimNetwork::new(
@@ -294,7 +299,7 @@ impl World {
 
 impl Feed {
     /// Reads new commits into the history, and hands on what replication may deliver now.
-    fn pump(&self) {
+    fn pump(self: &Rc<Self>) {
         for commit in self.store.commits_from(self.read.get() + 1) {
             self.read.set(commit.seq);
             self.recorder.add(Who::Server, What::Commit(self.told(&commit)));
@@ -313,11 +318,22 @@ impl Feed {
         if self.stalls.get() > 0 {
             return;
         }
-        if let Some(service) = &*self.service.borrow() {
-            for transaction in self.waiting.borrow_mut().drain(..) {
-                for transaction in mutants::service::replicated(transaction, self.mutant) {
-                    service.replicate(&transaction);
-                }
+        while self.service.borrow().is_some() {
+            if self.parts.borrow().is_empty() {
+                let Some(transaction) = self.waiting.borrow_mut().pop_front() else { return };
+                self.parts.borrow_mut().extend(mutants::service::replicated(transaction, self.mutant));
+            }
+            let Some(part) = self.parts.borrow_mut().pop_front() else { continue };
+            if let Some(service) = &*self.service.borrow() {
+                service.replicate(&part);
+            }
+            if !self.parts.borrow().is_empty() {
+                let feed = self.clone();
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(BETWEEN_PARTS).await;
+                    feed.pump();
+                });
+                return;
             }
         }
     }

@@ -1,8 +1,10 @@
 //! Syncstorm tried as its users try it: one seed gives one history, every scenario holds under the merging policy,
 //! the baseline's defects are found, wrong input is told what would be right, and the tree keeps its rules.
 
+mod convergence;
 mod determinism;
 mod embedded_backend;
+mod mutants;
 mod regressions;
 mod scenarios;
 mod tidy;

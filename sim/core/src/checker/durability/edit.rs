@@ -94,10 +94,18 @@ impl<'a> Edit<'a> {
                 }
             }
             Op::Patch => {
+                let replaced = self.put;
                 for (column, value) in &op.old {
                     let cell = self.cell_mut(*column);
-                    if cell.base.is_none() && cell.new.is_none() {
-                        cell.base = Some(value);
+                    match (cell.base, cell.new) {
+                        (None, None) => cell.base = Some(value),
+                        // An insert of the same transaction had replaced the row, and left this column out; its
+                        // group now carries it.
+                        (Some(base), None) if replaced && base != value => {
+                            cell.via.push(base);
+                            (cell.new, cell.op_id) = (Some(value), op.op_id);
+                        }
+                        _ => {}
                     }
                 }
                 for (column, value) in &op.data {

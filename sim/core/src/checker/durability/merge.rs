@@ -186,6 +186,9 @@ impl<'a, 't> Judge<'a, 't> {
         }
         if let Some(excuse) = self.excuse(at, edit, register, Some(sides.current), sides.after) {
             self.excused(at, edit, index, &excuse);
+            if excuse.owed && sides.is_current {
+                self.may_have_written(at.write(author), edit, index);
+            }
             return match (excuse.owed, sides.is_current) {
                 (false, true) => Stand::Undone,
                 (true, true) => Stand::Lost,
@@ -214,6 +217,16 @@ impl<'a, 't> Judge<'a, 't> {
         }
         self.lose(at, Loss { code: "lost-update", row: edit.row, register: Some(index), writes }, what, because);
         Stand::Lost
+    }
+
+    /// Structure (a leader, a cycle) took back what an edit wrote, and it came out as it was: the value may be the
+    /// edit's now, with its stamp, or still its former writer's.
+    fn may_have_written(&mut self, write: Write, edit: &Edit<'_>, index: usize) {
+        let state = &mut self.rows[edit.row as usize];
+        state.alike.push((index, write));
+        if let Some(register) = state.registers.get_mut(index) {
+            register.high = register.high.max(edit.clock_high);
+        }
     }
 
     /// The rule that decides between the edit and what is there, and whether the edit must win.
