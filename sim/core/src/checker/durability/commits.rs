@@ -257,7 +257,13 @@ impl<'a> Judge<'a, '_> {
                         let register = &layout.registers[layout.of_column[column]];
                         register.columns.iter().any(|at| edit.cell(*at).is_some_and(|cell| cell.new.is_some()))
                     });
-                    if !meant {
+                    // A delete that gave way leaves what the transaction had written before it.
+                    let before_delete = edit.is_some_and(|edit| {
+                        edit.delete && edit.cell(column).is_some_and(|cell| cell.via.iter().any(|via| **via == after[column]))
+                    });
+                    if before_delete {
+                        self.forget_writer(at, net.row, layout.of_column[column]);
+                    } else if !meant {
                         self.unmeant_column(at, net, column, before, after);
                     }
                 }
