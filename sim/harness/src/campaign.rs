@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sim_core::checker::{self, Context, Examined, latency::Samples};
+use sim_core::checker::{self, Context, Examined, coverage, latency::Samples};
 use sim_core::history::{What, Who};
 use sim_core::run::{CheckerCount, Division, Totals};
 use sim_core::scenario::Scenario;
@@ -126,14 +126,43 @@ pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Ta
         .enumerate()
         .flat_map(|(scenario, (_, plans))| (0..*plans).map(move |index| (scenario, index)))
         .collect();
+    let mut tallies = campaign.scenarios.iter().map(|_| Tally::default()).collect();
+    work(campaign, &jobs, &mut tallies, progress);
+    tallies
+}
+
+/// Runs further plans, two at a time and `plans_max` in all, of scenarios that are valid so far and in which not
+/// everything has occurred that must: where plans are dear, few are run, and few may miss something by chance.
+pub fn further(campaign: &Campaign<'_>, tallies: &mut Vec<Tally>, plans_max: u32, progress: &(dyn Fn(usize) + Sync)) {
+    loop {
+        let is_vacuous = |scenario: &Scenario, tally: &Tally| {
+            tally.verdict == Verdict::Valid
+                && !coverage::missing(&scenario.promises.must_occur, &tally.occurred).is_empty()
+        };
+        let jobs: Vec<(usize, u32)> = (0..)
+            .zip(campaign.scenarios.iter().zip(tallies.iter()))
+            .filter(|(_, ((scenario, planned), tally))| {
+                // One that did not run as often as it was to has another reason to be unknown.
+                *planned > 0 && tally.plans >= *planned && tally.plans < plans_max && is_vacuous(scenario, tally)
+            })
+            .flat_map(|(index, (_, tally))| (tally.plans..plans_max.min(tally.plans + 2)).map(move |plan| (index, plan)))
+            .collect();
+        if jobs.is_empty() || campaign.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        work(campaign, &jobs, tallies, progress);
+    }
+}
+
+fn work(campaign: &Campaign<'_>, jobs: &[(usize, u32)], tallies: &mut Vec<Tally>, progress: &(dyn Fn(usize) + Sync)) {
     let next = AtomicUsize::new(0);
-    let tallies: Vec<Mutex<Tally>> = campaign.scenarios.iter().map(|_| Mutex::default()).collect();
+    let shared: Vec<Mutex<Tally>> = std::mem::take(tallies).into_iter().map(Mutex::new).collect();
     std::thread::scope(|scope| {
-        for _ in 0..campaign.workers.max(1) {
-            scope.spawn(|| worker(campaign, &jobs, &next, &tallies, progress));
+        for _ in 0..campaign.workers.clamp(1, jobs.len().max(1)) {
+            scope.spawn(|| worker(campaign, jobs, &next, &shared, progress));
         }
     });
-    tallies.into_iter().map(|tally| tally.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    tallies.extend(shared.into_iter().map(|tally| tally.into_inner().unwrap_or_else(PoisonError::into_inner)));
 }
 
 fn worker(
