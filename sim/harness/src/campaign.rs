@@ -296,7 +296,23 @@ pub fn totals(tallies: &[Tally], wall: Duration) -> Totals {
     sum
 }
 
+/// Whether a plan fails with the signature.
+fn fails_alike(
+    setup: &Setup,
+    promises: &sim_core::promise::Promises,
+    plan: &Plan,
+    signature: &Signature,
+    cabinet: &mut Cabinet,
+) -> bool {
+    judge(setup, promises, plan, Some(&[signature.checker.as_str()]), cabinet).is_ok_and(|judged| {
+        judged.failure.is_none() && judged.examined.report.anomalies().any(|one| one.signature() == *signature)
+    })
+}
+
 /// Searches for a smaller plan that fails with the same signature.
+///
+/// Where time is real a plan takes a second. If the deterministic world shows the same failure, the search is made
+/// there, and what it finds is tried where it belongs.
 #[must_use]
 pub fn shrink(
     setup: &Setup,
@@ -307,21 +323,40 @@ pub fn shrink(
     patience: Duration,
     stop: &AtomicBool,
 ) -> sim_core::shrink::Shrunk {
+    if setup.world.time().is_virtual() {
+        return search(setup, promises, plan, signature, workers, patience, stop);
+    }
+    if let Ok(mut cabinet) = Cabinet::new(&setup.app) {
+        let elsewhere = Setup { world: crate::world::Kind::Deterministic, ..setup.clone() };
+        if fails_alike(&elsewhere, promises, plan, signature, &mut cabinet) {
+            let found = search(&elsewhere, promises, plan, signature, workers, patience, stop);
+            if fails_alike(setup, promises, &found.plan, signature, &mut cabinet) {
+                return found;
+            }
+        }
+    }
+    search(setup, promises, plan, signature, workers, 4 * patience, stop)
+}
+
+fn search(
+    setup: &Setup,
+    promises: &sim_core::promise::Promises,
+    plan: &Plan,
+    signature: &Signature,
+    workers: usize,
+    patience: Duration,
+    stop: &AtomicBool,
+) -> sim_core::shrink::Shrunk {
     let deadline = Instant::now() + patience;
-    let only: Vec<&'static str> =
-        checker::CHECKERS.iter().map(|(name, _)| *name).filter(|name| *name == signature.checker).collect();
     let cabinets: Vec<Mutex<Option<Cabinet>>> = (0..workers.max(1)).map(|_| Mutex::new(None)).collect();
-    let fails_alike = |candidate: &Plan, cabinet: &mut Option<Cabinet>| -> bool {
+    let fails = |candidate: &Plan, cabinet: &mut Option<Cabinet>| -> bool {
         if cabinet.is_none() {
             *cabinet = Cabinet::new(&setup.app).ok();
         }
         let Some(cabinet) = cabinet.as_mut() else { return false };
-        judge(setup, promises, candidate, Some(&only), cabinet).is_ok_and(|judged| {
-            judged.failure.is_none()
-                && judged.examined.report.anomalies().any(|anomaly| anomaly.signature() == *signature)
-        })
+        fails_alike(setup, promises, candidate, signature, cabinet)
     };
-    let mut fails = |candidates: &[Plan]| -> Option<usize> {
+    let mut first = |candidates: &[Plan]| -> Option<usize> {
         let next = AtomicUsize::new(0);
         let found = AtomicUsize::new(usize::MAX);
         std::thread::scope(|scope| {
@@ -334,7 +369,7 @@ pub fn shrink(
                         if index >= candidates.len() || index > found.load(Ordering::Relaxed) {
                             return;
                         }
-                        if fails_alike(&candidates[index], &mut cabinet) {
+                        if fails(&candidates[index], &mut cabinet) {
                             found.fetch_min(index, Ordering::Relaxed);
                         }
                     }
@@ -345,7 +380,7 @@ pub fn shrink(
         (found < usize::MAX).then_some(found)
     };
     let limits = sim_core::shrink::Limits { evaluations_max: 1200, ..Default::default() };
-    sim_core::shrink::shrink(plan, limits, &mut fails, &mut || {
+    sim_core::shrink::shrink(plan, limits, &mut first, &mut || {
         stop.load(Ordering::Relaxed) || Instant::now() >= deadline
     })
 }

@@ -165,7 +165,18 @@ impl World {
                 .await
             }
             Fault::ReplicationStalled { .. } => self.stall(true).await,
-            _ => Ok(()),
+            // These are the network's, or the device's own.
+            Fault::Offline { .. }
+            | Fault::Partition { .. }
+            | Fault::Slow { .. }
+            | Fault::Lossy { .. }
+            | Fault::StreamCut { .. }
+            | Fault::HalfOpen { .. }
+            | Fault::Crash { .. }
+            | Fault::Suspend { .. }
+            | Fault::TabClose { .. }
+            | Fault::ClockJump { .. }
+            | Fault::WrongAudience { .. } => Ok(()),
         }
     }
 

@@ -114,7 +114,7 @@ impl Pulse {
             !is_still && self.open[whose].load(Ordering::Acquire) > 0
         };
         (0..self.open.len()).any(waits)
-            || self.is_lagging.load(Ordering::Acquire)
+            || (self.is_lagging.load(Ordering::Acquire) && !self.is_still[index(Target::Service)].load(Ordering::Acquire))
             || Instant::now() < *self.quiet_from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,6 +30,7 @@ const BEFORE_US: i64 = EPOCH_US - 60_000_000;
 pub struct Pool {
     program: PathBuf,
     app: Arc<App>,
+    app_source: PathBuf,
     policy: PolicyKind,
     rules: Arc<backend::Rules>,
     idle: Mutex<Vec<Site>>,
@@ -59,6 +60,7 @@ pub(super) struct Ground {
     url: String,
     program: PathBuf,
     pub(super) app: Arc<App>,
+    app_source: PathBuf,
     rules: Arc<backend::Rules>,
     policy: PolicyKind,
     pub(super) clock: Arc<ClockFile>,
@@ -67,11 +69,16 @@ pub(super) struct Ground {
 }
 
 impl Pool {
-    /// Sites for plans of an application; `program` is this program, which is also the two servers.
+    /// Sites for plans of an application: a folder, or the name of a built-in one. `program` is this program, which is
+    /// also the two servers.
     #[must_use]
-    pub fn new(setup: &Setup, program: PathBuf) -> Self {
+    pub fn new(setup: &Setup, app_source: &str, program: PathBuf) -> Self {
         let (app, policy, rules) = (setup.app.clone(), setup.policy, setup.rules.clone());
-        Self { program, app, policy, rules, idle: Mutex::default() }
+        // The servers work in a folder of their own.
+        let is_folder = App::builtin(app_source).is_none();
+        let absolute = is_folder.then(|| std::fs::canonicalize(app_source).ok()).flatten();
+        let app_source = absolute.unwrap_or_else(|| PathBuf::from(app_source));
+        Self { program, app, app_source, policy, rules, idle: Mutex::default() }
     }
 
     /// Sees to it that there is one, so that a machine without PostgreSQL is told so at once.
@@ -166,6 +173,7 @@ impl Ground {
             postgres: tokio::sync::Mutex::new(postgres),
             program: pool.program.clone(),
             app: pool.app.clone(),
+            app_source: pool.app_source.clone(),
             rules: pool.rules.clone(),
             policy: pool.policy,
             clock: Arc::new(clock),
@@ -250,7 +258,7 @@ impl Ground {
         let name = match target {
             Target::Backend => {
                 command.arg("backend").env("DATABASE_URL", &self.url).arg("--state-dir").arg(folder.join("state"));
-                command.arg("--app").arg(&self.app.name).args(["--policy", &self.policy.to_string()]);
+                command.arg("--app").arg(&self.app_source).args(["--policy", &self.policy.to_string()]);
                 command.args(["--listen", "127.0.0.1:0", "--algorithm", "HS256", "--audience", AUDIENCE]);
                 command.arg("--annotate-commits");
                 "backend"

@@ -17,6 +17,6 @@ use syncstorm::world::{Kind, embedded::Pool};
 fn setup(policy: PolicyKind) -> Setup {
     let app = Arc::new(App::builtin("flowstate").expect("it is built in"));
     let setup = Setup::new(app, policy).expect("the sync configuration is known");
-    let pool = Pool::new(&setup, PathBuf::from(env!("CARGO_BIN_EXE_syncstorm")));
+    let pool = Pool::new(&setup, "flowstate", PathBuf::from(env!("CARGO_BIN_EXE_syncstorm")));
     Setup { world: Kind::Embedded(Arc::new(pool)), ..setup }
 }
