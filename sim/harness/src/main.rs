@@ -149,6 +149,7 @@ fn replay(args: &ReplayArgs) -> Result<u8, CommandError> {
             "same_verdict": replayed.same_verdict,
             "same_history": replayed.same_history,
             "world": replayed.world,
+            "attempts": replayed.attempts,
             "verdict": replayed.report.verdict(),
             "anomalies": replayed.anomalies,
         });
@@ -160,7 +161,8 @@ fn replay(args: &ReplayArgs) -> Result<u8, CommandError> {
         for anomaly in &replayed.anomalies {
             print(&format!("\n{} {}: {}\n  because {}", anomaly.checker, anomaly.code, anomaly.what, anomaly.because));
         }
-        print(&format!("\nexpected: {}: {}", replayed.expected, yes(replayed.same_verdict)));
+        let attempts = if replayed.attempts > 1 { format!(" (attempt {})", replayed.attempts) } else { String::new() };
+        print(&format!("\nexpected: {}: {}{attempts}", replayed.expected, yes(replayed.same_verdict)));
         match replayed.same_history {
             Some(same) => print(&format!("history as stored, byte for byte: {}", yes(same))),
             None if replayed.world != "deterministic" => {
