@@ -106,8 +106,8 @@ pub(crate) fn latency_note(run: &Run) -> &'static str {
              spent offline, and is no measurement of PowerSync"
         }
         "embedded" => {
-            "from a local commit until it is applied on each other device, through the embedded sync service; it is no \
-             measurement of PowerSync's"
+            "from a local commit until it is applied on each other device, in plan time: links are simulated and time spent \
+             offline counts, servers take the time that they take; it is no measurement of PowerSync"
         }
         _ => "from a local commit until it is applied on each other device, as this world's stack showed it",
     }

@@ -26,6 +26,7 @@ use crate::rules::Rules;
 use crate::server::keys::{KeyError, Keyring};
 use crate::server::metrics::{Counted, Metrics};
 use crate::state::{Limits, State};
+use crate::upload::Clock;
 use crate::store::postgres::{PostgresConfig, PostgresStore, PrepareError, UploadCache};
 
 pub use config::Config;
@@ -70,6 +71,7 @@ pub struct Server {
     keyring: Keyring,
     algorithms: Vec<Algorithm>,
     audiences: Vec<String>,
+    clock: Clock,
     shutdown_timeout: Duration,
 }
 
@@ -90,11 +92,20 @@ impl Server {
     /// When a setting, the application, the keys or the database's tables are not what they should be, or the
     /// address is taken.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
+        Self::bind_with(config, Arc::new(machine_clock_us)).await
+    }
+
+    /// The same by another clock, in microseconds since 1970-01-01 UTC: stamps, tokens and keys go by it, timeouts by
+    /// the machine's.
+    ///
+    /// # Errors
+    /// Those of [`Server::bind`].
+    pub async fn bind_with(config: Config, clock: Clock) -> Result<Self, ServerError> {
         let app = config.load_app()?;
         let rules = Arc::new(Rules::new(&app.schema, &app.policy));
         let algorithms = config.algorithms()?;
         let keyring = Keyring::open(&config.state_dir)?;
-        keyring.ensure(&algorithms, machine_clock_us())?;
+        keyring.ensure(&algorithms, clock())?;
         let auth = auth(&keyring, &algorithms, &config.audiences)?;
         let metrics = Arc::new(Metrics::new());
         let cache = match &config.redis_url {
@@ -118,7 +129,7 @@ impl Server {
             rules,
             policy: config.policy.policy(),
             store: Arc::new(Counted::new(store.clone(), metrics.clone())),
-            clock: Arc::new(machine_clock_us),
+            clock: clock.clone(),
             auth,
             limits: Limits { body_bytes_max: config.body_bytes_max, ops_max: config.ops_max },
             retention_us: i64::try_from(config.retention().as_micros()).unwrap_or(i64::MAX),
@@ -139,6 +150,7 @@ impl Server {
             keyring,
             algorithms,
             audiences: config.audiences,
+            clock,
             shutdown_timeout: Duration::from_secs(config.shutdown_timeout_s),
         })
     }
@@ -155,9 +167,9 @@ impl Server {
     /// # Errors
     /// When the socket fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
-        let Self { listener, address, router, state, keyring, algorithms, audiences, shutdown_timeout } = self;
+        let Self { listener, address, router, state, keyring, algorithms, audiences, clock, shutdown_timeout } = self;
         tracing::info!(%address, "listening");
-        let keys = tokio::spawn(async move { follow_keys(&keyring, &algorithms, &audiences, &state).await });
+        let keys = tokio::spawn(async move { follow_keys(&keyring, &algorithms, &audiences, &state, &clock).await });
         let (stopping, mut stopped) = watch::channel(false);
         let mut serves = stopped.clone();
         let served = axum::serve(listener, router).with_graceful_shutdown(async move {
@@ -193,11 +205,17 @@ fn auth(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String]) -> Re
 }
 
 /// Takes up keys that another process rotated, and removes those that have retired.
-async fn follow_keys(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String], state: &State) {
+async fn follow_keys(
+    keyring: &Keyring,
+    algorithms: &[Algorithm],
+    audiences: &[String],
+    state: &State,
+    clock: &Clock,
+) {
     let mut known = keyring.fingerprint();
     loop {
         tokio::time::sleep(KEYS_EVERY).await;
-        if let Err(error) = keyring.remove_retired(machine_clock_us()) {
+        if let Err(error) = keyring.remove_retired(clock()) {
             tracing::warn!(%error, "retired keys stay");
         }
         let now = keyring.fingerprint();
@@ -220,9 +238,22 @@ async fn follow_keys(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[S
 /// # Errors
 /// Those of [`Server::bind`] and [`Server::run`].
 pub async fn serve(config: Config) -> Result<(), ServerError> {
+    serve_with(config, Arc::new(machine_clock_us), |_| ()).await
+}
+
+/// The same by another clock; `announce` is told where the server listens.
+///
+/// # Errors
+/// Those of [`Server::bind`] and [`Server::run`].
+pub async fn serve_with(
+    config: Config,
+    clock: Clock,
+    announce: impl FnOnce(SocketAddr),
+) -> Result<(), ServerError> {
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupted = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    let server = Server::bind(config).await?;
+    let server = Server::bind_with(config, clock).await?;
+    announce(server.address());
     server
         .run(async move {
             tokio::select! {

@@ -99,6 +99,7 @@ impl Sample {
             scenario: plan.scenario.clone(),
             seed,
             world: "deterministic".to_owned(),
+            time: sim_core::history::Time::Virtual,
             policy: "field-merge".to_owned(),
             devices,
         };

@@ -48,10 +48,34 @@ pub struct Header {
     pub seed: Seed,
     /// The world.
     pub world: String,
+    /// What its times are. No checker looks at the world.
+    #[serde(default, skip_serializing_if = "Time::is_virtual")]
+    pub time: Time,
     /// The upload policy.
     pub policy: String,
     /// The devices.
     pub devices: Vec<DeviceName>,
+}
+
+/// What the times of a history are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Time {
+    /// Everything took as long as the run decided: what is late is late by its own doing, events stand in their true
+    /// order, and latency can be judged.
+    #[default]
+    Virtual,
+    /// Servers took the time that they took, on a machine that they shared: late may be slow, and a server's event
+    /// stands where it was noticed.
+    Real,
+}
+
+impl Time {
+    /// Whether it is [`Time::Virtual`].
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        *self == Self::Virtual
+    }
 }
 
 /// A device as a history names it.

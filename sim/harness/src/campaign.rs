@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sim_core::checker::{self, Context, Examined, latency::Samples};
+use sim_core::checker::{self, Context, Examined, coverage, latency::Samples};
 use sim_core::history::{What, Who};
 use sim_core::run::{CheckerCount, Division, Totals};
 use sim_core::scenario::Scenario;
@@ -20,6 +20,9 @@ use crate::trial::{self, Setup};
 
 /// How many failing plans of a scenario are remembered.
 const FAILURES_KEPT: usize = 64;
+
+/// How often in a row a plan must fail where time is real, that was shrunk where it is not.
+const CONFIRMATIONS: usize = 3;
 
 /// What to run.
 pub struct Campaign<'a> {
@@ -128,14 +131,43 @@ pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Ta
         .enumerate()
         .flat_map(|(scenario, (_, plans))| (0..*plans).map(move |index| (scenario, campaign.first.saturating_add(index))))
         .collect();
+    let mut tallies = campaign.scenarios.iter().map(|_| Tally::default()).collect();
+    work(campaign, &jobs, &mut tallies, progress);
+    tallies
+}
+
+/// Runs further plans, two at a time and `plans_max` in all, of scenarios that are valid so far and in which not
+/// everything has occurred that must: where plans are dear, few are run, and few may miss something by chance.
+pub fn further(campaign: &Campaign<'_>, tallies: &mut Vec<Tally>, plans_max: u32, progress: &(dyn Fn(usize) + Sync)) {
+    loop {
+        let is_vacuous = |scenario: &Scenario, tally: &Tally| {
+            tally.verdict == Verdict::Valid
+                && !coverage::missing(&scenario.promises.must_occur, &tally.occurred).is_empty()
+        };
+        let jobs: Vec<(usize, u32)> = (0..)
+            .zip(campaign.scenarios.iter().zip(tallies.iter()))
+            .filter(|(_, ((scenario, planned), tally))| {
+                // One that did not run as often as it was to has another reason to be unknown.
+                *planned > 0 && tally.plans >= *planned && tally.plans < plans_max && is_vacuous(scenario, tally)
+            })
+            .flat_map(|(index, (_, tally))| (tally.plans..plans_max.min(tally.plans + 2)).map(move |plan| (index, plan)))
+            .collect();
+        if jobs.is_empty() || campaign.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        work(campaign, &jobs, tallies, progress);
+    }
+}
+
+fn work(campaign: &Campaign<'_>, jobs: &[(usize, u32)], tallies: &mut Vec<Tally>, progress: &(dyn Fn(usize) + Sync)) {
     let next = AtomicUsize::new(0);
-    let tallies: Vec<Mutex<Tally>> = campaign.scenarios.iter().map(|_| Mutex::default()).collect();
+    let shared: Vec<Mutex<Tally>> = std::mem::take(tallies).into_iter().map(Mutex::new).collect();
     std::thread::scope(|scope| {
-        for _ in 0..campaign.workers.max(1) {
-            scope.spawn(|| worker(campaign, &jobs, &next, &tallies, progress));
+        for _ in 0..campaign.workers.clamp(1, jobs.len().max(1)) {
+            scope.spawn(|| worker(campaign, jobs, &next, &shared, progress));
         }
     });
-    tallies.into_iter().map(|tally| tally.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    tallies.extend(shared.into_iter().map(|tally| tally.into_inner().unwrap_or_else(PoisonError::into_inner)));
 }
 
 fn worker(
@@ -269,7 +301,23 @@ pub fn totals(tallies: &[Tally], wall: Duration) -> Totals {
     sum
 }
 
+/// Whether a plan fails with the signature.
+fn fails_alike(
+    setup: &Setup,
+    promises: &sim_core::promise::Promises,
+    plan: &Plan,
+    signature: &Signature,
+    cabinet: &mut Cabinet,
+) -> bool {
+    judge(setup, promises, plan, Some(&[signature.checker.as_str()]), cabinet).is_ok_and(|judged| {
+        judged.failure.is_none() && judged.examined.report.anomalies().any(|one| one.signature() == *signature)
+    })
+}
+
 /// Searches for a smaller plan that fails with the same signature.
+///
+/// Where time is real a plan takes a second. If the deterministic world shows the same failure, the search is made
+/// there, and what it finds is tried where it belongs.
 #[must_use]
 pub fn shrink(
     setup: &Setup,
@@ -280,21 +328,41 @@ pub fn shrink(
     patience: Duration,
     stop: &AtomicBool,
 ) -> sim_core::shrink::Shrunk {
+    if setup.world.time().is_virtual() {
+        return search(setup, promises, plan, signature, workers, patience, stop);
+    }
+    if let Ok(mut cabinet) = Cabinet::new(&setup.app) {
+        let elsewhere = Setup { world: crate::world::Kind::Deterministic, ..setup.clone() };
+        if fails_alike(&elsewhere, promises, plan, signature, &mut cabinet) {
+            let found = search(&elsewhere, promises, plan, signature, workers, patience, stop);
+            // A plan that two servers race over fails now and then: that is none to hand back.
+            if (0..CONFIRMATIONS).all(|_| fails_alike(setup, promises, &found.plan, signature, &mut cabinet)) {
+                return found;
+            }
+        }
+    }
+    search(setup, promises, plan, signature, workers, 4 * patience, stop)
+}
+
+fn search(
+    setup: &Setup,
+    promises: &sim_core::promise::Promises,
+    plan: &Plan,
+    signature: &Signature,
+    workers: usize,
+    patience: Duration,
+    stop: &AtomicBool,
+) -> sim_core::shrink::Shrunk {
     let deadline = Instant::now() + patience;
-    let only: Vec<&'static str> =
-        checker::CHECKERS.iter().map(|(name, _)| *name).filter(|name| *name == signature.checker).collect();
     let cabinets: Vec<Mutex<Option<Cabinet>>> = (0..workers.max(1)).map(|_| Mutex::new(None)).collect();
-    let fails_alike = |candidate: &Plan, cabinet: &mut Option<Cabinet>| -> bool {
+    let fails = |candidate: &Plan, cabinet: &mut Option<Cabinet>| -> bool {
         if cabinet.is_none() {
             *cabinet = Cabinet::new(&setup.app).ok();
         }
         let Some(cabinet) = cabinet.as_mut() else { return false };
-        judge(setup, promises, candidate, Some(&only), cabinet).is_ok_and(|judged| {
-            judged.failure.is_none()
-                && judged.examined.report.anomalies().any(|anomaly| anomaly.signature() == *signature)
-        })
+        fails_alike(setup, promises, candidate, signature, cabinet)
     };
-    let mut fails = |candidates: &[Plan]| -> Option<usize> {
+    let mut first = |candidates: &[Plan]| -> Option<usize> {
         let next = AtomicUsize::new(0);
         let found = AtomicUsize::new(usize::MAX);
         std::thread::scope(|scope| {
@@ -307,7 +375,7 @@ pub fn shrink(
                         if index >= candidates.len() || index > found.load(Ordering::Relaxed) {
                             return;
                         }
-                        if fails_alike(&candidates[index], &mut cabinet) {
+                        if fails(&candidates[index], &mut cabinet) {
                             found.fetch_min(index, Ordering::Relaxed);
                         }
                     }
@@ -318,7 +386,7 @@ pub fn shrink(
         (found < usize::MAX).then_some(found)
     };
     let limits = sim_core::shrink::Limits { evaluations_max: 1200, ..Default::default() };
-    sim_core::shrink::shrink(plan, limits, &mut fails, &mut || {
+    sim_core::shrink::shrink(plan, limits, &mut first, &mut || {
         stop.load(Ordering::Relaxed) || Instant::now() >= deadline
     })
 }

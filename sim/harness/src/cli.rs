@@ -29,6 +29,8 @@ pub enum Command {
     List(ListArgs),
     /// Plant defects, and say which checker catches each, after how many plans.
     Mutants(MutantsArgs),
+    /// Bring the embedded world up, print where everything is, and leave it running until Ctrl-C.
+    Up(UpArgs),
     /// The upload backend on PostgreSQL, until SIGTERM or Ctrl-C.
     Backend(Box<backend::server::Config>),
     /// The sync service on PostgreSQL, until SIGTERM or Ctrl-C.
@@ -52,7 +54,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub app: AppArgs,
     /// Where the plans run.
-    #[arg(long, default_value = "deterministic", value_parser = ["deterministic"])]
+    #[arg(long, default_value = "deterministic", value_parser = crate::world::NAMES)]
     pub world: String,
     /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
     #[arg(long, default_value = "field-merge", value_parser = policy)]
@@ -60,7 +62,7 @@ pub struct RunArgs {
     /// The seed, in hexadecimal.
     #[arg(long, default_value = "5eed", value_parser = seed)]
     pub seed: Seed,
-    /// Plans a scenario; each scenario's own number when absent.
+    /// Plans a scenario; when absent, each scenario's own number, and 2 where servers are real.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub plans: Option<u32>,
     /// The number of each scenario's first plan: what the JSON of an earlier run names under `failures`.
@@ -91,6 +93,9 @@ pub struct RunArgs {
 pub struct ReplayArgs {
     /// A failure's folder, or a regression file.
     pub path: PathBuf,
+    /// Where it runs; where it was found when absent.
+    #[arg(long, value_parser = crate::world::NAMES)]
+    pub world: Option<String>,
     /// Print one JSON object to standard output, and nothing else.
     #[arg(long)]
     pub json: bool,
@@ -104,6 +109,9 @@ pub struct ReplayArgs {
 pub struct ShrinkArgs {
     /// A failure's folder, or a regression file.
     pub path: PathBuf,
+    /// Where plans run; where it was found when absent.
+    #[arg(long, value_parser = crate::world::NAMES)]
+    pub world: Option<String>,
     /// Threads; every core when absent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: Option<u32>,
@@ -123,11 +131,25 @@ pub struct ListArgs {
     pub json: bool,
 }
 
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Which application.
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
+    #[arg(long, default_value = "field-merge", value_parser = policy)]
+    pub policy: PolicyKind,
+}
+
 /// Arguments of `mutants`.
 #[derive(Debug, Args)]
 pub struct MutantsArgs {
     /// Defects by name; all when none is named.
     pub mutants: Vec<String>,
+    /// Where the plans run. Where servers are processes of their own, defects of devices and network alone are planted.
+    #[arg(long, default_value = "deterministic", value_parser = crate::world::NAMES)]
+    pub world: String,
     /// The seed, in hexadecimal.
     #[arg(long, default_value = "5eed", value_parser = seed)]
     pub seed: Seed,

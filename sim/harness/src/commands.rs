@@ -15,12 +15,14 @@ use sim_core::verdict::{Class, Signature, Verdict};
 use sim_core::workload;
 
 use crate::artifacts;
-use crate::campaign::{self, Campaign, Tally};
+use crate::campaign::{self, Campaign, Judged, Tally};
 use crate::catalogue;
-use crate::cli::{ReplayArgs, RunArgs, ShrinkArgs};
+use crate::cli::{ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use crate::device::database::Cabinet;
+use crate::device::host::HostError;
 use crate::invariants::Bench;
 use crate::trial::Setup;
+use crate::world::{self, embedded};
 
 /// Everything was well.
 pub const EXIT_VALID: u8 = 0;
@@ -74,10 +76,21 @@ pub fn workers(asked: Option<u32>) -> usize {
     asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |asked| asked as usize)
 }
 
+/// Plans a scenario where servers are real, unless more are asked for.
+const PLANS_REAL: u32 = 2;
+/// And as many as this where in these not everything has occurred that must.
+const PLANS_REAL_MAX: u32 = 16;
+
+/// How often a failure is replayed there, until it comes.
+const REPLAYS_REAL: u32 = 5;
+
 /// What there is to run.
 pub struct Prepared {
     setup: Setup,
+    /// With how many plans each gets: none where this world cannot run it.
     scenarios: Vec<(Scenario, u32)>,
+    /// Why a scenario does not run in this world.
+    not_run: Vec<Option<String>>,
     checkers: Option<Vec<&'static str>>,
     folder: PathBuf,
 }
@@ -94,22 +107,27 @@ impl Prepared {
         if chosen.is_empty() {
             return Err(CommandError::Usage(format!("--app {}: it has no scenario", args.app.app)));
         }
+        let setup = in_world(setup(app, args.policy)?, &args.app.app, &args.world)?;
+        let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &setup.world)).collect();
         let scenarios = chosen
             .into_iter()
-            .map(|scenario| {
-                let plans = args.plans.unwrap_or(scenario.plans);
+            .zip(&not_run)
+            .map(|(scenario, not_run)| {
+                let usual = if setup.world.time().is_virtual() { scenario.plans } else { PLANS_REAL };
+                let plans = if not_run.is_some() { 0 } else { args.plans.unwrap_or(usual) };
                 (scenario, plans)
             })
             .collect();
-        let setup = setup(app, args.policy)?;
         let folder = args.out.clone().unwrap_or_else(|| {
             let app = Path::new(&setup.app.name).file_name().map(|name| name.to_string_lossy().into_owned());
-            PathBuf::from("reports/runs").join(format!("{}-{}-{}", app.unwrap_or_default(), args.policy, args.seed))
+            let world = if setup.world.time().is_virtual() { String::new() } else { format!("-{}", args.world) };
+            let app = app.unwrap_or_default();
+            PathBuf::from("reports/runs").join(format!("{app}-{}-{}{world}", args.policy, args.seed))
         });
         if folder.is_file() {
             return Err(CommandError::Usage(format!("--out {}: is a file; give a folder", folder.display())));
         }
-        Ok(Self { setup, scenarios, checkers: checkers(args.checkers.as_deref())?, folder })
+        Ok(Self { setup, scenarios, not_run, checkers: checkers(args.checkers.as_deref())?, folder })
     }
 
     /// How many plans each scenario gets, for progress.
@@ -124,6 +142,29 @@ fn setup(app: Arc<fixtures::App>, policy: backend::PolicyKind) -> Result<Setup, 
     Setup::new(app, policy).map_err(|error| CommandError::Usage(format!("sync-config.yaml: {error}")))
 }
 
+/// Where plans run. A world that this machine cannot bring up is refused at once.
+pub(crate) fn in_world(setup: Setup, app: &str, name: &str) -> Result<Setup, CommandError> {
+    let world = match name {
+        "embedded" => {
+            let program = std::env::current_exe()
+                .map_err(|error| CommandError::Harness(format!("this program's own path: {error}")))?;
+            let pool = embedded::Pool::new(&setup, app, program);
+            pool.warm().map_err(|problem| CommandError::Harness(format!("--world embedded: {problem}")))?;
+            world::Kind::Embedded(Arc::new(pool))
+        }
+        _ => world::Kind::Deterministic,
+    };
+    Ok(Setup { world, ..setup })
+}
+
+/// Why a world cannot run a scenario: it is not for this world, or the world lacks a fault.
+fn why_not(scenario: &Scenario, world: &world::Kind) -> Option<String> {
+    if !scenario.worlds.is_empty() && !scenario.worlds.iter().any(|name| name == world.name()) {
+        return Some(format!("it is for {}", scenario.worlds.join(", ")));
+    }
+    scenario.fault_names().into_iter().find(|fault| world.lacks(fault)).map(str::to_owned)
+}
+
 fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, CommandError> {
     let Some(asked) = asked else { return Ok(None) };
     let known: Vec<&'static str> = sim_core::checker::CHECKERS.iter().map(|(name, _)| *name).collect();
@@ -136,6 +177,17 @@ fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, Comma
         })
         .collect::<Result<Vec<_>, _>>()
         .map(Some)
+}
+
+/// Brings the embedded world up, to stay.
+///
+/// # Errors
+/// Why it did not come up.
+pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
+    let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+    let setup = in_world(setup(app, args.policy)?, &args.app.app, "embedded")?;
+    let world::Kind::Embedded(pool) = &setup.world else { unreachable!("it was just asked for") };
+    embedded::Standing::up(pool).map_err(CommandError::Harness)
 }
 
 /// Runs scenarios and judges them, shrinks what failed, and writes the report.
@@ -160,14 +212,18 @@ pub fn run(
         checkers: prepared.checkers.clone(),
         stop,
     };
-    let tallies = campaign::run(&campaign, progress);
+    let mut tallies = campaign::run(&campaign, progress);
+    if args.plans.is_none() && !prepared.setup.world.time().is_virtual() && prepared.checkers.is_none() {
+        campaign::further(&campaign, &mut tallies, PLANS_REAL_MAX, progress);
+    }
     let wall = began.elapsed();
     let mut failures = Vec::new();
     let mut scenarios = Vec::new();
     let mut broken = Vec::new();
-    for ((scenario, planned), tally) in prepared.scenarios.iter().zip(&tallies) {
+    for (((scenario, planned), not_run), tally) in prepared.scenarios.iter().zip(&prepared.not_run).zip(&tallies) {
         broken.extend(tally.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
         let mut told = summarize(scenario, tally, *planned, prepared.checkers.is_none());
+        told.not_run.clone_from(not_run);
         if let Some((index, signature, class)) = primary(tally) {
             note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
             told.class = Some(class);
@@ -335,9 +391,7 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let setup = &prepared.setup;
     let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
-    let judged = campaign::judge(setup, &found.scenario.promises, &found.smallest, None, &mut cabinet)
-        .map_err(|error| harness(&error))?;
-    let anomalies = texts(&judged.examined.report, &found.signature);
+    let (plan, judged, anomalies) = again(setup, found, &mut cabinet).map_err(|error| harness(&error))?;
     let folder = prepared.folder.join("failures").join(&found.scenario.name);
     let what = anomalies.first().map_or_else(String::new, |anomaly| anomaly.what.clone());
     let mut versions = artifacts::versions();
@@ -348,11 +402,11 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
         expected: Some(found.signature.clone()),
         policy: found.policy.to_string(),
         mutant: None,
-        world: "deterministic".to_owned(),
+        world: setup.world.name().to_owned(),
         app_hash: setup.app.hash.clone(),
         versions,
         promises: found.scenario.promises.clone(),
-        plan: found.smallest.clone(),
+        plan: plan.clone(),
     };
     let pretty = |value: serde_json::Result<String>| value.map_err(|error| CommandError::Harness(error.to_string()));
     let files = [
@@ -360,30 +414,64 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
         ("original.json", pretty(serde_json::to_string_pretty(&found.plan))?),
         ("history.jsonl", judged.history.to_jsonl(&setup.app)),
         ("verdict.json", pretty(serde_json::to_string_pretty(&judged.examined.report))?),
-        ("story.txt", reports::story::tell(&found.smallest, &judged.history, &setup.app, &anomalies).join("\n") + "\n"),
+        ("story.txt", reports::story::tell(plan, &judged.history, &setup.app, &anomalies).join("\n") + "\n"),
         ("diagram.svg", {
             let marked = reports::story::highlights(&anomalies);
-            reports::diagram::svg(&found.smallest, &judged.history, &setup.app, &marked)
+            reports::diagram::svg(plan, &judged.history, &setup.app, &marked)
         }),
     ];
     artifacts::write_folder(&folder, &files).map_err(|error| harness(&format!("{}: {error}", folder.display())))?;
     let path = folder.display().to_string();
     let shrunk = Shrunk {
         searched: found.searched,
-        operations: found.smallest.operations(),
-        faults: found.smallest.faults(),
-        devices: found.smallest.devices.len(),
+        operations: plan.operations(),
+        faults: plan.faults(),
+        devices: plan.devices.len(),
         path: path.clone(),
     };
     let failure = Failure {
         scenario: found.scenario.name.clone(),
-        plan: found.smallest.clone(),
+        plan: plan.clone(),
         history: judged.history,
         anomalies,
         replay: reports::text::replay_command(&path),
         app: &setup.app,
     };
     Ok((failure, shrunk))
+}
+
+/// Runs the smallest plan again, with every checker. Where time is real it may need several attempts, the plan in
+/// full may fail where the smallest does not, and if neither does, that is told rather than nothing.
+fn again<'f>(
+    setup: &Setup,
+    found: &'f Found<'_>,
+    cabinet: &mut Cabinet,
+) -> Result<(&'f Plan, Judged, Vec<AnomalyText>), HostError> {
+    let attempts = if setup.world.time().is_virtual() { vec![&found.smallest] } else { [[&found.smallest; 3], [&found.plan; 3]].concat() };
+    let mut last = None;
+    for plan in &attempts {
+        let judged = campaign::judge(setup, &found.scenario.promises, plan, None, cabinet)?;
+        let anomalies = texts(&judged.examined.report, &found.signature);
+        if judged.examined.report.anomalies().any(|anomaly| anomaly.signature() == found.signature) {
+            return Ok((plan, judged, anomalies));
+        }
+        last = Some((*plan, judged, anomalies));
+    }
+    let (plan, judged, mut anomalies) = last.expect("there is at least one attempt");
+    let signature = &found.signature;
+    anomalies.insert(
+        0,
+        AnomalyText {
+            checker: signature.checker.clone(),
+            code: signature.code.clone(),
+            what: format!("A plan failed with this once, and not again in {} attempts.", attempts.len()),
+            because: "Real servers answer in an order of their own; the history that showed it was not kept.".to_owned(),
+            evidence: Vec::new(),
+            passes_plain_convergence: false,
+            events: Vec::new(),
+        },
+    );
+    Ok((plan, judged, anomalies))
 }
 
 /// A report's anomalies for people, one a signature, the given one first.
@@ -415,6 +503,10 @@ pub struct Replayed {
     pub same_history: Option<bool>,
     /// The history.
     pub history: String,
+    /// The world that it ran in.
+    pub world: &'static str,
+    /// How often it ran.
+    pub attempts: u32,
     /// The story, a line each.
     pub story: Vec<String>,
     /// The anomalies, for people.
@@ -424,7 +516,7 @@ pub struct Replayed {
 }
 
 /// Reads a case with its application and policy.
-fn open_case(path: &Path) -> Result<(Regression, Setup), CommandError> {
+fn open_case(path: &Path, world: Option<&str>) -> Result<(Regression, Setup), CommandError> {
     let case = artifacts::read_case(path).map_err(|error| CommandError::Usage(error.to_string()))?;
     let name = case.versions.get("app").map_or(case.plan.app.as_str(), String::as_str);
     let app = catalogue::app(name).map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))?;
@@ -441,7 +533,11 @@ fn open_case(path: &Path) -> Result<(Regression, Setup), CommandError> {
         .policy
         .parse()
         .map_err(|_| CommandError::Usage(format!("{}: policy: unknown policy {}", path.display(), case.policy)))?;
-    let setup = setup(Arc::new(app), policy)?;
+    let world = world.unwrap_or(&case.world);
+    if !world::NAMES.contains(&world) {
+        return Err(CommandError::Usage(format!("{}: world: there is no world {world}", path.display())));
+    }
+    let setup = in_world(setup(Arc::new(app), policy)?, name, world)?;
     Ok((case, setup))
 }
 
@@ -470,17 +566,30 @@ fn check_plan(plan: &Plan, app: &fixtures::App) -> Result<(), String> {
 /// # Errors
 /// What is wrong with the file, or with the harness.
 pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
-    let (case, setup) = open_case(&args.path)?;
+    let (case, setup) = open_case(&args.path, args.world.as_deref())?;
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
-    let judged = campaign::judge(&setup, &case.promises, &case.plan, None, &mut cabinet)
-        .map_err(|error| harness(&error))?;
-    if let Some(failure) = judged.failure {
-        return Err(CommandError::Harness(failure));
-    }
+    // Real servers answer in an order of their own, so that a failure may need another attempt; a plan that must hold
+    // has one.
+    let attempts = if case.expected.is_some() && !setup.world.time().is_virtual() { REPLAYS_REAL } else { 1 };
+    let mut attempt = 0;
+    let judged = loop {
+        attempt += 1;
+        let judged = campaign::judge(&setup, &case.promises, &case.plan, None, &mut cabinet)
+            .map_err(|error| harness(&error))?;
+        if let Some(failure) = judged.failure {
+            return Err(CommandError::Harness(failure));
+        }
+        let is_expected = |signature: &Signature| judged.examined.report.anomalies().any(|one| one.signature() == *signature);
+        if attempt >= attempts || case.expected.as_ref().is_some_and(is_expected) {
+            break judged;
+        }
+    };
     let history = judged.history.to_jsonl(&setup.app);
     let stored = args.path.join("history.jsonl");
-    let same_history = std::fs::read_to_string(stored).ok().map(|stored| stored == history);
+    // Where time is real, the verdict is promised and the history is another each time.
+    let is_same = |stored: String| setup.world.time().is_virtual().then(|| stored == history);
+    let same_history = std::fs::read_to_string(stored).ok().filter(|_| case.world == setup.world.name()).and_then(is_same);
     let report = judged.examined.report;
     let (expected, same_verdict) = match &case.expected {
         Some(signature) => (
@@ -495,7 +604,8 @@ pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
     if let Some(path) = &args.history {
         artifacts::write_file(path, &history).map_err(|error| harness(&format!("{}: {error}", path.display())))?;
     }
-    Ok(Replayed { expected, report, same_verdict, same_history, history, story, anomalies, case })
+    let world = setup.world.name();
+    Ok(Replayed { expected, report, same_verdict, same_history, history, world, attempts: attempt, story, anomalies, case })
 }
 
 /// The exit code that a report means.
@@ -515,7 +625,7 @@ pub fn report_code(report: &Report) -> u8 {
 /// # Errors
 /// What is wrong with the file, or a case that does not fail as it says.
 pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathBuf), CommandError> {
-    let (case, setup) = open_case(&args.path)?;
+    let (case, setup) = open_case(&args.path, args.world.as_deref())?;
     let Some(signature) = case.expected.clone() else {
         return Err(CommandError::Usage(format!("{}: expected: is null; this plan must pass", args.path.display())));
     };
@@ -537,7 +647,8 @@ pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathB
         true => args.path.join("shrunk"),
         false => args.path.with_extension("shrunk"),
     });
-    let smaller = Regression { plan: shrunk.plan.clone(), ..case.clone() };
+    let world = setup.world.name().to_owned();
+    let smaller = Regression { plan: shrunk.plan.clone(), world, ..case.clone() };
     let text = serde_json::to_string_pretty(&smaller).map_err(|error| harness(&error))?;
     let files = [("case.json", text), ("history.jsonl", judged.history.to_jsonl(&setup.app))];
     artifacts::write_folder(&folder, &files).map_err(|error| harness(&format!("{}: {error}", folder.display())))?;

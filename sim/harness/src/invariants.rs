@@ -169,6 +169,7 @@ mod tests {
                 scenario: "unit".to_owned(),
                 seed: sim_core::Seed(1),
                 world: "deterministic".to_owned(),
+                time: sim_core::history::Time::Virtual,
                 policy: "field-merge".to_owned(),
                 devices: Vec::new(),
             },

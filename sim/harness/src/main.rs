@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use syncstorm::cli::{Cli, Command, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs};
+use syncstorm::cli::{Cli, Command, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use syncstorm::commands::{self, CommandError, Prepared};
-use syncstorm::{catalogue, mutants};
+use syncstorm::world::child::Child;
+use syncstorm::{catalogue, mutants, postgres};
 use tracing_subscriber::EnvFilter;
 
 /// SQLite allocates through it as well; a plan is a million small allocations.
@@ -32,11 +33,20 @@ fn main() -> ExitCode {
         Command::Shrink(args) => shrink(&args, &interrupted()),
         Command::List(args) => list(&args),
         Command::Mutants(args) => plant(&args, &interrupted()),
+        Command::Up(args) => up(&args, &interrupted()),
         Command::Backend(config) => serve(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            Ok(runtime.block_on(backend::server::serve(*config))?)
+            Ok(match Child::of_environment()? {
+                Some(child) => runtime.block_on(child.backend(*config, announce))?,
+                None => runtime.block_on(backend::server::serve(*config))?,
+            })
         }),
-        Command::Service(config) => serve(|| Ok(sim_service::server::run(*config)?)),
+        Command::Service(config) => serve(|| {
+            Ok(match Child::of_environment()? {
+                Some(child) => child.service(*config, announce)?,
+                None => sim_service::server::run(*config)?,
+            })
+        }),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -54,6 +64,8 @@ fn interrupted() -> Arc<AtomicBool> {
     let asked = stop.clone();
     let handler = ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::SeqCst) {
+            // The servers of plans end with this process; their databases have to be told.
+            postgres::end_all();
             std::process::exit(130);
         }
     });
@@ -69,6 +81,11 @@ fn serve(server: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>) -> Res
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     server().map(|()| commands::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
+}
+
+/// Tells the parent where its child listens.
+fn announce(address: std::net::SocketAddr) {
+    print(&address.to_string());
 }
 
 /// One line to standard error.
@@ -87,7 +104,8 @@ fn print(text: &str) {
 
 fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
     let prepared = Prepared::new(args)?;
-    say(&format!("seed {}, policy {}, app {}", args.seed, args.policy, args.app.app));
+    let world = if args.world == "deterministic" { String::new() } else { format!(", world {}", args.world) };
+    say(&format!("seed {}, policy {}, app {}{world}", args.seed, args.policy, args.app.app));
     let plans = prepared.plans();
     let total: u64 = plans.iter().map(|(_, plans)| u64::from(*plans)).sum();
     let bar = progress_bar(total);
@@ -130,6 +148,8 @@ fn replay(args: &ReplayArgs) -> Result<u8, CommandError> {
             "expected": replayed.expected,
             "same_verdict": replayed.same_verdict,
             "same_history": replayed.same_history,
+            "world": replayed.world,
+            "attempts": replayed.attempts,
             "verdict": replayed.report.verdict(),
             "anomalies": replayed.anomalies,
         });
@@ -141,9 +161,14 @@ fn replay(args: &ReplayArgs) -> Result<u8, CommandError> {
         for anomaly in &replayed.anomalies {
             print(&format!("\n{} {}: {}\n  because {}", anomaly.checker, anomaly.code, anomaly.what, anomaly.because));
         }
-        print(&format!("\nexpected: {}: {}", replayed.expected, yes(replayed.same_verdict)));
-        if let Some(same) = replayed.same_history {
-            print(&format!("history as stored, byte for byte: {}", yes(same)));
+        let attempts = if replayed.attempts > 1 { format!(" (attempt {})", replayed.attempts) } else { String::new() };
+        print(&format!("\nexpected: {}: {}{attempts}", replayed.expected, yes(replayed.same_verdict)));
+        match replayed.same_history {
+            Some(same) => print(&format!("history as stored, byte for byte: {}", yes(same))),
+            None if replayed.world != "deterministic" => {
+                print(&format!("history: not compared; the {} world promises the verdict alone", replayed.world));
+            }
+            None => {}
         }
     }
     if !replayed.same_verdict || replayed.same_history == Some(false) {
@@ -199,8 +224,22 @@ fn list(args: &ListArgs) -> Result<u8, CommandError> {
     Ok(commands::EXIT_VALID)
 }
 
+fn up(args: &UpArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
+    let stack = commands::up(args)?;
+    print(&format!(
+        "backend  {}\nservice  {}\ntoken    {}\n         (for {}, good for a day; others: POST {}/auth/token)\n\
+         psql     psql '{}'",
+        stack.backend_url, stack.service_url, stack.token, stack.user, stack.backend_url, stack.database_url
+    ));
+    say("up until Ctrl-C");
+    while !stop.load(Ordering::SeqCst) {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Ok(commands::EXIT_VALID)
+}
+
 fn plant(args: &MutantsArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
-    let results = mutants::run(args, stop, &|name| say(&format!("planting {name}")))?;
+    let results = mutants::run(args, stop, &|line| say(line))?;
     print(&if args.json { reports::mutants::json(&results) } else { reports::mutants::text(&results) });
     let all = results.iter().all(|result| result.caught);
     Ok(if all { commands::EXIT_VALID } else { 1 })

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fixtures::{App, Row, Value};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use sim_core::Plan;
-use sim_core::history::{DeviceName, Event, Header, History, RowId, RowName, VERSION, What, Who};
+use sim_core::history::{DeviceName, Event, Header, History, RowId, RowName, Time, VERSION, What, Who};
 use tokio::time::Instant;
 
 /// Writes one history. Clones share it.
@@ -32,7 +32,7 @@ struct Inner {
 impl Recorder {
     /// An empty history of the plan.
     #[must_use]
-    pub fn new(app: Arc<App>, plan: &Plan, world: &str, policy: &str) -> Self {
+    pub fn new(app: Arc<App>, plan: &Plan, world: &str, time: Time, policy: &str) -> Self {
         let devices = (0u32..)
             .zip(&plan.devices)
             .map(|(index, device)| DeviceName {
@@ -47,6 +47,7 @@ impl Recorder {
             scenario: plan.scenario.clone(),
             seed: plan.seed,
             world: world.to_owned(),
+            time,
             policy: policy.to_owned(),
             devices,
         };

@@ -21,7 +21,7 @@ use crate::device::kind::{Kind, STREAM_IDLE_TIMEOUT};
 use crate::mutants::Mutant;
 use crate::mutants::network::BentNetwork;
 use crate::recorder::Recorder;
-use crate::world::deterministic::World;
+use crate::world::{self, World};
 
 /// What a plan runs against.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ pub struct Setup {
     pub policy: backend::PolicyKind,
     /// A planted defect, if any.
     pub mutant: Option<Mutant>,
+    /// Where plans run.
+    pub world: world::Kind,
 }
 
 impl Setup {
@@ -49,7 +51,7 @@ impl Setup {
         let sync_config = Arc::new(SyncConfig::parse(&app.sync_config, &app.schema)?);
         let schema = Arc::new(app.schema.clone());
         let rules = Arc::new(backend::Rules::new(&app.schema, &app.policy));
-        Ok(Self { app, schema, sync_config, rules, policy, mutant: None })
+        Ok(Self { app, schema, sync_config, rules, policy, mutant: None, world: world::Kind::default() })
     }
 }
 
@@ -102,11 +104,20 @@ async fn execute(
     databases: Vec<Database>,
 ) -> (Outcome, Vec<Option<Database>>) {
     let began = Instant::now();
-    let recorder = Recorder::new(setup.app.clone(), &plan, "deterministic", &setup.policy.to_string());
+    let kind = &setup.world;
+    let recorder = Recorder::new(setup.app.clone(), &plan, kind.name(), kind.time(), &setup.policy.to_string());
     recorder.start_clock(began + WARM_UP);
 
     // 1. The world comes up, with the seed rows in its database.
-    let world = World::up(&setup, plan.clone(), recorder.clone());
+    let world = match World::up(&setup, plan.clone(), recorder.clone()).await {
+        Ok(world) => world,
+        Err(problem) => {
+            let failure = Some(format!("the world did not come up: {problem}"));
+            let outcome =
+                Outcome { history: recorder.finish(), sqlite_time: Duration::ZERO, simulated: Duration::ZERO, failure };
+            return (outcome, databases.into_iter().map(Some).collect());
+        }
+    };
 
     // 2. The devices start and fetch them.
     let mut trial = Trial {
@@ -140,12 +151,18 @@ async fn execute(
         trial.read_conflicts().await;
     }
     trial.tell_all(|| Command::FinalRead);
-    trial.world.final_read();
-    let (databases, sqlite_time) = trial.stop().await;
+    if let Err(problem) = trial.world.final_read().await {
+        recorder.harness_failed(format!("the server's rows: {problem}"));
+    }
+    let (databases, sqlite_time, world) = trial.stop().await;
+    let simulated = Instant::now() - began;
+    if let Err(problem) = world.down(&setup).await {
+        recorder.harness_failed(problem);
+    }
     let outcome = Outcome {
         history: recorder.finish(),
         sqlite_time,
-        simulated: Instant::now() - began,
+        simulated,
         failure: recorder.failure(),
     };
     (outcome, databases)
@@ -252,14 +269,14 @@ impl Trial {
             }
             sleep_until(when).await;
             match moment {
-                Moment::Begin(step) => self.begin(step),
-                Moment::End(key) => self.end(key),
+                Moment::Begin(step) => self.begin(step).await,
+                Moment::End(key) => self.end(key).await,
             }
         }
         sleep_until(last).await;
     }
 
-    fn begin(&mut self, step: &Step) {
+    async fn begin(&mut self, step: &Step) {
         match &step.action {
             Action::Tx { device, activity, intents } => {
                 let (activity, intents) = (activity.clone(), intents.clone());
@@ -267,7 +284,10 @@ impl Trial {
             }
             Action::Fault(fault) => {
                 self.record_fault(Phase::Invoke, step.key, fault);
-                self.world.strike(step.key, fault);
+                if let Err(problem) = self.world.strike(step.key, fault).await {
+                    tracing::warn!(fault = fault.name(), problem, "not injected");
+                    self.record_fault(Phase::Fail, step.key, fault);
+                }
                 if let Some(device) = fault.device()
                     && let Some(command) = strikes(fault)
                 {
@@ -280,9 +300,11 @@ impl Trial {
         }
     }
 
-    fn end(&mut self, key: u32) {
+    async fn end(&mut self, key: u32) {
         let Some(fault) = self.active.remove(&key) else { return };
-        self.world.heal(key, &fault);
+        if let Err(problem) = self.world.heal(key, &fault).await {
+            self.recorder.harness_failed(format!("the fault {} could not be undone: {problem}", fault.name()));
+        }
         if let Some(device) = fault.device() {
             let still = |is: fn(&Fault) -> bool| {
                 self.active.values().any(|other| other.device() == Some(device) && is(other))
@@ -308,7 +330,7 @@ impl Trial {
         self.barrier(Barrier::Heal, Phase::Invoke, Vec::new());
         let keys: Vec<u32> = self.active.keys().copied().collect();
         for key in keys {
-            self.end(key);
+            self.end(key).await;
         }
         self.tell_all(|| Command::Heal);
         self.barrier(Barrier::Heal, Phase::Ok, Vec::new());
@@ -390,7 +412,7 @@ impl Trial {
         }
     }
 
-    async fn stop(self) -> (Vec<Option<Database>>, Duration) {
+    async fn stop(self) -> (Vec<Option<Database>>, Duration, World) {
         self.tell_all(|| Command::Stop);
         let mut databases = Vec::new();
         let mut spent = Duration::ZERO;
@@ -403,7 +425,7 @@ impl Trial {
                 Err(error) => self.recorder.harness_failed(format!("a device's task ended: {error}")),
             }
         }
-        (databases, spent)
+        (databases, spent, self.world)
     }
 }
 

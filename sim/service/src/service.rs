@@ -61,6 +61,8 @@ pub struct Config {
     pub audience: Vec<String>,
     /// The service's clock, for tokens and keepalives. Waiting happens on tokio's.
     pub clock: Clock,
+    /// How often those who wait for the clock look at it again: for a clock that may jump where tokio's does not.
+    pub look_every: Option<Duration>,
     /// The source's position now.
     pub head: Head,
     /// The replica identity of each table, in schema order; those that are missing have FULL.
@@ -94,6 +96,7 @@ impl Config {
             keys,
             audience,
             clock,
+            look_every: None,
             head,
             replica_identity: Vec::new(),
             keepalive: Duration::from_secs(20),

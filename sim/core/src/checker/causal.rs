@@ -103,7 +103,7 @@ fn first_role(ctx: &Context<'_>, timeline: &Timeline<'_>, event: usize) -> Strin
 /// Monotonic writes, and writes follow reads.
 fn writes(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
     let mut last: Vec<Option<(i64, u64, usize)>> = vec![None; ctx.history.header.devices.len()];
-    let live = ctx.history.header.world == "deterministic";
+    let live = ctx.history.header.time.is_virtual();
     for (event, commit) in timeline.commits() {
         let Some(Origin { device, tx_id }) = commit.origin else { continue };
         let Some(last) = last.get_mut(device as usize) else { continue };

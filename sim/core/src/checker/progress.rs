@@ -1,7 +1,7 @@
 //! After healing, queues drain and checkpoints are applied in bounded time, and resumed traffic passes.
 //!
-//! A run that does not settle is stuck or slow. In the deterministic world time is ours, so a missed deadline is a
-//! failure of liveness. Elsewhere it is one only if nothing advanced for a third of the wait; while something moves,
+//! A run that does not settle is stuck or slow. Where time is virtual it is ours, so a missed deadline is a
+//! failure of liveness. Where it is real it is one only if nothing advanced for a third of the wait; while something moves,
 //! it is unknown.
 
 use super::wording::{Case, Gather, barrier_name};
@@ -14,13 +14,20 @@ use crate::verdict::{Class, Finding};
 #[must_use]
 pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     let mut gather = Gather::new(ctx, "progress");
-    let live = ctx.history.header.world == "deterministic";
+    let live = ctx.history.header.time.is_virtual();
     let mut entered = None;
     let mut healed = None;
     let mut failed = Vec::new();
     let mut reached = None;
     for (event, seen) in ctx.history.events.iter().enumerate() {
-        let What::Barrier { barrier, phase, open } = &seen.what else { continue };
+        let (barrier, phase, open) = match &seen.what {
+            What::Barrier { barrier, phase, open } => (barrier, phase, open),
+            What::Fault { phase: Phase::Fail, fault, .. } => {
+                gather.unknown(format!("the fault {} was to strike and could not be injected", fault.name()));
+                continue;
+            }
+            _ => continue,
+        };
         match phase {
             Phase::Invoke => entered = Some(event),
             Phase::Ok if *barrier == Barrier::Heal => healed = Some(event),
@@ -114,7 +121,7 @@ fn judge(
     let (waited, idle) = (at(failed) - at(entered), |standing: &Standing| at(failed) - standing.advanced.map_or(0, at).max(0));
     let moved = standings.iter().filter(|standing| standing.advanced.is_some_and(|event| event >= entered)).map(idle).min();
     let stuck = moved.is_none_or(|idle| idle >= waited / 3);
-    if history.header.world != "deterministic" && !stuck {
+    if !history.header.time.is_virtual() && !stuck {
         gather.unknown(format!("{} was not reached within {}, but things were still moving: slow, not stuck", barrier_name(barrier), time(waited)));
         return;
     }

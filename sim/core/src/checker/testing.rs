@@ -66,6 +66,7 @@ impl Story {
                     scenario: "unit".to_owned(),
                     seed: Seed(1),
                     world: "deterministic".to_owned(),
+                    time: crate::history::Time::Virtual,
                     policy: "field-merge".to_owned(),
                     devices: names,
                 },

@@ -18,7 +18,7 @@ use sim_core::workload;
 use crate::campaign;
 use crate::catalogue;
 use crate::cli::MutantsArgs;
-use crate::commands::{CommandError, workers};
+use crate::commands::{CommandError, in_world, workers};
 use crate::device::database::Cabinet;
 use crate::trial::Setup;
 
@@ -122,6 +122,11 @@ impl Mutant {
         self.described().1
     }
 
+    /// Whether it can be planted there: what wraps a server needs the server in this process.
+    fn is_for(self, world: &crate::world::Kind) -> bool {
+        matches!(world, crate::world::Kind::Deterministic) || matches!(self.place(), Place::Engine | Place::Network)
+    }
+
     /// Name, place, and the scenario in which it must show.
     fn described(self) -> (&'static str, Place, &'static str) {
         match self {
@@ -175,16 +180,21 @@ pub fn run(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Result
     };
     let app = Arc::new(catalogue::app("flowstate").map_err(CommandError::Harness)?);
     let scenarios = catalogue::scenarios(&app).map_err(CommandError::Harness)?;
+    let failed = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
+    let sound = Setup::new(app.clone(), ::backend::PolicyKind::FieldMerge).map_err(|error| failed(&error))?;
+    let sound = in_world(sound, "flowstate", &args.world)?;
     let mut results = Vec::new();
     for mutant in chosen {
-        note(mutant.name());
+        if !mutant.is_for(&sound.world) {
+            note(&format!("{}: not for this world: it wraps a server, which is a process of its own there", mutant.name()));
+            continue;
+        }
+        note(&format!("planting {}", mutant.name()));
         let scenario = scenarios
             .iter()
             .find(|scenario| scenario.name == mutant.described().2)
             .ok_or_else(|| CommandError::Harness(format!("scenario {} is missing", mutant.described().2)))?;
-        let mut setup = Setup::new(app.clone(), ::backend::PolicyKind::FieldMerge)
-            .map_err(|error| CommandError::Harness(error.to_string()))?;
-        setup.mutant = Some(mutant);
+        let setup = Setup { mutant: Some(mutant), ..sound.clone() };
         results.push(hunt(&setup, scenario, args, stop));
     }
     Ok(results)

@@ -69,7 +69,7 @@ struct Epoch {
 
 impl SimNetwork {
     /// A network for the devices of a plan. `mint` makes a token for a device (with a wrong audience, if asked);
-    /// `acted` is told right after a server has handled a request; `repeated`, how a second delivery was answered.
+    /// `acted` is told right after a server has handled a request, or sent a part of a stream; `repeated`, how a second delivery was answered.
     #[must_use]
     pub fn new(
         plan: Rc<Plan>,
@@ -389,7 +389,11 @@ impl Inner {
             Err(never) => match never {},
         };
         (self.acted)(ask.target);
-        Ok(response)
+        // A way to a real server may end without an answer.
+        match response.extensions().get::<NetError>() {
+            Some(error) => Err(*error),
+            None => Ok(response),
+        }
     }
 
     /// Carries a whole answer back.
@@ -477,7 +481,10 @@ impl Incoming for SimStream {
             match woken {
                 Woken::Changed => {}
                 Woken::Frame(None) => self.ended = true,
-                Woken::Frame(Some(bytes)) => self.receive(&bytes),
+                Woken::Frame(Some(bytes)) => {
+                    (self.inner.acted)(Target::Service);
+                    self.receive(&bytes);
+                }
                 Woken::Due => {
                     if let Some((_, line)) = self.queue.pop_front() {
                         return Next::Line(line);

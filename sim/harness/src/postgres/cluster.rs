@@ -94,6 +94,7 @@ impl Postgres {
         };
         // From here on dropping the cluster removes the folder.
         let _ = folder.keep();
+        leftovers::note(&path);
         let data = cluster.data();
         template::copy(&template.data, &data, user)?;
         let readable = path.join("ca.crt");
@@ -112,6 +113,12 @@ impl Postgres {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The cluster's folder, which goes with it. What else lies in it goes too.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The superuser's name.

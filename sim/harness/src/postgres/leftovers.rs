@@ -1,9 +1,11 @@
 //! What a run left behind that could not clean up after itself: folders of owners that are dead, and their servers.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use nix::unistd::Uid;
 
@@ -13,6 +15,20 @@ use crate::postgres::process;
 pub(super) const PREFIX: &str = "syncstorm-pg-";
 /// The file that names a folder's owner: process id, and when it started.
 pub(super) const OWNER: &str = "owner";
+
+/// The folders of this process's clusters.
+static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// A cluster of this process has this folder.
+pub(super) fn note(folder: &Path) {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+}
+
+/// Kills every cluster of this process and removes its folder: for a process that ends without dropping them.
+pub fn end_all() {
+    let own = std::mem::take(&mut *OWN.lock().unwrap_or_else(PoisonError::into_inner));
+    own.iter().for_each(|folder| remove(folder));
+}
 
 /// This process, as [`OWNER`] names it.
 pub(super) fn this_process() -> String {
@@ -49,6 +65,7 @@ fn is_there(owner: &str) -> bool {
 
 /// Kills the server of a folder, if it still runs, and removes the folder.
 pub(super) fn remove(folder: &Path) {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner).remove(folder);
     let data = folder.join("data");
     if let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) {
         let lines: Vec<&str> = text.lines().collect();

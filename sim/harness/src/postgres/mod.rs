@@ -18,6 +18,7 @@ mod template;
 use std::path::PathBuf;
 
 pub use cluster::{Postgres, Settings};
+pub use leftovers::end_all;
 
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]

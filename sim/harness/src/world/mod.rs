@@ -1,3 +1,180 @@
-//! Where a plan runs. So far the deterministic world; the code above a world never asks which one it is in.
+//! Where a plan runs. Whoever runs one asks for a [`World`] and does not ask which.
 
+pub mod child;
+mod clock;
 pub mod deterministic;
+pub mod embedded;
+mod told;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sim_core::Plan;
+use sim_core::history::{ConflictRecord, Time};
+use sim_core::plan::Fault;
+
+use crate::network::sim::SimNetwork;
+use crate::recorder::Recorder;
+use crate::trial::Setup;
+
+/// Which world, with what it keeps from plan to plan.
+#[derive(Clone, Debug, Default)]
+pub enum Kind {
+    /// Everything in this process, in virtual time.
+    #[default]
+    Deterministic,
+    /// Processes on loopback.
+    Embedded(Arc<embedded::Pool>),
+}
+
+/// The names of the worlds that there are.
+pub const NAMES: [&str; 2] = ["deterministic", "embedded"];
+
+/// One world, up.
+pub enum World {
+    /// See [`deterministic`].
+    Deterministic(deterministic::World),
+    /// See [`embedded`].
+    Embedded(Box<embedded::World>),
+}
+
+impl Kind {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Deterministic => "deterministic",
+            Self::Embedded(_) => "embedded",
+        }
+    }
+
+    /// What the times of its histories are.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        match self {
+            Self::Deterministic => Time::Virtual,
+            Self::Embedded(_) => Time::Real,
+        }
+    }
+
+    /// Whether it cannot inject the fault of this name.
+    #[must_use]
+    pub fn lacks(&self, fault: &str) -> bool {
+        // Every fault that a plan can hold so far is one of the network, of a device or of the two servers.
+        match self {
+            Self::Deterministic | Self::Embedded(_) => !INJECTED.contains(&fault),
+        }
+    }
+}
+
+/// The faults that both worlds inject.
+const INJECTED: [&str; 15] = [
+    "offline",
+    "partition",
+    "slow",
+    "lossy",
+    "stream-cut",
+    "half-open",
+    "crash",
+    "suspend",
+    "tab-close",
+    "clock-jump",
+    "wrong-audience",
+    "backend-down",
+    "service-down",
+    "service-paused",
+    "replication-stalled",
+];
+
+impl World {
+    /// Brings a world up, with the seed rows in its database. Must be called within a `LocalSet`.
+    ///
+    /// # Errors
+    /// In words, why it did not come up.
+    pub async fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder) -> Result<Self, String> {
+        match &setup.world {
+            Kind::Deterministic => Ok(Self::Deterministic(deterministic::World::up(setup, plan, recorder))),
+            Kind::Embedded(pool) => {
+                let site = pool.take()?;
+                Ok(Self::Embedded(Box::new(embedded::World::up(setup, plan, recorder, site).await?)))
+            }
+        }
+    }
+
+    /// How devices reach the servers.
+    #[must_use]
+    pub fn network(&self) -> &SimNetwork {
+        match self {
+            Self::Deterministic(world) => world.network(),
+            Self::Embedded(world) => world.network(),
+        }
+    }
+
+    /// A fault begins.
+    ///
+    /// # Errors
+    /// In words, why it could not be injected.
+    pub async fn strike(&self, key: u32, fault: &Fault) -> Result<(), String> {
+        match self {
+            Self::Deterministic(world) => {
+                world.strike(key, fault);
+                Ok(())
+            }
+            Self::Embedded(world) => world.strike(key, fault).await,
+        }
+    }
+
+    /// A fault ends.
+    ///
+    /// # Errors
+    /// In words, why it could not be undone.
+    pub async fn heal(&self, key: u32, fault: &Fault) -> Result<(), String> {
+        match self {
+            Self::Deterministic(world) => {
+                world.heal(key, fault);
+                Ok(())
+            }
+            Self::Embedded(world) => world.heal(key, fault).await,
+        }
+    }
+
+    /// What `GET /conflicts` gives the device's user; `None` where the backend has no such route.
+    ///
+    /// # Errors
+    /// In words, when the answer is none.
+    pub async fn conflicts(&self, device: u32) -> Result<Option<Vec<ConflictRecord>>, String> {
+        match self {
+            Self::Deterministic(world) => world.conflicts(device).await,
+            Self::Embedded(world) => world.conflicts(device).await,
+        }
+    }
+
+    /// Reads every row of the server into the history.
+    ///
+    /// # Errors
+    /// In words, when they cannot be read.
+    pub async fn final_read(&self) -> Result<(), String> {
+        match self {
+            Self::Deterministic(world) => {
+                world.final_read();
+                Ok(())
+            }
+            Self::Embedded(world) => world.final_read().await,
+        }
+    }
+
+    /// Takes it down.
+    ///
+    /// # Errors
+    /// What went wrong meanwhile that is nobody's fault: a server that ended by itself.
+    pub async fn down(self, setup: &Setup) -> Result<(), String> {
+        match (self, &setup.world) {
+            (Self::Embedded(world), Kind::Embedded(pool)) => {
+                let (site, went) = world.down().await;
+                pool.give_back(site);
+                went
+            }
+            _ => Ok(()),
+        }
+    }
+}

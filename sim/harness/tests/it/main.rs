@@ -4,6 +4,7 @@
 mod convergence;
 mod determinism;
 mod embedded_backend;
+mod embedded_world;
 mod mutants;
 mod regressions;
 mod scenarios;

@@ -139,6 +139,7 @@ pub struct ResyncReport {
 pub struct Handle {
     jobs: mpsc::Sender<Job>,
     durable: watch::Receiver<Durable>,
+    awaited: Arc<watch::Sender<u64>>,
     current: Current,
 }
 
@@ -193,7 +194,8 @@ pub fn start(path: &Path, sync: Sync, settings: Settings) -> Result<(Handle, std
     engine.load()?;
     let (jobs, queue) = mpsc::channel(QUEUE);
     let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || engine.run(queue))?;
-    Ok((Handle { jobs, durable: seen, current }, thread))
+    let awaited = Arc::new(watch::Sender::new(0));
+    Ok((Handle { jobs, durable: seen, awaited, current }, thread))
 }
 
 impl Handle {
@@ -207,6 +209,12 @@ impl Handle {
     #[must_use]
     pub fn durable(&self) -> watch::Receiver<Durable> {
         self.durable.clone()
+    }
+
+    /// The greatest position that a write checkpoint waits for; changes are seen.
+    #[must_use]
+    pub fn awaited(&self) -> watch::Receiver<u64> {
+        self.awaited.subscribe()
     }
 
     /// Hands a transaction over. What becomes of it, [`Self::durable`] tells.
@@ -230,6 +238,7 @@ impl Handle {
     /// # Errors
     /// When it could not be made durable.
     pub async fn write_checkpoint(&self, client: &str, requested: Option<u64>, head: u64) -> Result<u64, EngineError> {
+        self.awaited.send_if_modified(|awaited| std::mem::replace(awaited, head.max(*awaited)) < head);
         self.ask(|reply| Job::WriteCheckpoint { client: client.to_owned(), requested, head, reply }).await
     }
 

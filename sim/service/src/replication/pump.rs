@@ -57,6 +57,12 @@ pub enum PumpError<E> {
     Silent,
 }
 
+/// Whether a write checkpoint waits for a position that is known and only has to be made durable: clients hold their
+/// downloads back until it is.
+fn is_awaited(awaited: u64, durable: u64, known: Option<u64>) -> bool {
+    awaited > durable && known.is_some_and(|known| known >= awaited)
+}
+
 /// Hands over what the source says, and confirms what is durable, until one of them ends. Epochs increase from one
 /// call to the next.
 ///
@@ -70,6 +76,7 @@ pub async fn pump<S: Source>(
     clock: &Clock,
 ) -> Result<std::convert::Infallible, PumpError<S::Error>> {
     let mut durable = engine.durable();
+    let mut awaited = engine.awaited();
     let mut waiting: Option<u64> = None;
     let mut next_position = Instant::now();
     let (mut heard, mut prodded) = (Instant::now(), false);
@@ -82,6 +89,12 @@ pub async fn pump<S: Source>(
         tokio::select! {
             biased;
             changed = durable.changed() => changed.map_err(|_| EngineError::Closed)?,
+            changed = awaited.changed() => {
+                changed.map_err(|_| EngineError::Closed)?;
+                if is_awaited(*awaited.borrow(), now.lsn, waiting) {
+                    next_position = Instant::now();
+                }
+            }
             () = tokio::time::sleep_until(next_position), if waiting.is_some() => {
                 if let Some(lsn) = waiting.take().filter(|lsn| *lsn > now.lsn) {
                     engine.position(epoch, lsn).await?;
@@ -102,7 +115,7 @@ pub async fn pump<S: Source>(
                     }
                     Arrival::Position { lsn, urgent } => {
                         waiting = waiting.max(Some(lsn));
-                        if urgent {
+                        if urgent || is_awaited(*awaited.borrow(), now.lsn, waiting) {
                             next_position = Instant::now();
                         }
                     }

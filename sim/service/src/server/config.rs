@@ -116,6 +116,7 @@ impl Config {
         sync_config: Arc<SyncConfig>,
         identities: Vec<ReplicaIdentity>,
         clock: Clock,
+        look_every: Option<Duration>,
         backing: Arc<dyn Backing>,
     ) -> service::Config {
         // Keys and head are the backing's.
@@ -126,6 +127,7 @@ impl Config {
             max_streams: self.max_streams,
             activation_delay: Duration::from_millis(self.activation_delay_ms),
             backing: Some(backing),
+            look_every,
             ..service::Config::new(schema, sync_config, keys, self.audience.clone(), clock, head)
         }
     }

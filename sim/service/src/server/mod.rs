@@ -68,6 +68,22 @@ pub enum ServeError {
     System(#[from] std::io::Error),
 }
 
+/// The clock of a service.
+#[derive(Clone)]
+pub struct Time {
+    /// Microseconds since 1970-01-01 UTC.
+    pub clock: Clock,
+    /// For a clock that jumps: how often those who wait for it look again.
+    pub look_every: Option<Duration>,
+}
+
+/// The machine's clock.
+impl Default for Time {
+    fn default() -> Self {
+        Self { clock: Arc::new(now_us), look_every: None }
+    }
+}
+
 /// A service that listens. It follows its source from now on, and answers once it [`runs`](Self::run).
 pub struct Server {
     listener: TcpListener,
@@ -84,13 +100,22 @@ pub struct Server {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config) -> Result<(), ServeError> {
+    run_with(config, Time::default(), |_| ())
+}
+
+/// The same by another clock; `announce` is told where the service listens.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run_with(config: Config, time: Time, announce: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     let workers = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     runtime.block_on(async move {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut compact = signal(SignalKind::user_defined1())?;
-        let server = Server::bind(config).await?;
+        let server = Server::bind_with(config, time).await?;
+        announce(server.local_addr()?);
         let handle = server.handle.clone();
         let compacting = tokio::spawn(async move {
             while compact.recv().await.is_some() {
@@ -119,6 +144,15 @@ impl Server {
     /// # Errors
     /// When any of this is not possible. A source that cannot be reached is not an error: it is waited for.
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
+        Self::bind_with(config, Time::default()).await
+    }
+
+    /// The same by another clock: tokens and keepalives go by it, all other waiting by the machine's.
+    ///
+    /// # Errors
+    /// Those of [`Server::bind`].
+    pub async fn bind_with(config: Config, time: Time) -> Result<Self, ServeError> {
+        let Time { clock, look_every } = time;
         let connection = Connection::new(&config.database_url, &config.slot, &config.publication)?;
         let file = |path: &PathBuf| {
             std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.clone(), source })
@@ -126,7 +160,6 @@ impl Server {
         let sync_config: Arc<str> = Arc::from(file(&config.sync_config)?);
         let reading = Reading::of(&sync_config)?;
         let keyring = Arc::new(Keyring::new(&config)?);
-        let clock: Clock = Arc::new(now_us);
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|source| ServeError::Listen { address: config.listen, source })?;
@@ -138,7 +171,7 @@ impl Server {
                 let (config, backing, clock) = (config.clone(), backing.clone(), clock.clone());
                 Box::new(move |schema, sync_config, identities| {
                     let backing: Arc<dyn Backing> = backing.clone();
-                    config.service(schema, sync_config, identities, clock.clone(), backing)
+                    config.service(schema, sync_config, identities, clock.clone(), look_every, backing)
                 })
             },
             layout_of: Box::new(move |text| layout_of(text, reading)),

@@ -91,7 +91,8 @@ impl StreamBody {
     async fn wait(&mut self, now_us: i64) {
         // At least a millisecond, should the clock and the timer run at different speeds.
         let left_us = u64::try_from(self.expiry.due_us().saturating_sub(now_us)).unwrap_or(0).max(1000);
-        let keepalive = Instant::now() + Duration::from_micros(left_us.min(86_400_000_000));
+        let left = Duration::from_micros(left_us.min(86_400_000_000));
+        let keepalive = Instant::now() + self.shared.config.look_every.map_or(left, |every| left.min(every));
         let mut deadline = self.pause_until.map_or(keepalive, |until| until.min(keepalive));
         if let Some(due) = self.shared.activation_due() {
             deadline = deadline.min(due);

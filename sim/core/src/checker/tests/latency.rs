@@ -3,8 +3,8 @@ use serde_json::json;
 use super::CARD;
 use crate::checker::latency::{ARRIVAL_TO_APPLY, COMMIT_TO_SEND, END_TO_END, SEND_TO_SERVER, check, samples};
 use crate::checker::testing::{Story, furnished};
-use crate::checker::{Context, Timeline};
-use crate::history::Op;
+use crate::checker::{Context, Timeline, examine};
+use crate::history::{Op, Time};
 use crate::verdict::{Class, Verdict};
 
 fn travelling() -> Story {
@@ -42,8 +42,10 @@ fn keeps_to_the_budget() {
     story.promises.latency_p95_ms_max = Some(66);
     let finding = story.expect(check, &["over-budget"]);
     assert_eq!(finding.anomalies[0].class, Class::Latency);
-    "embedded".clone_into(&mut story.history.header.world);
-    story.expect(check, &[]);
+    story.history.header.time = Time::Real;
+    let examined = examine(&Context { app: &story.app, history: &story.history, promises: &story.promises }, None);
+    assert!(examined.report.finding("latency").is_none(), "real time is no simulated latency: not judged");
+    assert!(!examined.latency.is_empty(), "it is still told");
     let mut still = furnished();
     still.promises.latency_p95_ms_max = Some(66);
     assert_eq!(still.judge(check).verdict, Verdict::Unknown);

@@ -3,13 +3,13 @@ use serde_json::json;
 use super::{CARD, sound};
 use crate::checker::progress::check;
 use crate::checker::testing::{Story, furnished};
-use crate::history::{Barrier, Op, Phase, Upload, What, Who};
+use crate::history::{Barrier, Op, Phase, Time, Upload, What, Who};
 use crate::verdict::{Class, Verdict};
 
 /// A device whose upload is answered 500 for ever.
-fn wedged(world: &str) -> Story {
+fn wedged(time: Time) -> Story {
     let mut story = furnished();
-    world.clone_into(&mut story.history.header.world);
+    story.history.header.time = time;
     let tx_id = story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
     story.barrier(Barrier::Heal, Phase::Ok, &[]);
     story.barrier(Barrier::Settle, Phase::Invoke, &[]);
@@ -34,7 +34,7 @@ fn accepts_a_run_that_settles_in_time() {
 
 #[test]
 fn says_what_is_stuck() {
-    let finding = wedged("deterministic").expect(check, &["stuck-queue"]);
+    let finding = wedged(Time::Virtual).expect(check, &["stuck-queue"]);
     let anomaly = &finding.anomalies[0];
     assert_eq!(anomaly.class, Class::Liveness);
     assert_eq!(anomaly.what, "The run did not reach the settled state within 25.011000 s: uploads of client/0 do not pass.");
@@ -43,15 +43,15 @@ fn says_what_is_stuck() {
 
 #[test]
 fn tells_stuck_from_slow_where_time_is_real() {
-    wedged("embedded").expect(check, &["stuck-queue"]);
-    let mut story = wedged("embedded");
+    wedged(Time::Real).expect(check, &["stuck-queue"]);
+    let mut story = wedged(Time::Real);
     story.history.events.pop();
     story.upload(0);
     story.tx(0, &[(Op::Patch, CARD, json!({"title": "more"}))]);
     story.barrier(Barrier::Settle, Phase::Fail, &[]);
     let finding = story.judge(check);
     assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
-    "deterministic".clone_into(&mut story.history.header.world);
+    story.history.header.time = Time::Virtual;
     story.expect(check, &["stuck-queue"]);
 }
 
@@ -62,6 +62,14 @@ fn a_device_without_a_checkpoint_is_not_settled() {
     story.wait(60_000_000);
     story.barrier(Barrier::Settle, Phase::Fail, &["client/1 waits for write checkpoint 3"]);
     story.expect(check, &["not-settled"]);
+}
+
+#[test]
+fn a_fault_that_was_not_injected_is_unknown() {
+    let mut story = sound();
+    let fault = crate::plan::Fault::BackendDown { for_us: 1 };
+    story.event(Who::Run, What::Fault { phase: Phase::Fail, key: 1, fault });
+    assert_eq!(story.judge(check).verdict, Verdict::Unknown);
 }
 
 #[test]

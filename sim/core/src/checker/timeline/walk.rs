@@ -42,7 +42,7 @@ struct Screen {
 impl Timeline<'_> {
     pub(super) fn walk(&mut self) {
         let mut screens: Vec<Screen> = self.devices.iter().map(|_| Screen::default()).collect();
-        let live = self.history.header.world == "deterministic";
+        let live = self.history.header.time.is_virtual();
         for (event, Event { who, what, .. }) in self.history.events.iter().enumerate() {
             let Who::Client(device) = *who else { continue };
             let Some(screen) = screens.get_mut(device as usize) else { continue };

@@ -69,6 +69,7 @@ pub(crate) fn play_with(policy: &str, script: &str) -> History {
             scenario: "unit".to_owned(),
             seed: Seed(1),
             world: "deterministic".to_owned(),
+            time: crate::history::Time::Virtual,
             policy: policy.to_owned(),
             devices: (0..3)
                 .map(|device| DeviceName { kind: Kind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}") })

@@ -1,0 +1,66 @@
+//! The two servers as children of a harness: the same programs, by the plan's clock, gone when their parent is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::clock::{Clock, read_clock};
+
+/// The variable that makes `syncstorm backend` and `syncstorm service` children: the file with the plan's clock, or
+/// [`MACHINE_CLOCK`].
+pub(super) const CLOCK_FILE: &str = "SYNCSTORM_CLOCK_FILE";
+/// A child that no plan is run against.
+pub(super) const MACHINE_CLOCK: &str = "machine";
+/// How often a server that waits for the clock looks at it again.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// What a child knows.
+pub struct Child {
+    /// The plan's; `None` is the machine's.
+    clock: Option<Clock>,
+}
+
+impl Child {
+    /// Whether this process is one; it then ends with its parent from now on.
+    ///
+    /// # Errors
+    /// When the clock cannot be read.
+    pub fn of_environment() -> Result<Option<Self>, Box<dyn std::error::Error>> {
+        let Some(path) = std::env::var_os(CLOCK_FILE) else { return Ok(None) };
+        #[cfg(target_os = "linux")]
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        let clock = if path == MACHINE_CLOCK { None } else { Some(read_clock(path.as_ref())?) };
+        Ok(Some(Self { clock }))
+    }
+
+    /// Runs the backend until it is told to end; `announce` is told where it listens.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub async fn backend(
+        self,
+        config: backend::server::Config,
+        announce: impl FnOnce(SocketAddr),
+    ) -> Result<(), backend::server::ServerError> {
+        let clock = self.clock.unwrap_or_else(|| Arc::new(backend::server::machine_clock_us));
+        backend::server::serve_with(config, clock, announce).await
+    }
+
+    /// Runs the service until it is told to end; `announce` is told where it listens.
+    ///
+    /// # Errors
+    /// Those of the service.
+    pub fn service(
+        self,
+        config: sim_service::server::Config,
+        announce: impl FnOnce(SocketAddr),
+    ) -> Result<(), sim_service::server::ServeError> {
+        let time = self.clock.map_or_else(sim_service::server::Time::default, |clock| sim_service::server::Time {
+            clock,
+            look_every: Some(LOOK_EVERY),
+        });
+        sim_service::server::run_with(config, time, announce)
+    }
+}

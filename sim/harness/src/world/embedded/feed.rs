@@ -1,0 +1,296 @@
+//! The commits of a real database, in their order, from a logical slot of the harness's own.
+//!
+//! The backend notes in the log whose effect each row change is (`--annotate-commits`); notes and changes together
+//! are the commits that a store in memory tells of. [`Feed::drain`] reads everything that was committed before it was
+//! called, so that a commit stands in the history before anything that it caused.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backend::Rules;
+use backend::record::{Cause, Change, Commit};
+use backend::store::postgres::note::{self, CommitNote};
+use fixtures::{App, Row, Schema, Value};
+use tokio_postgres::Client;
+
+use super::pgoutput::{Cell, Message};
+
+/// The slot.
+pub(super) const SLOT: &str = "syncstorm_history";
+/// Its publication.
+pub(super) const PUBLICATION: &str = "syncstorm_history";
+
+/// The change feed of one plan. Everything here happens on the real runtime.
+pub(super) struct Feed {
+    rules: Arc<Rules>,
+    app: Arc<App>,
+    reader: tokio::sync::Mutex<Reader>,
+    told: Mutex<Vec<Commit>>,
+    /// Why the feed can no longer be believed.
+    broken: Mutex<Option<String>>,
+    /// Requests that may write, those begun and those ended; and how many of both the last drain came after.
+    events: AtomicU64,
+    drained: AtomicU64,
+    /// Such requests that are under way.
+    open: AtomicUsize,
+    /// A request ended without an answer: what it may have begun may end at any time.
+    unsure: AtomicBool,
+    /// The end of the last transaction that was read.
+    lsn: AtomicU64,
+}
+
+struct Reader {
+    client: Client,
+    seq: u64,
+    conflicts: u64,
+}
+
+/// A transaction of the log in the making.
+#[derive(Default)]
+struct Open {
+    changes: Vec<Change>,
+    note: Option<CommitNote>,
+}
+
+/// A request that may write.
+pub(super) struct Writing(Arc<Feed>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.events.fetch_add(1, Ordering::AcqRel);
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Feed {
+    /// Makes the slot; what is committed from now on is read.
+    pub(super) async fn start(app: Arc<App>, rules: Arc<Rules>, client: Client) -> Result<Self, String> {
+        let made = format!("SELECT pg_create_logical_replication_slot('{SLOT}', 'pgoutput')");
+        client.batch_execute(&made).await.map_err(|error| said(&error))?;
+        Ok(Self {
+            rules,
+            app,
+            reader: tokio::sync::Mutex::new(Reader { client, seq: 0, conflicts: 0 }),
+            told: Mutex::default(),
+            broken: Mutex::default(),
+            events: AtomicU64::new(0),
+            drained: AtomicU64::new(0),
+            open: AtomicUsize::new(0),
+            unsure: AtomicBool::new(false),
+            lsn: AtomicU64::new(0),
+        })
+    }
+
+    /// A request that may write begins; it ends when the handle goes.
+    pub(super) fn writes(self: &Arc<Self>) -> Writing {
+        self.events.fetch_add(1, Ordering::AcqRel);
+        self.open.fetch_add(1, Ordering::AcqRel);
+        Writing(self.clone())
+    }
+
+    /// A request ended without an answer.
+    pub(super) fn is_unsure(&self) {
+        self.unsure.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be commits that were not read.
+    pub(super) fn is_behind(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+            || self.unsure.load(Ordering::Acquire)
+            || self.events.load(Ordering::Acquire) != self.drained.load(Ordering::Acquire)
+    }
+
+    /// The end of the last transaction that was read.
+    pub(super) fn lsn(&self) -> u64 {
+        self.lsn.load(Ordering::Acquire)
+    }
+
+    /// The commits that were read since this was last asked.
+    pub(super) fn told(&self) -> Vec<Commit> {
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why the feed can no longer be believed.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads everything that was committed before this call. `at_us` is when writes were received that have no note:
+    /// those that bypass the backend.
+    pub(super) async fn drain(&self, at_us: i64) -> Result<(), String> {
+        let mut reader = self.reader.lock().await;
+        let events = self.events.load(Ordering::Acquire);
+        let sql = format!(
+            "SELECT data FROM pg_logical_slot_get_binary_changes('{SLOT}', NULL, NULL, 'proto_version', '1', \
+             'publication_names', '{PUBLICATION}', 'messages', 'true')"
+        );
+        let rows = reader.client.query(&sql, &[]).await.map_err(|error| said(&error))?;
+        let mut relations: BTreeMap<u32, Option<(usize, Vec<Option<usize>>)>> = BTreeMap::new();
+        let mut open = Open::default();
+        for row in &rows {
+            let message = Message::parse(row.get(0)).map_err(|error| self.give_up(error.to_string()))?;
+            match message {
+                Message::Begin => open = Open::default(),
+                Message::Commit { end_lsn } => {
+                    self.lsn.fetch_max(end_lsn, Ordering::AcqRel);
+                    let Open { changes, note } = std::mem::take(&mut open);
+                    self.commit(&mut reader, changes, note, at_us)?;
+                }
+                Message::Relation { id, name, columns } => {
+                    relations.insert(id, places(&self.app.schema, &name, &columns));
+                }
+                Message::Row { relation, old, new } => {
+                    let Some(Some((table, columns))) = relations.get(&relation) else { continue };
+                    let change = change(&self.app.schema, *table, columns, old, new);
+                    open.changes.push(change.map_err(|problem| self.give_up(problem))?);
+                }
+                Message::Truncate { .. } => return Err(self.give_up("somebody truncated a table".to_owned())),
+                Message::Note { prefix, content } if prefix == note::PREFIX => {
+                    let note = CommitNote::parse(&content);
+                    open.note = Some(note.map_err(|error| self.give_up(format!("a commit's note: {error}")))?);
+                }
+                Message::Note { .. } | Message::Other => {}
+            }
+        }
+        self.drained.fetch_max(events, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn commit(
+        &self,
+        reader: &mut Reader,
+        changes: Vec<Change>,
+        note: Option<CommitNote>,
+        at_us: i64,
+    ) -> Result<(), String> {
+        let seq = reader.seq + 1;
+        let commit = match note {
+            Some(note) => note.commit(&self.rules, seq, reader.conflicts, changes).ok_or_else(|| {
+                self.give_up(format!("the note of commit {seq} does not belong to the row changes before it"))
+            })?,
+            None if changes.is_empty() => return Ok(()),
+            None => Commit {
+                seq,
+                at_us,
+                received_us: at_us,
+                origin: None,
+                changes,
+                ledger: Vec::new(),
+                conflicts: Vec::new(),
+                tombstones: Vec::new(),
+                aliases: Vec::new(),
+            },
+        };
+        reader.seq = seq;
+        reader.conflicts += commit.conflicts.len() as u64;
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(commit);
+        Ok(())
+    }
+
+    fn give_up(&self, problem: String) -> String {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem).clone()
+    }
+
+    /// The position at which the database is now.
+    pub(super) async fn position(&self) -> Result<u64, String> {
+        let reader = self.reader.lock().await;
+        let sql = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8";
+        let row = reader.client.query_one(sql, &[]).await.map_err(|error| said(&error))?;
+        Ok(row.get::<_, i64>(0).cast_unsigned())
+    }
+
+    /// Every row of a table, with its id.
+    pub(super) async fn rows(&self, table: usize) -> Result<Vec<(String, Row)>, String> {
+        let declared = &self.app.schema.tables[table];
+        let columns: Vec<String> = declared.columns.iter().map(|column| format!(", \"{}\"", column.name)).collect();
+        let sql = format!("SELECT id{} FROM \"{}\" ORDER BY id", columns.concat(), declared.name);
+        let reader = self.reader.lock().await;
+        let answer = reader.client.simple_query(&sql).await.map_err(|error| said(&error))?;
+        let mut rows = Vec::new();
+        for message in &answer {
+            let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
+            let values = declared.columns.iter().zip(1..).map(|(column, index)| match row.get(index) {
+                None => Ok(Value::Null),
+                Some(text) => Value::from_text(column.ty, text).map_err(|error| format!("{}: {error}", column.name)),
+            });
+            rows.push((row.get(0).unwrap_or_default().to_owned(), values.collect::<Result<Vec<_>, _>>()?.into()));
+        }
+        Ok(rows)
+    }
+
+    /// Runs statements.
+    pub(super) async fn sql(&self, statements: &str) -> Result<(), String> {
+        self.reader.lock().await.client.batch_execute(statements).await.map_err(|error| said(&error))
+    }
+
+    /// One number that a statement answers; `None` when it answers no row.
+    pub(super) async fn number(&self, statement: &str) -> Result<Option<i32>, String> {
+        let reader = self.reader.lock().await;
+        let row = reader.client.query_opt(statement, &[]).await.map_err(|error| said(&error))?;
+        Ok(row.and_then(|row| row.get(0)))
+    }
+}
+
+/// What the database said, rather than that it said something.
+pub(super) fn said(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Where each column of the log goes: the table, and for each column its index, `None` for `id`.
+fn places(schema: &Schema, name: &str, columns: &[String]) -> Option<(usize, Vec<Option<usize>>)> {
+    let table = schema.table_index(name)?;
+    Some((table, columns.iter().map(|column| schema.tables[table].column_index(column)).collect()))
+}
+
+fn change(
+    schema: &Schema,
+    table: usize,
+    columns: &[Option<usize>],
+    old: Option<Vec<Cell>>,
+    new: Option<Vec<Cell>>,
+) -> Result<Change, String> {
+    let before = old.map(|cells| row(schema, table, columns, cells, None)).transpose()?;
+    let after = match new {
+        None => None,
+        Some(cells) => Some(row(schema, table, columns, cells, before.as_ref().map(|(_, row)| row))?),
+    };
+    let id = after.as_ref().or(before.as_ref()).map(|(id, _)| id.clone());
+    Ok(Change {
+        table,
+        id: id.ok_or("the log tells of a row without its identity: replica identity FULL is needed")?,
+        before: before.map(|(_, row)| row),
+        after: after.map(|(_, row)| row),
+        by: None,
+        cause: Cause::Server,
+    })
+}
+
+fn row(
+    schema: &Schema,
+    table: usize,
+    columns: &[Option<usize>],
+    cells: Vec<Cell>,
+    before: Option<&Row>,
+) -> Result<(Arc<str>, Row), String> {
+    let declared = &schema.tables[table].columns;
+    let mut id = None;
+    let mut values = vec![Value::Null; declared.len()];
+    for (place, cell) in columns.iter().zip(cells) {
+        match (place, cell) {
+            (None, Some(Some(text))) => id = Some(Arc::from(text)),
+            (None, _) => {}
+            (Some(column), None) => {
+                let known = before.and_then(|before| before.get(*column)).cloned();
+                values[*column] = known.ok_or("the log leaves out a value that is not known")?;
+            }
+            (Some(_), Some(None)) => {}
+            (Some(column), Some(Some(text))) => {
+                let ty = declared[*column].ty;
+                values[*column] = Value::from_text(ty, &text)
+                    .map_err(|error| format!("{}.{}: {error}", schema.tables[table].name, declared[*column].name))?;
+            }
+        }
+    }
+    Ok((id.ok_or("a row of the log has no id")?, values.into()))
+}

@@ -1,0 +1,223 @@
+//! The last stretch of a request's way: from the simulated network over TCP to a server, and its answer back.
+//!
+//! Before an answer or a part of a stream goes back, everything is read that the database has committed by then.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::feed::Feed;
+use super::pace::{Busy, Pulse};
+use crate::network::{NetError, Target};
+use crate::world::clock::Clock;
+
+/// The client of all requests of one plan.
+pub(super) type Http = Client<HttpConnector, Full<Bytes>>;
+
+/// After a part of a stream, the next may follow.
+const LINES: Duration = Duration::from_millis(3);
+/// After replication has caught up, lines follow: the service lets diffs coalesce for 10 ms.
+const COALESCING: Duration = Duration::from_millis(13);
+/// How long replication that does not catch up is waited for. It may be stuck, and then plan time must pass.
+const LAG_MAX: Duration = Duration::from_secs(5);
+/// How often it is asked.
+const ASK_EVERY: Duration = Duration::from_millis(1);
+/// How long the database may be away before an answer that it stands behind is taken for lost.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// What the stretches to both servers share.
+pub(super) struct Way {
+    pub(super) real: Handle,
+    pub(super) http: Http,
+    pub(super) feed: Arc<Feed>,
+    pub(super) pulse: Arc<Pulse>,
+    /// The plan's, for the plan's thread.
+    pub(super) clock: Clock,
+    /// Where the service's figures are; `None` while nothing is to be expected of it.
+    pub(super) figures: std::sync::Mutex<Option<SocketAddr>>,
+    /// The position that the service is expected to reach.
+    pub(super) expected: AtomicU64,
+}
+
+pub(super) fn client() -> Http {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// The routes of a server at an address.
+pub(super) fn router(way: &Arc<Way>, target: Target, address: SocketAddr) -> Router {
+    let way = way.clone();
+    Router::new().fallback(move |request: Request<Body>| forward(way.clone(), target, address, request))
+}
+
+/// An answer that says that there was none.
+fn none(error: NetError) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response.extensions_mut().insert(error);
+    response
+}
+
+async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Request<Body>) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    // It is in memory already.
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    parts.uri = format!("http://{address}{path}").parse().expect("an address and a path make a URI");
+    // No server sees a request before its time.
+    way.pulse.show((way.clock)());
+    let busy = way.pulse.begin(Some(target));
+    let job = way.real.spawn(exchange(way.clone(), target, Request::from_parts(parts, Full::new(body)), busy));
+    job.await.unwrap_or_else(|_| none(NetError::Reset))
+}
+
+async fn exchange(way: Arc<Way>, target: Target, request: Request<Full<Bytes>>, busy: Busy) -> Response<Body> {
+    let (is_upload, is_checkpoint) =
+        (request.uri().path() == "/upload", request.uri().path().starts_with("/write-checkpoint"));
+    let writing = is_upload.then(|| way.feed.writes());
+    let before = if is_checkpoint { way.feed.position().await.ok() } else { None };
+    let lost = |error: NetError| {
+        if is_upload {
+            way.feed.is_unsure();
+        }
+        none(error)
+    };
+    let (parts, body) = match way.http.request(request).await {
+        Ok(response) => response.into_parts(),
+        // Nothing was sent where nobody listens.
+        Err(error) if error.is_connect() => return none(NetError::Refused),
+        Err(_) => return lost(NetError::Reset),
+    };
+    if target == Target::Service && parts.status == StatusCode::OK && !is_checkpoint {
+        way.pulse.touch(COALESCING);
+        let (lines, mut arriving) = mpsc::unbounded_channel();
+        way.real.spawn(carry(way.clone(), body, lines));
+        let arriving = futures_util::stream::poll_fn(move |context| arriving.poll_recv(context));
+        let arriving = futures_util::StreamExt::map(arriving, Ok::<Bytes, Infallible>);
+        return Response::from_parts(parts, Body::from_stream(arriving));
+    }
+    let Ok(body) = body.collect().await else { return lost(NetError::Reset) };
+    drop(writing);
+    if is_upload {
+        if !drained(&way).await {
+            return lost(NetError::Reset);
+        }
+        expect(&way, way.feed.lsn());
+    }
+    if let Some(before) = before {
+        expect(&way, before);
+    }
+    drop(busy);
+    Response::from_parts(parts, Body::from(body.to_bytes()))
+}
+
+/// Reads what was committed, also when the database has to come back first.
+async fn drained(way: &Way) -> bool {
+    let deadline = Instant::now() + DRAIN_MAX;
+    loop {
+        match way.feed.drain(way.pulse.shown_us()).await {
+            Ok(()) => return true,
+            Err(error) if way.feed.broken().is_some() || Instant::now() > deadline => {
+                tracing::warn!(error, "the history's slot");
+                return false;
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Carries a stream, part by part, until either end has gone.
+async fn carry(way: Arc<Way>, mut body: hyper::body::Incoming, lines: mpsc::UnboundedSender<Bytes>) {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = lines.closed() => return,
+            frame = body.frame() => frame,
+        };
+        let Some(Ok(frame)) = frame else { return };
+        let Ok(bytes) = frame.into_data() else { continue };
+        let busy = way.pulse.begin(None);
+        if way.feed.is_behind() && !drained(&way).await {
+            return;
+        }
+        way.pulse.touch(LINES);
+        // The device may have closed its stream.
+        let _ = lines.send(bytes);
+        drop(busy);
+    }
+}
+
+/// Plan time follows real time until the service has replicated up to a position.
+pub(super) fn expect(way: &Arc<Way>, lsn: u64) {
+    way.expected.fetch_max(lsn, Ordering::AcqRel);
+    if !way.pulse.lag(true) {
+        way.real.spawn(catch_up(way.clone()));
+    }
+}
+
+async fn catch_up(way: Arc<Way>) {
+    let deadline = Instant::now() + LAG_MAX;
+    let figures = || *way.figures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    while let Some(address) = figures() {
+        let asked = Instant::now();
+        let expected = way.expected.load(Ordering::Acquire);
+        let reached = tokio::time::timeout(LAG_MAX, replicated(&way.http, address)).await.ok().flatten();
+        if reached.is_some_and(|reached| reached >= expected) || asked > deadline {
+            if way.expected.load(Ordering::Acquire) == expected {
+                break;
+            }
+            continue;
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+    way.pulse.touch(COALESCING);
+    way.pulse.lag(false);
+}
+
+/// The position that the service's clients see.
+async fn replicated(http: &Http, address: SocketAddr) -> Option<u64> {
+    let uri = format!("http://{address}/metrics").parse().expect("an address and a path make a URI");
+    let body = http.get(uri).await.ok()?.into_body().collect().await.ok()?.to_bytes();
+    let text = std::str::from_utf8(&body).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("syncstorm_service_replicated_lsn_bytes "))?.parse().ok()
+}
+
+/// Asks the service something, so that it has had its turn.
+pub(super) fn look(way: &Arc<Way>) {
+    let figures = *way.figures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Some(address) = figures else { return };
+    let busy = way.pulse.begin(Some(Target::Service));
+    let way = way.clone();
+    way.real.clone().spawn(async move {
+        let _ = tokio::time::timeout(LAG_MAX, replicated(&way.http, address)).await;
+        drop(busy);
+    });
+}
+
+/// Waits until a server says that it is ready.
+pub(super) async fn ready(http: &Http, address: SocketAddr) -> Result<(), String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let uri = format!("http://{address}/probes/readiness").parse().expect("an address and a path make a URI");
+        match http.get(uri).await {
+            Ok(answer) if answer.status() == StatusCode::OK => return Ok(()),
+            Ok(answer) if Instant::now() > deadline => return Err(format!("not ready: {}", answer.status())),
+            Err(error) if Instant::now() > deadline => return Err(format!("not ready: {error}")),
+            _ => tokio::time::sleep(Duration::from_millis(2)).await,
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! Where the plans of one worker run, one after the other: a private PostgreSQL, a folder, and a real runtime beside
+//! the plan's.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backend::PolicyKind;
+use backend::server::keys::Keyring;
+use fixtures::{App, Default as ColumnDefault, Value};
+use sim_core::plan::EPOCH_US;
+
+use super::feed::{self, Feed};
+use super::link::{self, Http};
+use super::process::Process;
+use crate::network::Target;
+use crate::postgres::{Postgres, Settings};
+use crate::trial::Setup;
+use crate::world::child::{CLOCK_FILE, MACHINE_CLOCK};
+use crate::world::clock::ClockFile;
+use crate::world::told::{AUDIENCE, SeedRow};
+
+/// The application's database.
+const DATABASE: &str = "app";
+/// How long ago servers believe it is while a plan is prepared.
+const BEFORE_US: i64 = EPOCH_US - 60_000_000;
+
+/// Sites that nobody uses at the moment; made when there is none.
+pub struct Pool {
+    program: PathBuf,
+    app: Arc<App>,
+    app_source: PathBuf,
+    policy: PolicyKind,
+    rules: Arc<backend::Rules>,
+    idle: Mutex<Vec<Site>>,
+}
+
+/// One worker's.
+pub(crate) struct Site {
+    pub(super) ground: Arc<Ground>,
+    /// Taken when the site goes.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        // This may happen on the plan's runtime, which must not wait; the ground ends its own processes.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What a site has for all its plans.
+pub(super) struct Ground {
+    /// Below the cluster's, so that it goes with it, also when a later run sweeps.
+    folder: PathBuf,
+    pub(super) postgres: tokio::sync::Mutex<Postgres>,
+    url: String,
+    program: PathBuf,
+    pub(super) app: Arc<App>,
+    app_source: PathBuf,
+    rules: Arc<backend::Rules>,
+    policy: PolicyKind,
+    pub(super) clock: Arc<ClockFile>,
+    pub(super) key_id: String,
+    pub(super) secret: Vec<u8>,
+}
+
+impl Pool {
+    /// Sites for plans of an application: a folder, or the name of a built-in one. `program` is this program, which is
+    /// also the two servers.
+    #[must_use]
+    pub fn new(setup: &Setup, app_source: &str, program: PathBuf) -> Self {
+        let (app, policy, rules) = (setup.app.clone(), setup.policy, setup.rules.clone());
+        // The servers work in a folder of their own.
+        let is_folder = App::builtin(app_source).is_none();
+        let absolute = is_folder.then(|| std::fs::canonicalize(app_source).ok()).flatten();
+        let app_source = absolute.unwrap_or_else(|| PathBuf::from(app_source));
+        Self { program, app, app_source, policy, rules, idle: Mutex::default() }
+    }
+
+    /// Sees to it that there is one, so that a machine without PostgreSQL is told so at once.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn warm(&self) -> Result<(), String> {
+        let site = self.take()?;
+        self.give_back(site);
+        Ok(())
+    }
+
+    pub(crate) fn take(&self) -> Result<Site, String> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(site) = idle {
+            return Ok(site);
+        }
+        // A thread of its own: who asks may be within the plan's runtime, which cannot wait for another.
+        std::thread::scope(|scope| scope.spawn(|| Site::start(self)).join())
+            .unwrap_or_else(|_| Err("starting the private servers panicked".to_owned()))
+    }
+
+    pub(crate) fn give_back(&self, site: Site) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(site);
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+impl Site {
+    fn start(pool: &Pool) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| error.to_string())?;
+        let ground = runtime.block_on(Ground::start(pool))?;
+        Ok(Self { ground: Arc::new(ground), runtime: Some(runtime) })
+    }
+
+    pub(super) fn real(&self) -> tokio::runtime::Handle {
+        self.runtime.as_ref().expect("it goes with the site").handle().clone()
+    }
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+impl Ground {
+    async fn start(pool: &Pool) -> Result<Self, String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let postgres = Postgres::start(Settings::default()).await.map_err(|error| words(&error))?;
+        let folder = postgres.folder().join("site");
+        std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        postgres.create_database(DATABASE).await.map_err(|error| words(&error))?;
+        let client = postgres.connect(DATABASE).await.map_err(|error| words(&error))?;
+        let tables: Vec<String> = pool.app.schema.tables.iter().map(|table| identifier(&table.name)).collect();
+        let identities: String =
+            tables.iter().map(|table| format!("ALTER TABLE {table} REPLICA IDENTITY FULL;")).collect();
+        let sql = format!(
+            "{};{identities}DROP PUBLICATION IF EXISTS powersync;CREATE PUBLICATION powersync FOR TABLE {tables};\
+             CREATE PUBLICATION {} FOR TABLE {tables}",
+            pool.app.schema_sql,
+            feed::PUBLICATION,
+            tables = tables.join(", ")
+        );
+        client.batch_execute(&sql).await.map_err(|error| feed::said(&error))?;
+        let keys = Keyring::open(&folder.join("state")).map_err(|error| words(&error))?;
+        keys.ensure(&[jsonwebtoken::Algorithm::HS256], BEFORE_US).map_err(|error| words(&error))?;
+        let (secrets, _) = keys.load().map_err(|error| words(&error))?;
+        let key = secrets.into_iter().next().ok_or("no key was generated")?;
+        let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &key.secret);
+        let jwks = serde_json::json!({"keys": [{"kty": "oct", "alg": "HS256", "kid": key.kid, "k": encoded}]});
+        let file = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+        };
+        file("jwks.json", &jwks.to_string())?;
+        file("sync-config.yaml", &pool.app.sync_config)?;
+        let clock = ClockFile::create(&folder.join("clock"), BEFORE_US).map_err(|error| words(&error))?;
+        Ok(Self {
+            url: postgres.url(DATABASE),
+            postgres: tokio::sync::Mutex::new(postgres),
+            program: pool.program.clone(),
+            app: pool.app.clone(),
+            app_source: pool.app_source.clone(),
+            rules: pool.rules.clone(),
+            policy: pool.policy,
+            clock: Arc::new(clock),
+            key_id: key.kid,
+            secret: key.secret,
+            folder,
+        })
+    }
+
+    /// Forgets the plan before, and writes the seed rows.
+    pub(super) async fn reset(&self, seed: &[SeedRow]) -> Result<Feed, String> {
+        self.clock.show(BEFORE_US);
+        let client = self.postgres.lock().await.connect(DATABASE).await.map_err(|error| error.to_string())?;
+        let tables: Vec<String> = self.app.schema.tables.iter().map(|table| identifier(&table.name)).collect();
+        client
+            .batch_execute(&format!(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid IS NOT NULL;
+                 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid();
+                 SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
+                 DROP SCHEMA IF EXISTS sync_backend CASCADE;
+                 TRUNCATE {}",
+                tables.join(", ")
+            ))
+            .await
+            .map_err(|error| feed::said(&error))?;
+        let store = self.folder.join("service.sqlite");
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{ending}", store.display()));
+        }
+        for name in ["backend.log", "service.log"] {
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
+        let feed = Feed::start(self.app.clone(), self.rules.clone(), client).await?;
+        let mut sql = String::from("BEGIN;");
+        for (table, id, values) in seed {
+            sql.push_str(&self.insert(*table, id, values));
+        }
+        sql.push_str("COMMIT");
+        feed.sql(&sql).await?;
+        feed.drain(EPOCH_US).await?;
+        Ok(feed)
+    }
+
+    /// PostgreSQL's `now()` is not the plan's: every column is named.
+    fn insert(&self, table: usize, id: &str, values: &[(usize, Value)]) -> String {
+        let declared = &self.app.schema.tables[table];
+        let (mut names, mut texts) = (vec!["id".to_owned()], vec![literal(id)]);
+        for (index, column) in declared.columns.iter().enumerate() {
+            let set = values.iter().find(|(set, _)| *set == index).map(|(_, value)| value.clone());
+            let value = set.unwrap_or_else(|| match &column.default {
+                ColumnDefault::Null => Value::Null,
+                ColumnDefault::Literal(value) => value.clone(),
+                ColumnDefault::Now => Value::Time(EPOCH_US),
+            });
+            names.push(identifier(&column.name));
+            texts.push(match (&value, value.to_json()) {
+                (Value::Null, _) => "NULL".to_owned(),
+                (_, serde_json::Value::String(text)) => format!("{}::{}", literal(&text), column.ty.sql_name()),
+                (_, other) => format!("{}::{}", literal(&other.to_string()), column.ty.sql_name()),
+            });
+        }
+        format!("INSERT INTO {} ({}) VALUES ({});", identifier(&declared.name), names.join(", "), texts.join(", "))
+    }
+
+    /// Starts a server by the plan's clock, and waits until it is ready.
+    pub(super) async fn server(&self, target: Target, http: &Http) -> Result<Process, String> {
+        self.start_server(target, http, self.folder.join("clock").as_os_str(), &[]).await
+    }
+
+    async fn start_server(
+        &self,
+        target: Target,
+        http: &Http,
+        clock: &OsStr,
+        further: &[&str],
+    ) -> Result<Process, String> {
+        let folder = &self.folder;
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("RUST_LOG", "info,pgwire_replication=off");
+        command.env(CLOCK_FILE, clock).current_dir(folder);
+        let name = match target {
+            Target::Backend => {
+                command.arg("backend").env("DATABASE_URL", &self.url).arg("--state-dir").arg(folder.join("state"));
+                command.arg("--app").arg(&self.app_source).args(["--policy", &self.policy.to_string()]);
+                command.args(["--listen", "127.0.0.1:0", "--algorithm", "HS256", "--audience", AUDIENCE]);
+                command.arg("--annotate-commits");
+                "backend"
+            }
+            Target::Service => {
+                // Its client does not check the name of an address.
+                let url = self.url.replace("verify-full", "verify-ca");
+                command.arg("service").env("SYNCSTORM_SERVICE_DATABASE_URL", url);
+                command.arg("--sync-config").arg(folder.join("sync-config.yaml"));
+                command.arg("--store").arg(folder.join("service.sqlite")).args(["--store-sync", "process"]);
+                command.args(["--listen", "127.0.0.1:0", "--audience", AUDIENCE, "--max-streams", "1000"]);
+                command.arg("--jwks-file").arg(folder.join("jwks.json")).args(["--compact-every-seconds", "0"]);
+                "service"
+            }
+        };
+        command.args(further);
+        let process = Process::start(name, command, folder).await?;
+        link::ready(http, process.address()).await.map_err(|problem| format!("{name}: {problem}"))?;
+        Ok(process)
+    }
+}
+
+/// A stack that runs until its handle goes, by the machine's clock.
+pub struct Standing {
+    /// The upload backend.
+    pub backend_url: String,
+    /// The sync service.
+    pub service_url: String,
+    /// The database, with its password.
+    pub database_url: String,
+    /// Whom the token is for.
+    pub user: String,
+    /// A token that both servers take.
+    pub token: String,
+    /// Ended in this order.
+    _servers: [Process; 2],
+    _site: Site,
+}
+
+/// How long its token is good for.
+const TOKEN_LIFETIME_S: i64 = 86_400;
+
+impl Standing {
+    /// Brings a stack up, with an empty database.
+    ///
+    /// # Errors
+    /// Why it did not come up.
+    pub fn up(pool: &Pool) -> Result<Self, String> {
+        let site = pool.take()?;
+        let runtime = site.runtime.as_ref().expect("it goes with the site");
+        let ground = site.ground.clone();
+        // The servers end with the thread that started them, so that must be one that stays.
+        let started = runtime.spawn(async move {
+            let feed = ground.reset(&[]).await?;
+            // Nobody reads it here, and it would keep the log for ever.
+            feed.sql(&format!("SELECT pg_drop_replication_slot('{}')", feed::SLOT)).await?;
+            let http = link::client();
+            let clock = OsStr::new(MACHINE_CLOCK);
+            let (backend, service) = tokio::join!(
+                ground.start_server(Target::Backend, &http, clock, &["--development"]),
+                ground.start_server(Target::Service, &http, clock, &[])
+            );
+            Ok::<_, String>([backend?, service?])
+        });
+        let servers = runtime.block_on(started).map_err(|error| error.to_string())??;
+        let key = backend::Key { kid: site.ground.key_id.clone(), secret: site.ground.secret.clone(), retires_us: None };
+        let auth = backend::Auth::hs256(vec![key], vec![AUDIENCE.to_owned()]);
+        let user = "user-1".to_owned();
+        let now_us = backend::server::machine_clock_us();
+        let token = auth.mint(&user, now_us, TOKEN_LIFETIME_S).ok_or("no key signs tokens")?;
+        Ok(Self {
+            backend_url: format!("http://{}", servers[0].address()),
+            service_url: format!("http://{}", servers[1].address()),
+            database_url: site.ground.url.clone(),
+            user,
+            token,
+            _servers: servers,
+            _site: site,
+        })
+    }
+}

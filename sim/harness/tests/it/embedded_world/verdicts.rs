@@ -1,0 +1,73 @@
+//! What plans come to.
+
+use std::sync::atomic::AtomicBool;
+
+use backend::PolicyKind;
+use sim_core::Seed;
+use sim_core::verdict::Verdict;
+use syncstorm::campaign::{self, Campaign, Tally};
+use syncstorm::catalogue;
+
+use super::setup;
+
+fn run(policy: PolicyKind, chosen: &[(&str, u32)]) -> Vec<(String, Tally)> {
+    let setup = setup(policy);
+    let all = catalogue::scenarios(&setup.app).expect("the built-in scenarios are sound");
+    let scenarios: Vec<_> = chosen
+        .iter()
+        .map(|(name, plans)| {
+            let scenario = all.iter().find(|scenario| scenario.name == *name).expect("there is one of the name");
+            (scenario.clone(), *plans)
+        })
+        .collect();
+    let stop = AtomicBool::new(false);
+    let campaign = Campaign {
+        setup: &setup,
+        scenarios: &scenarios,
+        seed: Seed(0x7e57),
+        workers: syncstorm::commands::workers(None),
+        checkers: None,
+        stop: &stop,
+    };
+    let tallies = campaign::run(&campaign, &|_| {});
+    chosen.iter().map(|(name, _)| (*name).to_owned()).zip(tallies).collect()
+}
+
+fn told(tally: &Tally) -> String {
+    let failing = tally.failing.iter().flat_map(|failing| {
+        failing.signatures.iter().map(move |(one, _)| format!("plan {}: {} {}", failing.index, one.checker, one.code))
+    });
+    let unknown = tally.unknown.iter().map(|(plan, why)| format!("plan {plan}: unknown: {}", why.join("; ")));
+    let broken = tally.broken.iter().map(|(plan, why)| format!("plan {plan}: harness: {why}"));
+    failing.chain(unknown).chain(broken).collect::<Vec<_>>().join("\n  ")
+}
+
+/// Ten plans in which servers are killed (SIGKILL) and frozen at random instants, and some of other kinds.
+#[test]
+fn plans_hold_against_real_processes() {
+    let chosen = [
+        ("servers-restart", 10),
+        ("stalled-replication", 1),
+        ("lost-reply", 1),
+        ("same-field", 1),
+        ("token-expiry", 1),
+        ("web-tab-close", 1),
+    ];
+    let mut killed = 0;
+    for (name, tally) in run(PolicyKind::FieldMerge, &chosen) {
+        assert!(tally.verdict == Verdict::Valid && tally.broken.is_empty(), "{name}:\n  {}", told(&tally));
+        assert!(tally.totals.transactions > 0, "{name}: nothing happened");
+        let count = |fault: &str| tally.occurred.get(&format!("fault:{fault}")).copied().unwrap_or(0);
+        killed += count("backend-down") + count("service-down");
+    }
+    assert!(killed >= 10, "servers were killed {killed} times");
+}
+
+#[test]
+fn the_baseline_is_caught() {
+    let chosen = [("same-field", 3), ("pomodoro-counter", 3), ("create-same-setting", 2)];
+    for (name, tally) in run(PolicyKind::ArrivalOrder, &chosen) {
+        assert!(tally.broken.is_empty(), "{name}:\n  {}", told(&tally));
+        assert_eq!(tally.verdict, Verdict::Invalid, "{name} passes under arrival-order");
+    }
+}
