@@ -12,6 +12,9 @@ use crate::seed::Seed;
 /// The instant that plan time 0 stands for: 2026-01-05T08:00:00Z, in microseconds since 1970.
 pub const EPOCH_US: i64 = 1_767_600_000_000_000;
 
+/// A kill that waits for an upload strikes at last so long after it was told to.
+pub const KILL_WAITS_US: u64 = 10_000_000;
+
 /// The format that [`Plan::version`] names.
 pub const VERSION: u32 = 1;
 
@@ -335,6 +338,65 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
+    /// The connection of replication is cut: streams stay open, and it takes the service so long to connect again.
+    ReplicationCut {
+        /// How long.
+        for_us: u64,
+    },
+    /// The replication slot is lost with what it held. So long after, the service makes another, with a new snapshot.
+    SlotDropped {
+        /// How long.
+        for_us: u64,
+    },
+    /// The database is killed and comes back: the backend refuses uploads, the service write checkpoints.
+    PostgresDown {
+        /// How long it stays down.
+        for_us: u64,
+    },
+    /// The database stops answering, then goes on: whoever asks it waits.
+    PostgresPaused {
+        /// How long.
+        for_us: u64,
+    },
+    /// The backend is killed in the middle of the next upload of the device, or after [`KILL_WAITS_US`] if there is
+    /// none.
+    BackendKilled {
+        /// The device.
+        device: u32,
+        /// At which instant of its upload.
+        instant: Instant,
+        /// How long it stays down.
+        down_us: u64,
+    },
+    /// The service compacts its buckets, while clients stream.
+    Compaction,
+    /// The service is deployed anew with a changed sync configuration: the same rules as a new version, so that every
+    /// bucket has another name and is downloaded again. The old buckets are served a moment longer.
+    SyncConfigChanged {
+        /// How long it is down in between.
+        down_us: u64,
+    },
+    /// Tokens are signed with a new key from now on. The backend holds the old one until its tokens have expired; the
+    /// service learns of the new one so long after.
+    KeyRotated {
+        /// How long.
+        lag_us: u64,
+    },
+    /// An administrator or a batch job writes to the database, past the backend, in one transaction.
+    ServerWrite {
+        /// What it does: inserts, sets and deletes.
+        intents: Vec<Intent>,
+    },
+}
+
+/// An instant in the middle of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Instant {
+    /// The request is there, nothing of it is committed.
+    BeforeCommit,
+    /// The transaction is committed, the reply not sent.
+    AfterCommit,
 }
 
 /// A server as a device sees it.
@@ -415,6 +477,15 @@ impl Fault {
             Self::ServiceDown { .. } => "service-down",
             Self::ServicePaused { .. } => "service-paused",
             Self::ReplicationStalled { .. } => "replication-stalled",
+            Self::ReplicationCut { .. } => "replication-cut",
+            Self::SlotDropped { .. } => "slot-dropped",
+            Self::PostgresDown { .. } => "postgres-down",
+            Self::PostgresPaused { .. } => "postgres-paused",
+            Self::BackendKilled { .. } => "backend-killed",
+            Self::Compaction => "compaction",
+            Self::SyncConfigChanged { .. } => "sync-config-changed",
+            Self::KeyRotated { .. } => "key-rotated",
+            Self::ServerWrite { .. } => "server-write",
         }
     }
 
@@ -432,8 +503,20 @@ impl Fault {
             | Self::BackendDown { for_us }
             | Self::ServiceDown { for_us }
             | Self::ServicePaused { for_us }
-            | Self::ReplicationStalled { for_us } => Some(std::time::Duration::from_micros(*for_us)),
-            Self::StreamCut { .. } | Self::Crash { .. } | Self::TabClose { .. } | Self::ClockJump { .. } => None,
+            | Self::ReplicationStalled { for_us }
+            | Self::ReplicationCut { for_us }
+            | Self::SlotDropped { for_us }
+            | Self::PostgresDown { for_us }
+            | Self::PostgresPaused { for_us } => Some(std::time::Duration::from_micros(*for_us)),
+            Self::SyncConfigChanged { down_us } => Some(std::time::Duration::from_micros(*down_us)),
+            Self::KeyRotated { lag_us } => Some(std::time::Duration::from_micros(*lag_us)),
+            Self::StreamCut { .. }
+            | Self::Crash { .. }
+            | Self::TabClose { .. }
+            | Self::ClockJump { .. }
+            | Self::BackendKilled { .. }
+            | Self::Compaction
+            | Self::ServerWrite { .. } => None,
         }
     }
 
@@ -451,11 +534,39 @@ impl Fault {
             | Self::Suspend { device, .. }
             | Self::TabClose { device, .. }
             | Self::ClockJump { device, .. }
-            | Self::WrongAudience { device, .. } => Some(*device),
+            | Self::WrongAudience { device, .. }
+            | Self::BackendKilled { device, .. } => Some(*device),
             Self::BackendDown { .. }
             | Self::ServiceDown { .. }
             | Self::ServicePaused { .. }
-            | Self::ReplicationStalled { .. } => None,
+            | Self::ReplicationStalled { .. }
+            | Self::ReplicationCut { .. }
+            | Self::SlotDropped { .. }
+            | Self::PostgresDown { .. }
+            | Self::PostgresPaused { .. }
+            | Self::Compaction
+            | Self::SyncConfigChanged { .. }
+            | Self::KeyRotated { .. }
+            | Self::ServerWrite { .. } => None,
+        }
+    }
+}
+
+impl Action {
+    /// What a transaction of a device, or of the server's own, does.
+    #[must_use]
+    pub fn intents(&self) -> &[Intent] {
+        match self {
+            Self::Tx { intents, .. } | Self::Fault(Fault::ServerWrite { intents }) => intents,
+            Self::Fault(_) => &[],
+        }
+    }
+
+    /// The same, to be changed; `None` for what is no transaction.
+    pub fn intents_mut(&mut self) -> Option<&mut Vec<Intent>> {
+        match self {
+            Self::Tx { intents, .. } | Self::Fault(Fault::ServerWrite { intents }) => Some(intents),
+            Self::Fault(_) => None,
         }
     }
 }
@@ -478,8 +589,7 @@ impl Step {
         if self.at_us < 0 || self.at_us > 400 * 86_400 * 1_000_000 {
             return Err(format!("at_us is {}; a plan lasts from 0 to 400 days", self.at_us));
         }
-        let Action::Tx { intents, .. } = &self.action else { return Ok(()) };
-        match intents.iter().flat_map(Intent::rows).find(|row| *row >= rows) {
+        match self.action.intents().iter().flat_map(Intent::rows).find(|row| *row >= rows) {
             Some(row) => Err(format!("row {row} is not in rows, which has {rows}")),
             None => Ok(()),
         }

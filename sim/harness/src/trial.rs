@@ -266,7 +266,10 @@ impl Trial {
                 self.tell(*device, Command::Tx { step: step.key, activity, intents });
             }
             Action::Fault(fault) => {
-                self.record_fault(Phase::Invoke, step.key, fault);
+                // That one strikes later: whoever makes it strike says when.
+                if !matches!(fault, Fault::BackendKilled { .. }) {
+                    self.record_fault(Phase::Invoke, step.key, fault);
+                }
                 self.world.strike(step.key, fault);
                 if let Some(device) = fault.device()
                     && let Some(command) = strikes(fault)
@@ -310,6 +313,7 @@ impl Trial {
         for key in keys {
             self.end(key);
         }
+        self.world.mend();
         self.tell_all(|| Command::Heal);
         self.barrier(Barrier::Heal, Phase::Ok, Vec::new());
     }

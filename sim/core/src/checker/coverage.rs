@@ -15,6 +15,7 @@
 //! | `tab-close`, `suspend` | the owning tab closed; timers and sockets froze |
 //! | `stream-cut`, `half-open` | the fault struck |
 //! | `fault:<name>` | a fault struck |
+//! | `backend-killed:before-commit`, `:after-commit` | the backend was killed in the middle of an upload of the device, at that instant |
 //! | `intents`, `skipped-intents` | intents of local transactions, and those whose row was not visible |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::durability::{self, Stats};
 use super::{Context, Timeline};
 use crate::history::{Commit, Lifecycle, LocalTx, Moment, Outcome, Phase, TxOutcome, Upload, What, Who};
+use crate::plan::{Fault, Instant};
 use crate::verdict::Finding;
 
 /// More than this share of skipped intents, in percent, makes a scenario vacuous.
@@ -44,6 +46,7 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
         lost_replies: BTreeMap::new(),
         delivered: BTreeSet::new(),
         refused: BTreeSet::new(),
+        uploading: BTreeSet::new(),
     };
     for (rule, by) in stats.overridden.iter().chain(&stats.merged) {
         counter.add(&format!("unseen-override:{rule}"), *by);
@@ -55,6 +58,9 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
         match entry.who {
             Who::Client(device) if (device as usize) < devices => counter.client(event, device, &entry.what),
             _ => counter.elsewhere(&entry.what),
+        }
+        if let What::Fault { phase: Phase::Invoke, fault: Fault::BackendKilled { device, instant, .. }, .. } = &entry.what {
+            counter.killed(event, *device, *instant);
         }
     }
     counter.counts
@@ -130,6 +136,7 @@ pub fn is_known(name: &str) -> bool {
         Some(("concurrent", kind)) => KINDS.contains(&kind),
         Some(("unseen-override", rule)) => RULES.contains(&rule) || rule == "server-wins",
         Some(("crash", moment)) => MOMENTS.contains(&moment),
+        Some(("backend-killed", instant)) => matches!(instant, "before-commit" | "after-commit"),
         Some(("fault", fault)) => !fault.is_empty(),
         Some(_) => false,
     }
@@ -145,6 +152,8 @@ struct Counter<'t, 'a> {
     /// Transactions whose ledger entries have been seen.
     delivered: BTreeSet<(u32, i64)>,
     refused: BTreeSet<(u32, i64)>,
+    /// Devices that wait for the answer to an upload.
+    uploading: BTreeSet<u32>,
 }
 
 impl Counter<'_, '_> {
@@ -185,6 +194,10 @@ impl Counter<'_, '_> {
 
     fn upload(&mut self, event: usize, device: u32, upload: &Upload) {
         let key = (device, upload.tx_id);
+        match upload.phase {
+            Phase::Invoke => self.uploading.insert(device),
+            _ => self.uploading.remove(&device),
+        };
         if upload.phase != Phase::Invoke {
             self.status(upload.status);
         }
@@ -294,6 +307,22 @@ impl Counter<'_, '_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A kill in the middle of an upload: after the commit, that commit is the last thing that happened.
+    fn killed(&mut self, event: usize, device: u32, instant: Instant) {
+        if !self.uploading.contains(&device) {
+            return;
+        }
+        let last = self.timeline.commit(self.timeline.committed_before(event));
+        let at = last.and_then(|commit| self.timeline.commit_event(commit.seq));
+        let committed = at.is_some_and(|at| at + 1 == event)
+            && last.and_then(|commit| commit.origin).is_some_and(|origin| origin.device == device);
+        match instant {
+            Instant::AfterCommit if committed => self.one("backend-killed:after-commit"),
+            Instant::BeforeCommit => self.one("backend-killed:before-commit"),
+            Instant::AfterCommit => {}
         }
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Draft {
     pub(super) stamps: Vec<(usize, Stamp)>,
     pub(super) losses: Vec<(usize, Loss)>,
     pub(super) reason: Option<&'static str>,
+    /// Registers whose value is what was there and what came, whoever's stamp they keep.
+    joined: Vec<usize>,
 }
 
 /// The fate of the operation.
@@ -200,6 +202,7 @@ impl Turn<'_, '_> {
                 data: &self.data,
                 old: has_base.then_some(&*self.old),
                 stored: slot.stamp(index),
+                bypassed: slot.is_bypassed(index),
                 op: self.stamp,
             };
             let decision = match self.discipline {
@@ -209,6 +212,9 @@ impl Turn<'_, '_> {
             };
             for (column, value) in decision.values {
                 draft.row[column] = value;
+            }
+            if matches!(decision.why, Why::Counted | Why::United) {
+                draft.joined.push(index);
             }
             draft.effects.push((index, decision.effect));
             draft.stamps.extend(decision.stamp.map(|stamp| (index, stamp)));
@@ -303,11 +309,13 @@ impl Turn<'_, '_> {
             data: &self.data,
             old: Some(&self.old),
             stored: None,
+            bypassed: false,
             op: self.stamp,
         };
         let registers = self.facts.registers.iter().enumerate();
         registers
             .filter(|(_, register)| !register.clock && !sides.unchanged_since(register))
+            .filter(|(index, _)| !slot.is_bypassed(*index))
             .filter_map(|(index, _)| Some((index, slot.stamp(index)?)))
             .filter(|(_, stamp)| stamp.device != self.stamp.device)
             .collect()
@@ -351,6 +359,7 @@ impl Turn<'_, '_> {
         for (register, stamp) in draft.stamps {
             slot.set_stamp(register, Some(stamp));
         }
+        draft.joined.into_iter().for_each(|register| slot.written(register));
         for (index, exclusive) in &self.facts.exclusives {
             if self.data[exclusive.heartbeat].is_some() {
                 slot.set_beat(*index, self.upload.received_us);
@@ -403,7 +412,7 @@ impl<'a> Turn<'_, 'a> {
 
 impl Draft {
     fn of(row: Vec<Value>) -> Self {
-        Self { row, effects: Vec::new(), stamps: Vec::new(), losses: Vec::new(), reason: None }
+        Self { row, effects: Vec::new(), stamps: Vec::new(), losses: Vec::new(), reason: None, joined: Vec::new() }
     }
 }
 

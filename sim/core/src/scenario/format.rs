@@ -144,6 +144,7 @@ pub(crate) struct Parameters {
     pub(crate) by_s: Option<Range>,
     pub(crate) server: Option<crate::plan::Server>,
     pub(crate) direction: Option<crate::plan::Direction>,
+    pub(crate) instant: Option<crate::plan::Instant>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -61,6 +61,12 @@ pub enum Mutant {
     SplitsTransactions,
     /// Write checkpoints are acknowledged before the writes are replicated.
     AcknowledgesEarly,
+    /// A new snapshot after a lost slot keeps rows that were deleted meanwhile.
+    SnapshotForgetsDeletes,
+    /// Compaction takes a row that is still there.
+    CompactionDropsRows,
+    /// A key that is replaced is forgotten at once, though tokens that it signed are still good.
+    DropsOldKeys,
     /// Nothing is replicated at all: must be caught by the first plan, or nothing can be trusted.
     Canary,
     /// Liar: a transaction is dropped from the queue and never reaches the backend.
@@ -81,7 +87,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every defect.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::ArrivalWins,
         Self::SupersedesEverything,
         Self::NamesWrongWinner,
@@ -100,6 +106,9 @@ impl Mutant {
         Self::SkipsChanges,
         Self::SplitsTransactions,
         Self::AcknowledgesEarly,
+        Self::SnapshotForgetsDeletes,
+        Self::CompactionDropsRows,
+        Self::DropsOldKeys,
         Self::Canary,
         Self::DropsQueue,
         Self::CompletesOnError,
@@ -143,6 +152,9 @@ impl Mutant {
             Self::SkipsChanges => ("skips-changes", Place::Service, "same-field"),
             Self::SplitsTransactions => ("splits-transactions", Place::Service, "complete-task"),
             Self::AcknowledgesEarly => ("acknowledges-early", Place::Service, "stalled-replication"),
+            Self::SnapshotForgetsDeletes => ("snapshot-forgets-deletes", Place::Service, "slot-lost"),
+            Self::CompactionDropsRows => ("compaction-drops-rows", Place::Service, "compaction"),
+            Self::DropsOldKeys => ("drops-old-keys", Place::Service, "key-rotation"),
             Self::Canary => ("canary", Place::Service, "same-field"),
             Self::DropsQueue => ("drops-queue", Place::Engine, "same-field"),
             Self::CompletesOnError => ("completes-on-error", Place::Engine, "servers-restart"),

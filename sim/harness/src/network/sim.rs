@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use rand::Rng as _;
 use sim_core::Plan;
-use sim_core::plan::{Direction, Fault, Server};
+use sim_core::plan::{self, Direction, Fault, Server};
 use sim_service::signal::Signal;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -39,6 +39,15 @@ struct Inner {
     mint: Box<dyn Fn(u32, bool) -> String>,
     acted: Box<dyn Fn(Target)>,
     repeated: Box<dyn Fn(u32, &Ask, Option<u16>)>,
+    kills: RefCell<Vec<Kill>>,
+}
+
+/// The backend's end in the middle of an upload.
+struct Kill {
+    key: u32,
+    device: u32,
+    instant: plan::Instant,
+    strike: Rc<dyn Fn()>,
 }
 
 /// The two servers as they answer now; `None` while a server is down.
@@ -97,8 +106,19 @@ impl SimNetwork {
                 mint,
                 acted,
                 repeated,
+                kills: RefCell::default(),
             }),
         }
+    }
+
+    /// Calls `strike` at this instant of the next upload of the device that the backend would handle.
+    pub fn kill_in_upload(&self, key: u32, device: u32, instant: plan::Instant, strike: Box<dyn Fn()>) {
+        self.inner.kills.borrow_mut().push(Kill { key, device, instant, strike: strike.into() });
+    }
+
+    /// Takes such a wish back.
+    pub fn forget_kill(&self, key: u32) {
+        self.inner.kills.borrow_mut().retain(|kill| kill.key != key);
     }
 
     /// A fault begins.
@@ -355,8 +375,27 @@ impl Inner {
             });
         }
         let epoch = self.epoch(device, ask.target);
+        if let Some(strike) = self.kill(device, ask, plan::Instant::BeforeCommit) {
+            strike();
+            return Err(NetError::Reset);
+        }
         let response = self.act(ask).await?;
+        if response.status().is_success()
+            && let Some(strike) = self.kill(device, ask, plan::Instant::AfterCommit)
+        {
+            // The connection is of an earlier epoch from here on: no reply arrives.
+            strike();
+        }
         Ok((response, epoch))
+    }
+
+    /// What kills the backend at this instant of the request, if anything does.
+    fn kill(&self, device: u32, ask: &Ask, instant: plan::Instant) -> Option<Rc<dyn Fn()>> {
+        if ask.purpose != Purpose::Upload || self.routers.borrow().backend.is_none() {
+            return None;
+        }
+        let kills = self.kills.borrow();
+        kills.iter().find(|kill| kill.device == device && kill.instant == instant).map(|kill| kill.strike.clone())
     }
 
     async fn wait_while_paused(&self, target: Target) {

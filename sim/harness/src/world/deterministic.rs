@@ -2,6 +2,14 @@
 //!
 //! Devices meet the servers as HTTP alone. The one thing joined by hand is what PostgreSQL's replication would
 //! join: the store's change feed to the service.
+//!
+//! `servers` the two servers as processes, `keyring` what signs tokens, `outage` the database as they reach it, `writes`
+//! what bypasses them.
+
+mod keyring;
+mod outage;
+mod servers;
+mod writes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,27 +17,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backend::record::Author;
 use backend::store::memory::{MemoryStore, ServerOp};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rand::RngCore as _;
 use sim_core::Plan;
-use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, Scope, What, Who, Writer};
-use sim_core::plan::{EPOCH_US, Expr, Fault};
-use sim_service::auth::Keys;
+use sim_core::history::{ConflictRecord, Scope, What, Who};
+use sim_core::plan::{Action, EPOCH_US, Fault, Intent};
 use sim_service::replication::{RowChange, SourceTransaction};
-use sim_service::service::{Config, Service};
+use sim_service::service::Service;
 use sim_service::storage::Storage;
 
-use crate::interpreter::clock_text;
-use crate::network::sim::{Routers, SimNetwork};
-use crate::network::{Answer, Ask, Network, Purpose, Target};
+use self::keyring::Keyring;
+use self::outage::Outage;
+use self::servers::Servers;
+use self::writes::Desk;
 use crate::mutants::{self, Mutant};
+use crate::network::Target;
+use crate::network::sim::{Routers, SimNetwork};
 use crate::recorder::Recorder;
 use crate::trial::Setup;
+use crate::world::told::{Teller, repeated};
 
-const AUDIENCE: &str = "syncstorm";
-const KEY_ID: &str = "local-dev-key";
 /// How long the next part of a transaction takes that a planted defect delivers in parts.
 const BETWEEN_PARTS: Duration = Duration::from_millis(20);
 
@@ -39,15 +45,12 @@ pub struct World {
     recorder: Recorder,
     network: SimNetwork,
     feed: Rc<Feed>,
-    setup: Setup,
-    keys: Keys,
-    secret: [u8; 32],
+    servers: Rc<Servers>,
 }
 
 /// From the store's change feed to the history and to the service.
 struct Feed {
-    clients: Vec<String>,
-    plan: Rc<Plan>,
+    teller: Teller,
     recorder: Recorder,
     store: MemoryStore,
     rules: Arc<backend::Rules>,
@@ -61,20 +64,25 @@ struct Feed {
     parts: RefCell<VecDeque<SourceTransaction>>,
     /// How many faults hold replication up.
     stalls: Cell<u32>,
+    /// How many faults keep the service without a slot: what commits meanwhile is in no log that it will see.
+    lost: Cell<u32>,
+    /// Whether replication begins again with a snapshot.
+    wants_snapshot: Cell<bool>,
+    /// What the database held when the slot was lost, for a planted defect.
+    before_loss: RefCell<mutants::service::Rows>,
+    /// Whether the service compacts when it comes up.
+    wants_compaction: Cell<bool>,
 }
 
 impl World {
     /// Brings the world up, with the seed rows in its database.
     #[must_use]
     pub fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder) -> Self {
-        let mut secret = [0u8; 32];
-        plan.seed.fork("secret", &[]).fill_bytes(&mut secret);
         let rules = mutants::backend::rules(&setup.app, &setup.rules, setup.mutant);
         let store = MemoryStore::new(rules.clone());
-        let keys = Keys::hs256(KEY_ID, &secret);
+        let keyring = Rc::new(Keyring::new(plan.clone(), recorder.clone(), setup.mutant));
         let feed = Rc::new(Feed {
-            clients: (0u32..).take(plan.devices.len()).map(|device| plan.client_id(device)).collect(),
-            plan: plan.clone(),
+            teller: Teller::new(plan.clone(), setup.app.clone(), recorder.clone()),
             recorder: recorder.clone(),
             store: store.clone(),
             rules,
@@ -85,11 +93,18 @@ impl World {
             waiting: RefCell::default(),
             parts: RefCell::default(),
             stalls: Cell::new(0),
+            lost: Cell::new(0),
+            wants_snapshot: Cell::new(false),
+            before_loss: RefCell::default(),
+            wants_compaction: Cell::new(false),
         });
         let network = SimNetwork::new(
             plan.clone(),
             Routers::default(),
-            Box::new(minter(plan.clone(), recorder.clone(), EncodingKey::from_secret(&secret))),
+            Box::new({
+                let keyring = keyring.clone();
+                move |device, wrong_audience| keyring.mint(device, wrong_audience)
+            }),
             Box::new({
                 let feed = feed.clone();
                 move |target| {
@@ -103,9 +118,13 @@ impl World {
                 move |device, ask, status| recorder.add(Who::Client(device), repeated(ask, status))
             }),
         );
-        let world = Self { plan, recorder, network, feed, setup: setup.clone(), keys, secret };
-        world.network.set_router(Target::Backend, Some(world.backend()));
-        world.start_service();
+        let fails = |action: &Action| {
+            matches!(action, Action::Fault(Fault::PostgresDown { .. } | Fault::PostgresPaused { .. }))
+        };
+        let outage = plan.steps.iter().any(|step| fails(&step.action)).then(Outage::default);
+        let servers =
+            Servers::new(setup.clone(), recorder.clone(), network.clone(), feed.clone(), keyring, outage);
+        let world = Self { plan, recorder, network, feed, servers };
         world.seed();
         world
     }
@@ -119,13 +138,28 @@ impl World {
     /// A fault begins.
     pub fn strike(&self, key: u32, fault: &Fault) {
         self.network.strike(key, fault);
+        let servers = &self.servers;
         match fault {
-            Fault::BackendDown { .. } => self.network.set_router(Target::Backend, None),
-            Fault::ServiceDown { .. } => {
-                self.network.set_router(Target::Service, None);
-                *self.feed.service.borrow_mut() = None;
+            Fault::BackendDown { .. } => servers.backend_down(),
+            Fault::BackendKilled { .. } => servers.arm(key, fault),
+            Fault::ServiceDown { .. } => servers.service_down(),
+            Fault::SyncConfigChanged { .. } => {
+                servers.deploy();
+                servers.service_down();
             }
-            Fault::ReplicationStalled { .. } => self.feed.stalls.set(self.feed.stalls.get() + 1),
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.feed.hold(),
+            Fault::SlotDropped { .. } => self.feed.lose_slot(),
+            Fault::PostgresDown { .. } => {
+                self.outage().take_down();
+                self.feed.hold();
+            }
+            Fault::PostgresPaused { .. } => {
+                self.outage().pause();
+                self.feed.hold();
+            }
+            Fault::Compaction => self.feed.compact(),
+            Fault::KeyRotated { .. } => servers.rotate_keys(),
+            Fault::ServerWrite { intents } => self.write(intents),
             _ => {}
         }
     }
@@ -133,53 +167,60 @@ impl World {
     /// A fault ends.
     pub fn heal(&self, key: u32, fault: &Fault) {
         self.network.heal(key);
+        let servers = &self.servers;
         match fault {
-            Fault::BackendDown { .. } => self.network.set_router(Target::Backend, Some(self.backend())),
-            Fault::ServiceDown { .. } => self.start_service(),
-            Fault::ReplicationStalled { .. } => {
-                self.feed.stalls.set(self.feed.stalls.get().saturating_sub(1));
-                self.feed.pump();
+            Fault::BackendDown { .. } => servers.backend_up(),
+            Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => servers.service_up(),
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.feed.go_on(),
+            Fault::SlotDropped { .. } => self.feed.make_slot(),
+            Fault::PostgresDown { .. } => {
+                self.outage().bring_up();
+                self.feed.go_on();
             }
+            Fault::PostgresPaused { .. } => {
+                self.outage().go_on();
+                self.feed.go_on();
+            }
+            Fault::KeyRotated { .. } => servers.fetch_keys(),
             _ => {}
         }
     }
 
-    /// What `GET /conflicts` gives the device's user, page by page; `None` where the backend has no such route.
+    /// Undoes what faults without a length of their own have left.
+    pub fn mend(&self) {
+        self.servers.mend();
+    }
+
+    fn outage(&self) -> &Outage {
+        self.servers.outage.as_ref().expect("the plan holds such a fault")
+    }
+
+    /// A transaction of the server's own.
+    fn write(&self, intents: &[Intent]) {
+        let now_us = EPOCH_US + self.recorder.now_us();
+        let desk = Desk { app: &self.servers.setup.app, plan: &self.plan, store: &self.feed.store, now_us };
+        let written = desk
+            .statements(intents)
+            .and_then(|ops| self.feed.store.server_transaction(now_us, &ops).map_err(|error| error.to_string()));
+        if let Err(error) = written {
+            self.recorder.harness_failed(format!("a server-side write: {error}"));
+        }
+        self.feed.pump();
+    }
+
+    /// What `GET /conflicts` gives the device's user; `None` where the backend has no such route.
     ///
     /// # Errors
     /// In words, when the answer is none.
     pub async fn conflicts(&self, device: u32) -> Result<Option<Vec<ConflictRecord>>, String> {
-        let mut records = Vec::new();
-        let mut after = 0;
-        loop {
-            let ask = Ask {
-                target: Target::Backend,
-                purpose: Purpose::Conflicts,
-                about: after,
-                attempt: 1,
-                body: None,
-                path: format!("/conflicts?after={after}"),
-                token: self.network.token(device),
-                timeout: Duration::from_secs(30),
-            };
-            let answer = self.network.ask(device, ask).await.map_err(|error| error.to_string())?;
-            if answer.status == 404 {
-                return Ok(None);
-            }
-            let (page, last, has_more) = self.read_conflicts(&answer)?;
-            records.extend(page);
-            if !has_more {
-                return Ok(Some(records));
-            }
-            after = last;
-        }
+        self.feed.teller.conflicts(&self.network, device).await
     }
 
     /// Reads every row of the server into the history.
     pub fn final_read(&self) {
         self.feed.pump();
         let mut rows = Vec::new();
-        for table in 0..self.setup.app.schema.tables.len() {
+        for table in 0..self.servers.setup.app.schema.tables.len() {
             for (id, row) in self.feed.store.rows(table) {
                 rows.push((self.recorder.row(table, &id), Some(row)));
             }
@@ -190,62 +231,15 @@ impl World {
 }
 
 impl World {
-    fn backend(&self) -> axum::Router {
-        let key = backend::Key { kid: KEY_ID.to_owned(), secret: self.secret.to_vec(), retires_us: None };
-        let config = backend::Config {
-            rules: self.feed.rules.clone(),
-            policy: mutants::backend::policy(self.setup.policy, self.setup.mutant),
-            store: mutants::backend::store(Arc::new(self.feed.store.clone()), self.setup.mutant),
-            clock: clock(&self.recorder),
-            auth: backend::Auth::hs256(vec![key], vec![AUDIENCE.to_owned()]),
-            limits: backend::Limits::default(),
-            retention_us: backend::RETENTION_US,
-            is_development: false,
-        };
-        backend::router(backend::State::new(config))
-    }
-
-    fn start_service(&self) {
-        let (store, mutant) = (self.feed.store.clone(), self.setup.mutant);
-        let mut config = Config::new(
-            self.setup.schema.clone(),
-            self.setup.sync_config.clone(),
-            self.keys.clone(),
-            vec![AUDIENCE.to_owned()],
-            clock(&self.recorder),
-            Arc::new(move || mutants::service::head(store.last_seq(), mutant)),
-        );
-        config.max_streams = 1000;
-        let service = Service::new(config, self.feed.storage.clone());
-        self.network.set_router(Target::Service, Some(sim_service::routes::router(service.clone())));
-        *self.feed.service.borrow_mut() = Some(service);
-        self.feed.pump();
-    }
-
     /// Writes the seed rows as one transaction of the server's own.
     fn seed(&self) {
-        let schema = &self.setup.app.schema;
-        let mut ops = Vec::new();
-        for seed in &self.plan.seed_rows {
-            let table = schema
-                .table_index(&self.plan.rows[seed.row as usize])
-                .expect("plans are checked against the schema");
-            let mut values = Vec::new();
-            for (name, expr) in &seed.set {
-                let Some(column) = schema.tables[table].column_index(name) else { continue };
-                let json = match expr {
-                    Expr::Value(json) => json.clone(),
-                    Expr::Id(row) => self.plan.row_id(*row).into(),
-                    Expr::Now => clock_text(EPOCH_US).into(),
-                    Expr::Device => "server".into(),
-                };
-                match fixtures::Value::from_json(schema.tables[table].columns[column].ty, &json) {
-                    Ok(value) => values.push((column, value)),
-                    Err(error) => self.recorder.harness_failed(format!("seed row #{}: {name}: {error}", seed.row)),
-                }
-            }
-            ops.push(ServerOp::Upsert { table, id: Arc::from(self.plan.row_id(seed.row)), values });
-        }
+        let ops: Vec<ServerOp> = self
+            .feed
+            .teller
+            .seed_rows()
+            .into_iter()
+            .map(|(table, id, values)| ServerOp::Upsert { table, id, values })
+            .collect();
         if !ops.is_empty()
             && let Err(error) = self.feed.store.server_transaction(EPOCH_US, &ops)
         {
@@ -253,56 +247,68 @@ impl World {
         }
         self.feed.pump();
     }
-
-    fn read_conflicts(&self, answer: &Answer) -> Result<(Vec<ConflictRecord>, u64, bool), String> {
-        #[derive(serde::Deserialize)]
-        struct Reply {
-            conflicts: Vec<Record>,
-            #[serde(default)]
-            last: u64,
-            #[serde(default)]
-            has_more: bool,
-        }
-        #[derive(serde::Deserialize)]
-        struct Record {
-            table: String,
-            id: String,
-            #[serde(default)]
-            column: Option<String>,
-            rule: String,
-            loser: String,
-            winner: String,
-        }
-        if answer.status != 200 {
-            return Err(format!("status {}", answer.status));
-        }
-        let reply: Reply = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
-        let mut records = Vec::with_capacity(reply.conflicts.len());
-        for record in reply.conflicts {
-            let table = self
-                .setup
-                .app
-                .schema
-                .table_index(&record.table)
-                .ok_or_else(|| format!("unknown table {}", record.table))?;
-            records.push(ConflictRecord {
-                row: self.recorder.row(table, &record.id),
-                column: record.column,
-                rule: record.rule,
-                loser: crate::device::actor::writer(&self.plan, &record.loser),
-                winner: crate::device::actor::writer(&self.plan, &record.winner),
-            });
-        }
-        Ok((records, reply.last, reply.has_more))
-    }
 }
 
 impl Feed {
+    fn hold(&self) {
+        self.stalls.set(self.stalls.get() + 1);
+    }
+
+    fn go_on(self: &Rc<Self>) {
+        self.stalls.set(self.stalls.get().saturating_sub(1));
+        self.pump();
+    }
+
+    /// The slot goes, and what it held back for the service.
+    fn lose_slot(&self) {
+        self.lost.set(self.lost.get() + 1);
+        self.waiting.borrow_mut().clear();
+        self.parts.borrow_mut().clear();
+        if self.mutant == Some(Mutant::SnapshotForgetsDeletes) {
+            *self.before_loss.borrow_mut() = self.rows();
+        }
+    }
+
+    /// There is a slot again, and with it a snapshot is due.
+    fn make_slot(self: &Rc<Self>) {
+        self.lost.set(self.lost.get().saturating_sub(1));
+        self.wants_snapshot.set(true);
+        self.pump();
+    }
+
+    /// What is due before the next transaction.
+    fn catch_up(&self) {
+        let service = self.service.borrow();
+        let Some(service) = &*service else { return };
+        if self.wants_snapshot.take() {
+            self.waiting.borrow_mut().clear();
+            let rows = mutants::service::snapshot(self.rows(), &self.before_loss.borrow());
+            service.resync(mutants::service::head(self.store.last_seq(), self.mutant), rows);
+        }
+        if self.wants_compaction.take() {
+            service.compact();
+            if self.mutant == Some(Mutant::CompactionDropsRows) {
+                let rows = mutants::service::without_last(self.rows());
+                service.resync(service.storage().replicated_lsn(), rows);
+            }
+        }
+    }
+
+    fn compact(self: &Rc<Self>) {
+        self.wants_compaction.set(true);
+        self.pump();
+    }
+
+    /// All rows of the database, by table and id.
+    fn rows(&self) -> mutants::service::Rows {
+        self.store.snapshot().into_iter().map(|table| table.into_iter().collect()).collect()
+    }
+
     /// Reads new commits into the history, and hands on what replication may deliver now.
     fn pump(self: &Rc<Self>) {
         for commit in self.store.commits_from(self.read.get() + 1) {
             self.read.set(commit.seq);
-            self.recorder.add(Who::Server, What::Commit(self.told(&commit)));
+            self.recorder.add(Who::Server, What::Commit(self.teller.commit(&commit)));
             let changes = commit
                 .changes
                 .iter()
@@ -313,11 +319,14 @@ impl Feed {
                     after: change.after.clone(),
                 })
                 .collect();
-            self.waiting.borrow_mut().push_back(SourceTransaction { lsn: commit.seq, changes });
+            if self.lost.get() == 0 {
+                self.waiting.borrow_mut().push_back(SourceTransaction { lsn: commit.seq, changes });
+            }
         }
-        if self.stalls.get() > 0 {
+        if self.stalls.get() > 0 || self.lost.get() > 0 {
             return;
         }
+        self.catch_up();
         while self.service.borrow().is_some() {
             if self.parts.borrow().is_empty() {
                 let Some(transaction) = self.waiting.borrow_mut().pop_front() else { return };
@@ -337,99 +346,6 @@ impl Feed {
             }
         }
     }
-
-    /// A commit in the history's words.
-    fn told(&self, commit: &backend::record::Commit) -> history::Commit {
-        let row = |table: usize, id: &str| self.recorder.row(table, id);
-        let table_of = |op_id: i64| {
-            commit.changes.iter().find(|change| change.by == Some(op_id)).map(|change| change.table)
-        };
-        history::Commit {
-            seq: commit.seq,
-            received_us: commit.received_us,
-            origin: commit.origin.as_ref().and_then(|origin| {
-                Some(history::Origin { device: self.device(&origin.client_id)?, tx_id: origin.tx_id })
-            }),
-            changes: commit
-                .changes
-                .iter()
-                .map(|change| history::Change {
-                    row: row(change.table, &change.id),
-                    before: change.before.clone(),
-                    after: change.after.clone(),
-                    op_id: change.by,
-                })
-                .collect(),
-            ledger: commit
-                .ledger
-                .iter()
-                .map(|entry| OpAnswer {
-                    op_id: entry.op_id,
-                    outcome: outcome(entry.answer.outcome),
-                    reason: entry.answer.reason.as_deref().map(str::to_owned),
-                    by: entry.answer.by.as_deref().map(|by| crate::device::actor::writer(&self.plan, by)),
-                    merged_into: entry.answer.merged_into.as_deref().and_then(|survivor| {
-                        let alias = commit.aliases.iter().find(|(_, _, to)| **to == *survivor);
-                        let table = alias.map(|(table, _, _)| *table).or_else(|| table_of(entry.op_id))?;
-                        Some(row(table, survivor))
-                    }),
-                })
-                .collect(),
-            conflicts: commit
-                .conflicts
-                .iter()
-                .map(|record| ConflictRecord {
-                    row: row(record.table, &record.id),
-                    column: record.column.as_deref().map(str::to_owned),
-                    rule: record.rule.to_string(),
-                    loser: self.writer(&record.loser),
-                    winner: self.writer(&record.winner),
-                })
-                .collect(),
-            aliases: commit
-                .aliases
-                .iter()
-                .map(|(table, losing, survivor)| (row(*table, losing), row(*table, survivor)))
-                .collect(),
-        }
-    }
-
-    fn device(&self, client_id: &str) -> Option<u32> {
-        let devices = u32::try_from(self.plan.devices.len()).ok()?;
-        (0..devices).find(|device| self.clients[*device as usize] == client_id)
-    }
-
-    fn writer(&self, author: &Author) -> Writer {
-        match author {
-            Author::Server => Writer::Server,
-            Author::Client(writer) => match self.device(&writer.client) {
-                Some(device) => Writer::Client { device, op_id: writer.op },
-                None => Writer::Other(format!("{}/{}", writer.client, writer.op)),
-            },
-        }
-    }
-}
-
-/// A second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
-fn repeated(ask: &Ask, status: Option<u16>) -> What {
-    What::Upload(history::Upload {
-        phase: history::Phase::Info,
-        tx_id: i64::try_from(ask.about).unwrap_or(i64::MAX),
-        attempt: ask.attempt,
-        status,
-        outcome: None,
-        ops: Vec::new(),
-    })
-}
-
-fn outcome(outcome: backend::wire::Outcome) -> Outcome {
-    match outcome {
-        backend::wire::Outcome::Applied => Outcome::Applied,
-        backend::wire::Outcome::Merged => Outcome::Merged,
-        backend::wire::Outcome::Superseded => Outcome::Superseded,
-        backend::wire::Outcome::Rejected => Outcome::Rejected,
-        backend::wire::Outcome::RolledBack => Outcome::RolledBack,
-    }
 }
 
 /// The servers' clock: plan time since the epoch of plans, from the paused clock of the runtime.
@@ -443,27 +359,4 @@ fn clock(recorder: &Recorder) -> Arc<dyn Fn() -> i64 + Send + Sync> {
             None => EPOCH_US - micros(start - now),
         }
     })
-}
-
-/// Mints tokens as the app's sign-in would.
-fn minter(plan: Rc<Plan>, recorder: Recorder, key: EncodingKey) -> impl Fn(u32, bool) -> String {
-    #[derive(serde::Serialize)]
-    struct Claims<'a> {
-        sub: &'a str,
-        aud: &'a str,
-        iat: i64,
-        exp: i64,
-    }
-    let mut header = Header::new(Algorithm::HS256);
-    header.kid = Some(KEY_ID.to_owned());
-    move |device, wrong_audience| {
-        let iat = (EPOCH_US + recorder.now_us()).div_euclid(1_000_000);
-        let claims = Claims {
-            sub: &plan.devices[device as usize].user,
-            aud: if wrong_audience { "another-app" } else { AUDIENCE },
-            iat,
-            exp: iat + i64::from(plan.token_lifetime_s),
-        };
-        jsonwebtoken::encode(&header, &claims, &key).expect("an HS256 key signs any claims")
-    }
 }

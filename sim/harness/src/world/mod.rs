@@ -1,3 +1,4 @@
-//! Where a plan runs. So far the deterministic world; the code above a world never asks which one it is in.
+//! Where a plan runs.
 
 pub mod deterministic;
+mod told;

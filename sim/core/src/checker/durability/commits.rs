@@ -197,6 +197,10 @@ impl<'a> Judge<'a, '_> {
                                 Register { by: None, also: None, course: None, low: i64::MIN, high: commit.received_us };
                         }
                     }
+                    // What the server wrote is no longer what an insert left to it.
+                    for (column, filled) in state.filled.iter_mut().enumerate() {
+                        *filled &= before.get(column) == after.get(column);
+                    }
                 }
                 (_, None) => {
                     state.death = Some( super::state::Death {

@@ -1,0 +1,263 @@
+//! What both kinds of world tell about the server, in the history's words: commits, records, second deliveries; and
+//! what both need to begin: the seed rows, and tokens.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend::record::Author;
+use fixtures::{App, Value};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use sim_core::Plan;
+use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Writer};
+use sim_core::plan::{EPOCH_US, Expr};
+
+use crate::interpreter::clock_text;
+use crate::network::sim::SimNetwork;
+use crate::network::{Answer, Ask, Network, Purpose, Target};
+use crate::recorder::Recorder;
+
+/// The audience of all tokens.
+pub(super) const AUDIENCE: &str = "syncstorm";
+
+/// Puts what a server says into the words of one plan's history.
+pub(super) struct Teller {
+    plan: Rc<Plan>,
+    app: Arc<App>,
+    recorder: Recorder,
+    clients: Vec<String>,
+}
+
+/// A seed row: the table, its id, and the columns that are set.
+pub(super) type SeedRow = (usize, Arc<str>, Vec<(usize, Value)>);
+
+impl Teller {
+    pub(super) fn new(plan: Rc<Plan>, app: Arc<App>, recorder: Recorder) -> Self {
+        let clients = (0u32..).take(plan.devices.len()).map(|device| plan.client_id(device)).collect();
+        Self { plan, app, recorder, clients }
+    }
+
+    /// A commit in the history's words.
+    pub(super) fn commit(&self, commit: &backend::record::Commit) -> history::Commit {
+        let row = |table: usize, id: &str| self.recorder.row(table, id);
+        let table_of = |op_id: i64| {
+            commit.changes.iter().find(|change| change.by == Some(op_id)).map(|change| change.table)
+        };
+        history::Commit {
+            seq: commit.seq,
+            received_us: commit.received_us,
+            origin: commit.origin.as_ref().and_then(|origin| {
+                Some(history::Origin { device: self.device(&origin.client_id)?, tx_id: origin.tx_id })
+            }),
+            changes: commit
+                .changes
+                .iter()
+                .map(|change| history::Change {
+                    row: row(change.table, &change.id),
+                    before: change.before.clone(),
+                    after: change.after.clone(),
+                    op_id: change.by,
+                })
+                .collect(),
+            ledger: commit
+                .ledger
+                .iter()
+                .map(|entry| OpAnswer {
+                    op_id: entry.op_id,
+                    outcome: outcome(entry.answer.outcome),
+                    reason: entry.answer.reason.as_deref().map(str::to_owned),
+                    by: entry.answer.by.as_deref().map(|by| crate::device::actor::writer(&self.plan, by)),
+                    merged_into: entry.answer.merged_into.as_deref().and_then(|survivor| {
+                        let alias = commit.aliases.iter().find(|(_, _, to)| **to == *survivor);
+                        let table = alias.map(|(table, _, _)| *table).or_else(|| table_of(entry.op_id))?;
+                        Some(row(table, survivor))
+                    }),
+                })
+                .collect(),
+            conflicts: commit
+                .conflicts
+                .iter()
+                .map(|record| ConflictRecord {
+                    row: row(record.table, &record.id),
+                    column: record.column.as_deref().map(str::to_owned),
+                    rule: record.rule.to_string(),
+                    loser: self.writer(&record.loser),
+                    winner: self.writer(&record.winner),
+                })
+                .collect(),
+            aliases: commit
+                .aliases
+                .iter()
+                .map(|(table, losing, survivor)| (row(*table, losing), row(*table, survivor)))
+                .collect(),
+        }
+    }
+
+    fn device(&self, client_id: &str) -> Option<u32> {
+        let devices = u32::try_from(self.plan.devices.len()).ok()?;
+        (0..devices).find(|device| self.clients[*device as usize] == client_id)
+    }
+
+    fn writer(&self, author: &Author) -> Writer {
+        match author {
+            Author::Server => Writer::Server,
+            Author::Client(writer) => match self.device(&writer.client) {
+                Some(device) => Writer::Client { device, op_id: writer.op },
+                None => Writer::Other(format!("{}/{}", writer.client, writer.op)),
+            },
+        }
+    }
+
+    /// What `GET /conflicts` gives the device's user, page by page; `None` where the backend has no such route.
+    ///
+    /// # Errors
+    /// In words, when the answer is none.
+    pub(super) async fn conflicts(
+        &self,
+        network: &SimNetwork,
+        device: u32,
+    ) -> Result<Option<Vec<ConflictRecord>>, String> {
+        let mut records = Vec::new();
+        let mut after = 0;
+        loop {
+            let ask = Ask {
+                target: Target::Backend,
+                purpose: Purpose::Conflicts,
+                about: after,
+                attempt: 1,
+                body: None,
+                path: format!("/conflicts?after={after}"),
+                token: network.token(device),
+                timeout: Duration::from_secs(30),
+            };
+            let answer = network.ask(device, ask).await.map_err(|error| error.to_string())?;
+            if answer.status == 404 {
+                return Ok(None);
+            }
+            let (page, last, has_more) = self.read_conflicts(&answer)?;
+            records.extend(page);
+            if !has_more {
+                return Ok(Some(records));
+            }
+            after = last;
+        }
+    }
+
+    fn read_conflicts(&self, answer: &Answer) -> Result<(Vec<ConflictRecord>, u64, bool), String> {
+        #[derive(serde::Deserialize)]
+        struct Reply {
+            conflicts: Vec<Record>,
+            #[serde(default)]
+            last: u64,
+            #[serde(default)]
+            has_more: bool,
+        }
+        #[derive(serde::Deserialize)]
+        struct Record {
+            table: String,
+            id: String,
+            #[serde(default)]
+            column: Option<String>,
+            rule: String,
+            loser: String,
+            winner: String,
+        }
+        if answer.status != 200 {
+            return Err(format!("status {}", answer.status));
+        }
+        let reply: Reply = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+        let mut records = Vec::with_capacity(reply.conflicts.len());
+        for record in reply.conflicts {
+            let table = self
+                .app
+                .schema
+                .table_index(&record.table)
+                .ok_or_else(|| format!("unknown table {}", record.table))?;
+            records.push(ConflictRecord {
+                row: self.recorder.row(table, &record.id),
+                column: record.column,
+                rule: record.rule,
+                loser: crate::device::actor::writer(&self.plan, &record.loser),
+                winner: crate::device::actor::writer(&self.plan, &record.winner),
+            });
+        }
+        Ok((records, reply.last, reply.has_more))
+    }
+
+    /// The seed rows, as the server has them before plan time 0.
+    pub(super) fn seed_rows(&self) -> Vec<SeedRow> {
+        let schema = &self.app.schema;
+        let mut rows = Vec::new();
+        for seed in &self.plan.seed_rows {
+            let table = schema
+                .table_index(&self.plan.rows[seed.row as usize])
+                .expect("plans are checked against the schema");
+            let mut values = Vec::new();
+            for (name, expr) in &seed.set {
+                let Some(column) = schema.tables[table].column_index(name) else { continue };
+                let json = match expr {
+                    Expr::Value(json) => json.clone(),
+                    Expr::Id(row) => self.plan.row_id(*row).into(),
+                    Expr::Now => clock_text(EPOCH_US).into(),
+                    Expr::Device => "server".into(),
+                };
+                match Value::from_json(schema.tables[table].columns[column].ty, &json) {
+                    Ok(value) => values.push((column, value)),
+                    Err(error) => self.recorder.harness_failed(format!("seed row #{}: {name}: {error}", seed.row)),
+                }
+            }
+            rows.push((table, Arc::from(self.plan.row_id(seed.row)), values));
+        }
+        rows
+    }
+}
+
+/// A second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
+pub(super) fn repeated(ask: &Ask, status: Option<u16>) -> What {
+    What::Upload(history::Upload {
+        phase: history::Phase::Info,
+        tx_id: i64::try_from(ask.about).unwrap_or(i64::MAX),
+        attempt: ask.attempt,
+        status,
+        outcome: None,
+        ops: Vec::new(),
+    })
+}
+
+fn outcome(outcome: backend::wire::Outcome) -> Outcome {
+    match outcome {
+        backend::wire::Outcome::Applied => Outcome::Applied,
+        backend::wire::Outcome::Merged => Outcome::Merged,
+        backend::wire::Outcome::Superseded => Outcome::Superseded,
+        backend::wire::Outcome::Rejected => Outcome::Rejected,
+        backend::wire::Outcome::RolledBack => Outcome::RolledBack,
+    }
+}
+
+/// Mints tokens as the app's sign-in would.
+pub(super) fn minter(
+    plan: Rc<Plan>,
+    recorder: Recorder,
+    key_id: &str,
+    key: EncodingKey,
+) -> impl Fn(u32, bool) -> String + use<> {
+    #[derive(serde::Serialize)]
+    struct Claims<'a> {
+        sub: &'a str,
+        aud: &'a str,
+        iat: i64,
+        exp: i64,
+    }
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some(key_id.to_owned());
+    move |device, wrong_audience| {
+        let iat = (EPOCH_US + recorder.now_us()).div_euclid(1_000_000);
+        let claims = Claims {
+            sub: &plan.devices[device as usize].user,
+            aud: if wrong_audience { "another-app" } else { AUDIENCE },
+            iat,
+            exp: iat + i64::from(plan.token_lifetime_s),
+        };
+        jsonwebtoken::encode(&header, &claims, &key).expect("an HS256 key signs any claims")
+    }
+}
