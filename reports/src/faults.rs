@@ -64,6 +64,7 @@ pub(crate) fn state(fault: &Fault) -> Option<String> {
         Fault::PostgresPaused { .. } => "database paused",
         Fault::BackendKilled { .. } => "backend killed",
         Fault::SyncConfigChanged { .. } => "redeployed",
+        Fault::StorageLost { .. } => "storage lost",
         Fault::KeyRotated { .. } => "new key unknown",
         Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Compaction | Fault::ServerWrite { .. } => {
             return None;
@@ -164,6 +165,9 @@ pub(crate) fn begins(fault: &Fault) -> String {
             format!("the backend is killed in the middle of an upload of {device}, {instant}, and stays down for {long}")
         }
         Fault::Compaction => "the sync service compacts its buckets".to_owned(),
+        Fault::StorageLost { device, down_us } => {
+            format!("the storage of {} is lost, and the app starts anew {} later", device_name(*device), duration(*down_us))
+        }
         Fault::SyncConfigChanged { down_us } => format!(
             "the sync service is stopped and, {} later, started with a changed sync configuration: all buckets are new",
             duration(*down_us)
@@ -205,6 +209,7 @@ pub(crate) fn ends(fault: &Fault) -> Option<String> {
         Fault::StreamCut { .. }
         | Fault::ClockJump { .. }
         | Fault::Crash { .. }
+        | Fault::StorageLost { .. }
         | Fault::Compaction
         | Fault::ServerWrite { .. } => return None,
     };

@@ -271,5 +271,6 @@ fn lifecycle(life: Lifecycle) -> &'static str {
         Lifecycle::Resumed => "goes on",
         Lifecycle::TabClosed => "tab closed",
         Lifecycle::TabTookOver => "another tab takes over",
+        Lifecycle::StorageLost => "storage lost",
     }
 }

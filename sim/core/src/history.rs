@@ -61,8 +61,11 @@ pub struct DeviceName {
     pub kind: Kind,
     /// The subject of its tokens.
     pub user: String,
-    /// Its client id, for its first database.
+    /// The client id of its database.
     pub client_id: String,
+    /// What it took the place of: a device is one installation, and one whose storage is lost is another from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u32>,
 }
 
 /// A row as a history names it: `tasks#12`.
@@ -378,6 +381,8 @@ pub enum Lifecycle {
     TabClosed,
     /// Another tab took over.
     TabTookOver,
+    /// Its database is gone, with what was queued: this installation has ended.
+    StorageLost,
 }
 
 /// Where a device's upload stood.

@@ -47,6 +47,7 @@ pub(crate) enum FaultName {
     SyncConfigChanged,
     KeyRotated,
     ServerWrite,
+    StorageLost,
 }
 
 /// When a fault strikes.
@@ -126,6 +127,7 @@ impl FaultName {
             Self::SyncConfigChanged => "sync-config-changed",
             Self::KeyRotated => "key-rotated",
             Self::ServerWrite => "server-write",
+            Self::StorageLost => "storage-lost",
         }
     }
 
@@ -138,7 +140,8 @@ impl FaultName {
             | Self::Suspend
             | Self::PostgresDown
             | Self::PostgresPaused
-            | Self::BackendKilled => Aim::Transaction,
+            | Self::BackendKilled
+            | Self::StorageLost => Aim::Transaction,
             _ => Aim::Anywhere,
         }
     }
@@ -167,6 +170,7 @@ impl FaultName {
             Self::BackendKilled => (&["for_s", "instant"], Range::new(0.5, 10.0)),
             Self::SyncConfigChanged => (&["for_s"], Range::new(0.5, 5.0)),
             Self::KeyRotated => (&["for_s"], Range::new(0.0, 30.0)),
+            Self::StorageLost => (&["for_s"], Range::new(0.5, 20.0)),
             Self::Compaction | Self::ServerWrite => (&[], Range::exactly(0.0)),
         }
     }
@@ -359,6 +363,7 @@ impl FaultSpec {
                 instant: with.instant.unwrap_or_else(|| pick(rng, &[Instant::BeforeCommit, Instant::AfterCommit])),
                 down_us: for_us,
             },
+            FaultName::StorageLost => Fault::StorageLost { device, down_us: for_us },
             FaultName::Compaction => Fault::Compaction,
             FaultName::SyncConfigChanged => Fault::SyncConfigChanged { down_us: for_us },
             FaultName::KeyRotated => Fault::KeyRotated { lag_us: for_us },
@@ -378,6 +383,8 @@ pub(crate) fn hindrance(at_us: i64, fault: &Fault) -> Option<(Option<u32>, i64, 
         (_, Some(duration)) => u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         (Fault::Crash { down_us, .. }, None) => down_us + CRASH_WAITS_US,
         (Fault::TabClose { handover_us, .. }, None) => *handover_us,
+        // It has nothing until it has fetched everything.
+        (Fault::StorageLost { down_us, .. }, None) => down_us + RECONNECT_US,
         (Fault::BackendKilled { down_us, .. }, None) => {
             return Some((None, at_us, at_us.saturating_add_unsigned(down_us + KILL_WAITS_US)));
         }

@@ -382,6 +382,14 @@ pub enum Fault {
         /// How long.
         lag_us: u64,
     },
+    /// The device's database is gone, with its queue: the browser evicts it, the phone is wiped. The app starts anew
+    /// after `down_us`, as another installation with another client id.
+    StorageLost {
+        /// The device.
+        device: u32,
+        /// How long it stays down.
+        down_us: u64,
+    },
     /// An administrator or a batch job writes to the database, past the backend, in one transaction.
     ServerWrite {
         /// What it does: inserts, sets and deletes.
@@ -436,6 +444,12 @@ impl Plan {
         self.seed.uuid("client", &[u64::from(device)])
     }
 
+    /// The client id that a device makes after it lost its database so many times.
+    #[must_use]
+    pub fn client_id_again(&self, device: u32, losses: u32) -> String {
+        self.seed.uuid("client", &[u64::from(device), u64::from(losses)])
+    }
+
     /// How many operations it holds: one an intent, reads and resumed traffic not counted.
     #[must_use]
     pub fn operations(&self) -> usize {
@@ -486,6 +500,7 @@ impl Fault {
             Self::SyncConfigChanged { .. } => "sync-config-changed",
             Self::KeyRotated { .. } => "key-rotated",
             Self::ServerWrite { .. } => "server-write",
+            Self::StorageLost { .. } => "storage-lost",
         }
     }
 
@@ -515,6 +530,7 @@ impl Fault {
             | Self::TabClose { .. }
             | Self::ClockJump { .. }
             | Self::BackendKilled { .. }
+            | Self::StorageLost { .. }
             | Self::Compaction
             | Self::ServerWrite { .. } => None,
         }
@@ -535,7 +551,8 @@ impl Fault {
             | Self::TabClose { device, .. }
             | Self::ClockJump { device, .. }
             | Self::WrongAudience { device, .. }
-            | Self::BackendKilled { device, .. } => Some(*device),
+            | Self::BackendKilled { device, .. }
+            | Self::StorageLost { device, .. } => Some(*device),
             Self::BackendDown { .. }
             | Self::ServiceDown { .. }
             | Self::ServicePaused { .. }

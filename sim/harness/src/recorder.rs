@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fixtures::{App, Row, Value};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use sim_core::Plan;
-use sim_core::history::{DeviceName, Event, Header, History, RowId, RowName, VERSION, What, Who};
+use sim_core::history::{DeviceName, Event, Header, History, RowId, RowName, VERSION, What, Who, Writer};
 use tokio::time::Instant;
 
 /// Writes one history. Clones share it.
@@ -39,6 +39,7 @@ impl Recorder {
                 kind: device.kind,
                 user: device.user.clone(),
                 client_id: plan.client_id(index),
+                after: None,
             })
             .collect();
         let header = Header {
@@ -62,6 +63,47 @@ impl Recorder {
             inner.intern(table, &Arc::from(plan.row_id(number)));
         }
         Self { inner: Rc::new(RefCell::new(inner)), app }
+    }
+
+    /// Another installation takes the place of a device, with another client id; gives the name by which the history
+    /// knows it.
+    #[must_use]
+    pub fn reborn(&self, ended: u32, client_id: String) -> u32 {
+        let mut inner = self.inner.borrow_mut();
+        let devices = &mut inner.history.header.devices;
+        let DeviceName { kind, user, .. } = devices[ended as usize].clone();
+        devices.push(DeviceName { kind, user, client_id, after: Some(ended) });
+        u32::try_from(devices.len() - 1).expect("a plan has few devices")
+    }
+
+    /// The history's name for what a device was after it had lost its storage so many times.
+    #[must_use]
+    pub fn after_losses(&self, device: u32, losses: u32) -> u32 {
+        let inner = self.inner.borrow();
+        let devices = &inner.history.header.devices;
+        (0..losses).fold(device, |name, _| {
+            let next = devices.iter().position(|device| device.after == Some(name));
+            next.and_then(|index| u32::try_from(index).ok()).unwrap_or(name)
+        })
+    }
+
+    /// The device with this client id.
+    #[must_use]
+    pub fn device(&self, client_id: &str) -> Option<u32> {
+        let inner = self.inner.borrow();
+        let devices = &inner.history.header.devices;
+        devices.iter().position(|device| device.client_id == client_id).and_then(|index| u32::try_from(index).ok())
+    }
+
+    /// Reads `client/op` as the backend writes it.
+    #[must_use]
+    pub fn writer(&self, text: &str) -> Writer {
+        if text == "server" {
+            return Writer::Server;
+        }
+        text.rsplit_once('/')
+            .and_then(|(client, op)| Some(Writer::Client { device: self.device(client)?, op_id: op.parse().ok()? }))
+            .unwrap_or_else(|| Writer::Other(text.to_owned()))
     }
 
     /// Says which instant is plan time 0.

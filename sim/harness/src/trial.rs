@@ -418,6 +418,7 @@ fn strikes(fault: &Fault) -> Option<Command> {
         Fault::Crash { after_steps, down_us, .. } => {
             Some(Command::Crash { after_steps: *after_steps, down: Duration::from_micros(*down_us) })
         }
+        Fault::StorageLost { down_us, .. } => Some(Command::LoseStorage { down: Duration::from_micros(*down_us) }),
         Fault::Suspend { .. } => Some(Command::Suspend),
         Fault::TabClose { handover_us, .. } => {
             Some(Command::TabClose { handover: Duration::from_micros(*handover_us) })

@@ -14,6 +14,7 @@
 //! | `token-401` | a request was answered 401 |
 //! | `tab-close`, `suspend` | the owning tab closed; timers and sockets froze |
 //! | `stream-cut`, `half-open` | the fault struck |
+//! | `storage-lost`, `lost-with-device` | a device lost its storage; and an operation with it, that nobody had answered |
 //! | `fault:<name>` | a fault struck |
 //! | `backend-killed:before-commit`, `:after-commit` | the backend was killed in the middle of an upload of the device, at that instant |
 //! | `intents`, `skipped-intents` | intents of local transactions, and those whose row was not visible |
@@ -50,6 +51,9 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
     };
     for (rule, by) in stats.overridden.iter().chain(&stats.merged) {
         counter.add(&format!("unseen-override:{rule}"), *by);
+    }
+    if stats.lost_with_device > 0 {
+        counter.add("lost-with-device", stats.lost_with_device);
     }
     for (kind, by) in &stats.concurrent {
         counter.add(&format!("concurrent:{kind}"), *by);
@@ -96,7 +100,9 @@ pub fn check(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Finding {
 /// Whether this is a name that [`count`] may give; the part after the colon of `fault:` and of rules is open.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    const PLAIN: [&str; 15] = [
+    const PLAIN: [&str; 17] = [
+        "storage-lost",
+        "lost-with-device",
         "offline-edit",
         "retry",
         "reply-lost-after-commit",
@@ -291,6 +297,10 @@ impl Counter<'_, '_> {
             Lifecycle::TabClosed => {
                 self.streaming[device] = false;
                 self.one("tab-close");
+            }
+            Lifecycle::StorageLost => {
+                self.streaming[device] = false;
+                self.one("storage-lost");
             }
             Lifecycle::Started | Lifecycle::Resumed | Lifecycle::TabTookOver => {}
         }

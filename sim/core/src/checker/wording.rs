@@ -191,6 +191,7 @@ fn lifecycle(lifecycle: Lifecycle) -> String {
         Lifecycle::Resumed => "goes on".to_owned(),
         Lifecycle::TabClosed => "loses the tab that owned the connection".to_owned(),
         Lifecycle::TabTookOver => "goes on with another tab".to_owned(),
+        Lifecycle::StorageLost => "loses its database, with what is queued, and ends".to_owned(),
     }
 }
 

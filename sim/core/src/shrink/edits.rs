@@ -99,7 +99,8 @@ fn device_mut(action: &mut Action) -> Option<&mut u32> {
             | Fault::TabClose { device, .. }
             | Fault::ClockJump { device, .. }
             | Fault::WrongAudience { device, .. }
-            | Fault::BackendKilled { device, .. } => Some(device),
+            | Fault::BackendKilled { device, .. }
+            | Fault::StorageLost { device, .. } => Some(device),
             Fault::BackendDown { .. }
             | Fault::ServiceDown { .. }
             | Fault::ServicePaused { .. }

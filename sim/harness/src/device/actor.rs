@@ -16,7 +16,7 @@ use fixtures::App;
 use serde::Deserialize;
 use sim_core::Plan;
 use sim_core::history::{
-    Lifecycle, LocalTx, Moment, OpAnswer, Outcome, Phase, Scope, TxOutcome, Upload, What, Who, Writer,
+    Lifecycle, LocalTx, Moment, OpAnswer, Outcome, Phase, Scope, TxOutcome, Upload, What, Who,
 };
 use sim_core::plan::{EPOCH_US, Intent};
 use tokio::sync::{Notify, mpsc};
@@ -28,6 +28,9 @@ use super::kind::{Kind, STREAM_IDLE_TIMEOUT, UPLOAD_TIMEOUT};
 use crate::interpreter::{Bindings, Scene};
 use crate::network::{Answer, Ask, Incoming, NetError, Network, Next, Opened, Purpose, Target};
 use crate::recorder::Recorder;
+
+/// Of what an upload is about, so many bits are the transaction; above them, how often the device lost its storage.
+pub const ABOUT_TX_BITS: u32 = 40;
 
 /// What a device is told.
 #[derive(Debug)]
@@ -47,6 +50,11 @@ pub enum Command {
     Crash {
         /// Further steps.
         after_steps: u32,
+        /// How long it stays down.
+        down: Duration,
+    },
+    /// The database is gone with its queue; the app starts anew later, as another installation.
+    LoseStorage {
         /// How long it stays down.
         down: Duration,
     },
@@ -133,6 +141,11 @@ type Pending<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
 /// The task of one device.
 pub struct Actor<N: Network> {
     parts: Parts<N>,
+    /// The history's name for this installation: the device's index, until it loses its storage.
+    name: u32,
+    client_id: String,
+    /// How often it lost its storage.
+    losses: u32,
     kind: Kind,
     life: Life<N::Stream>,
     bindings: Bindings,
@@ -244,6 +257,9 @@ where
         parts.window.status.borrow_mut().running = true;
         parts.window.status.borrow_mut().online = true;
         Self {
+            name: parts.device,
+            client_id: parts.plan.client_id(parts.device),
+            losses: 0,
             kind,
             life: Life::Running(Session::new(host, now)),
             bindings: Bindings::default(),
@@ -329,7 +345,7 @@ where
     }
 
     fn who(&self) -> Who {
-        Who::Client(self.parts.device)
+        Who::Client(self.name)
     }
 
     fn record(&self, what: What) {
@@ -380,6 +396,7 @@ where
                 let latest = Instant::now() + Duration::from_secs(10);
                 self.armed = Some(Armed { steps: after_steps, down, latest });
             }
+            Command::LoseStorage { down } => self.lose_storage(down)?,
             Command::Suspend => {
                 if let Some(session) = self.session() {
                     session.suspended = true;
@@ -542,6 +559,31 @@ where
         self.fence = None;
         self.fence_retry = None;
         self.record(What::Lifecycle(Lifecycle::Killed(moment)));
+    }
+
+    /// The database is gone, running or not; so is whatever the app held in memory.
+    fn lose_storage(&mut self, down: Duration) -> Result<(), HostError> {
+        let until = Instant::now() + down;
+        let database = match std::mem::replace(&mut self.life, Life::Down { database: None, until }) {
+            Life::Running(session) => {
+                let (database, spent) = session.host.kill();
+                self.sqlite_time += spent;
+                Some(database)
+            }
+            Life::Down { database, .. } => database,
+        };
+        self.record(What::Lifecycle(Lifecycle::StorageLost));
+        self.losses += 1;
+        self.client_id = self.parts.plan.client_id_again(self.parts.device, self.losses);
+        self.name = self.parts.recorder.reborn(self.name, self.client_id.clone());
+        (self.token, self.fence, self.fence_retry, self.armed) = (None, None, None, None);
+        self.attempts = (0, 0);
+        self.parts.window.status.borrow_mut().acknowledged = None;
+        if let Some(mut database) = database {
+            database.wipe(&self.client_id)?;
+            self.life = Life::Down { database: Some(database), until };
+        }
+        Ok(())
     }
 
     fn start_again(&mut self) {
@@ -778,13 +820,13 @@ where
         let tx_id = queued.tx_id;
         self.attempts = if self.attempts.0 == tx_id { (tx_id, self.attempts.1 + 1) } else { (tx_id, 1) };
         let attempt = self.attempts.1;
-        let client_id = self.parts.plan.client_id(self.parts.device);
         let body = format!(
-            "{{\"client_id\":\"{client_id}\",\"transactions\":[{{\"tx_id\":{tx_id},\"ops\":{}}}]}}",
-            queued.ops_json
+            "{{\"client_id\":\"{}\",\"transactions\":[{{\"tx_id\":{tx_id},\"ops\":{}}}]}}",
+            self.client_id, queued.ops_json
         );
         let token = self.token();
-        let about = u64::try_from(tx_id).unwrap_or(0);
+        // Transactions count from 1 again after a loss: their messages are others all the same.
+        let about = u64::try_from(tx_id).unwrap_or(0) | u64::from(self.losses) << ABOUT_TX_BITS;
         let future =
             self.ask(Purpose::Upload, Target::Backend, about, attempt, Some(body.into()), "/upload".into(), token);
         if let Some(session) = self.session() {
@@ -901,7 +943,7 @@ where
                 op_id: op.op_id,
                 outcome: op.outcome,
                 reason: op.reason,
-                by: op.by.map(|by| writer(&self.parts.plan, &by)),
+                by: op.by.map(|by| self.parts.recorder.writer(&by)),
                 merged_into,
             });
         }
@@ -1006,7 +1048,7 @@ where
     }
 
     fn checkpoint_path(&self) -> String {
-        format!("/write-checkpoint2.json?client_id={}", self.parts.plan.client_id(self.parts.device))
+        format!("/write-checkpoint2.json?client_id={}", self.client_id)
     }
 
     // ---- The fence ----
@@ -1124,22 +1166,6 @@ fn reason(error: NetError) -> &'static str {
         NetError::Reset => "connection reset",
         NetError::Timeout => "timed out",
     }
-}
-
-/// Reads `client/op` as the backend writes it.
-#[must_use]
-pub fn writer(plan: &Plan, text: &str) -> Writer {
-    if text == "server" {
-        return Writer::Server;
-    }
-    text.rsplit_once('/')
-        .and_then(|(client, op)| {
-            let op_id = op.parse().ok()?;
-            let devices = u32::try_from(plan.devices.len()).ok()?;
-            let device = (0..devices).find(|device| plan.client_id(*device) == client)?;
-            Some(Writer::Client { device, op_id })
-        })
-        .unwrap_or_else(|| Writer::Other(text.to_owned()))
 }
 
 async fn poll<T>(pending: &mut Pending<T>) -> T {

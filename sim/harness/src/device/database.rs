@@ -106,6 +106,17 @@ impl Database {
         self.connection = None;
     }
 
+    /// Leaves nothing of what was stored, as on a fresh installation with this client id.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn wipe(&mut self, client_id: &str) -> Result<(), HostError> {
+        self.empty()?;
+        self.set_client_id(client_id)?;
+        self.kill();
+        Ok(())
+    }
+
     fn set_client_id(&mut self, client_id: &str) -> Result<(), HostError> {
         let connection = self.connection()?;
         connection

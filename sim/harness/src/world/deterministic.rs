@@ -29,6 +29,7 @@ use self::keyring::Keyring;
 use self::outage::Outage;
 use self::servers::Servers;
 use self::writes::Desk;
+use crate::device::actor::ABOUT_TX_BITS;
 use crate::mutants::{self, Mutant};
 use crate::network::Target;
 use crate::network::sim::{Routers, SimNetwork};
@@ -115,7 +116,10 @@ impl World {
             }),
             Box::new({
                 let recorder = recorder.clone();
-                move |device, ask, status| recorder.add(Who::Client(device), repeated(ask, status))
+                move |device, ask, status| {
+                    let losses = u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0);
+                    recorder.add(Who::Client(recorder.after_losses(device, losses)), repeated(ask, status));
+                }
             }),
         );
         let fails = |action: &Action| {

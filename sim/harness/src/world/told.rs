@@ -12,6 +12,7 @@ use sim_core::Plan;
 use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Writer};
 use sim_core::plan::{EPOCH_US, Expr};
 
+use crate::device::actor::ABOUT_TX_BITS;
 use crate::interpreter::clock_text;
 use crate::network::sim::SimNetwork;
 use crate::network::{Answer, Ask, Network, Purpose, Target};
@@ -25,7 +26,6 @@ pub(super) struct Teller {
     plan: Rc<Plan>,
     app: Arc<App>,
     recorder: Recorder,
-    clients: Vec<String>,
 }
 
 /// A seed row: the table, its id, and the columns that are set.
@@ -33,8 +33,7 @@ pub(super) type SeedRow = (usize, Arc<str>, Vec<(usize, Value)>);
 
 impl Teller {
     pub(super) fn new(plan: Rc<Plan>, app: Arc<App>, recorder: Recorder) -> Self {
-        let clients = (0u32..).take(plan.devices.len()).map(|device| plan.client_id(device)).collect();
-        Self { plan, app, recorder, clients }
+        Self { plan, app, recorder }
     }
 
     /// A commit in the history's words.
@@ -47,7 +46,7 @@ impl Teller {
             seq: commit.seq,
             received_us: commit.received_us,
             origin: commit.origin.as_ref().and_then(|origin| {
-                Some(history::Origin { device: self.device(&origin.client_id)?, tx_id: origin.tx_id })
+                Some(history::Origin { device: self.recorder.device(&origin.client_id)?, tx_id: origin.tx_id })
             }),
             changes: commit
                 .changes
@@ -66,7 +65,7 @@ impl Teller {
                     op_id: entry.op_id,
                     outcome: outcome(entry.answer.outcome),
                     reason: entry.answer.reason.as_deref().map(str::to_owned),
-                    by: entry.answer.by.as_deref().map(|by| crate::device::actor::writer(&self.plan, by)),
+                    by: entry.answer.by.as_deref().map(|by| self.recorder.writer(by)),
                     merged_into: entry.answer.merged_into.as_deref().and_then(|survivor| {
                         let alias = commit.aliases.iter().find(|(_, _, to)| **to == *survivor);
                         let table = alias.map(|(table, _, _)| *table).or_else(|| table_of(entry.op_id))?;
@@ -93,15 +92,10 @@ impl Teller {
         }
     }
 
-    fn device(&self, client_id: &str) -> Option<u32> {
-        let devices = u32::try_from(self.plan.devices.len()).ok()?;
-        (0..devices).find(|device| self.clients[*device as usize] == client_id)
-    }
-
     fn writer(&self, author: &Author) -> Writer {
         match author {
             Author::Server => Writer::Server,
-            Author::Client(writer) => match self.device(&writer.client) {
+            Author::Client(writer) => match self.recorder.device(&writer.client) {
                 Some(device) => Writer::Client { device, op_id: writer.op },
                 None => Writer::Other(format!("{}/{}", writer.client, writer.op)),
             },
@@ -177,8 +171,8 @@ impl Teller {
                 row: self.recorder.row(table, &record.id),
                 column: record.column,
                 rule: record.rule,
-                loser: crate::device::actor::writer(&self.plan, &record.loser),
-                winner: crate::device::actor::writer(&self.plan, &record.winner),
+                loser: self.recorder.writer(&record.loser),
+                winner: self.recorder.writer(&record.winner),
             });
         }
         Ok((records, reply.last, reply.has_more))
@@ -216,7 +210,7 @@ impl Teller {
 pub(super) fn repeated(ask: &Ask, status: Option<u16>) -> What {
     What::Upload(history::Upload {
         phase: history::Phase::Info,
-        tx_id: i64::try_from(ask.about).unwrap_or(i64::MAX),
+        tx_id: i64::try_from(ask.about & ((1 << ABOUT_TX_BITS) - 1)).unwrap_or(i64::MAX),
         attempt: ask.attempt,
         status,
         outcome: None,

@@ -57,6 +57,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Operations whose transaction was refused, with the outcome delivered.
     pub refused: u64,
+    /// Operations that were lost with their device's storage before any attempt to upload them was answered.
+    pub lost_with_device: u64,
     /// Accepted writes that were overridden lawfully by a write that had not seen them, or that they had not seen,
     /// by rule: `latest`, `deleted`, `revived`, `max`, `keep-server`, `cycle`, `exclusive`, `alias`, `cascade`,
     /// `parent-missing`, or the policy's name.
