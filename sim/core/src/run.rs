@@ -63,8 +63,25 @@ pub struct ScenarioRun {
     pub hops_ms: BTreeMap<String, Percentiles>,
     /// How many plans failed.
     pub failed_plans: u32,
+    /// The ways in which they failed, most frequent first.
+    pub failures: Vec<FailureKind>,
     /// The smallest plan found that fails the same way.
     pub shrunk: Option<Shrunk>,
+}
+
+/// One way to fail, and the plans that did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailureKind {
+    /// The checker.
+    pub checker: String,
+    /// Its stable code.
+    pub code: String,
+    /// The roles of row and column.
+    pub role: String,
+    /// The kind of promise.
+    pub class: Class,
+    /// The numbers of the plans, ascending; at most 64 failing plans of a scenario are remembered.
+    pub plans: Vec<u32>,
 }
 
 /// How often one checker did not say valid.

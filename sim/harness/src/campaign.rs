@@ -29,6 +29,8 @@ pub struct Campaign<'a> {
     pub scenarios: &'a [(Scenario, u32)],
     /// The run's seed.
     pub seed: Seed,
+    /// The number of each scenario's first plan.
+    pub first: u32,
     /// Threads.
     pub workers: usize,
     /// Only these checkers.
@@ -124,7 +126,7 @@ pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Ta
         .scenarios
         .iter()
         .enumerate()
-        .flat_map(|(scenario, (_, plans))| (0..*plans).map(move |index| (scenario, index)))
+        .flat_map(|(scenario, (_, plans))| (0..*plans).map(move |index| (scenario, campaign.first.saturating_add(index))))
         .collect();
     let next = AtomicUsize::new(0);
     let tallies: Vec<Mutex<Tally>> = campaign.scenarios.iter().map(|_| Mutex::default()).collect();

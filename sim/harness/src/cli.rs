@@ -63,6 +63,9 @@ pub struct RunArgs {
     /// Plans a scenario; each scenario's own number when absent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub plans: Option<u32>,
+    /// The number of each scenario's first plan: what the JSON of an earlier run names under `failures`.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub first: u32,
     /// Threads; every core when absent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: Option<u32>,

@@ -9,7 +9,7 @@ use reports::Failure;
 use sim_core::checker::Report;
 use sim_core::plan::Plan;
 use sim_core::regression::{Regression, VERSION};
-use sim_core::run::{AnomalyText, Run, ScenarioRun, Shrunk};
+use sim_core::run::{AnomalyText, FailureKind, Run, ScenarioRun, Shrunk};
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Signature, Verdict};
 use sim_core::workload;
@@ -155,6 +155,7 @@ pub fn run(
         setup: &prepared.setup,
         scenarios: &prepared.scenarios,
         seed: args.seed,
+        first: args.first,
         workers,
         checkers: prepared.checkers.clone(),
         stop,
@@ -253,6 +254,28 @@ fn primary(tally: &Tally) -> Option<(u32, Signature, Class)> {
     Some((plan.index, signature.clone(), class))
 }
 
+/// The ways in which a scenario's plans failed, most frequent first.
+fn failure_kinds(tally: &Tally) -> Vec<FailureKind> {
+    let mut plans: std::collections::BTreeMap<(&Signature, Class), Vec<u32>> = std::collections::BTreeMap::new();
+    for failing in &tally.failing {
+        for (signature, class) in &failing.signatures {
+            plans.entry((signature, *class)).or_default().push(failing.index);
+        }
+    }
+    let mut kinds: Vec<FailureKind> = plans
+        .into_iter()
+        .map(|((signature, class), plans)| FailureKind {
+            checker: signature.checker.clone(),
+            code: signature.code.clone(),
+            role: signature.role.clone(),
+            class,
+            plans,
+        })
+        .collect();
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.plans.len()));
+    kinds
+}
+
 /// The worst class of a scenario's failures.
 fn worst(tally: &Tally) -> Option<Class> {
     tally.failing.iter().flat_map(|failing| &failing.signatures).map(|(_, class)| *class).min()
@@ -290,6 +313,7 @@ fn summarize(scenario: &Scenario, tally: &Tally, planned: u32, all_checkers: boo
         latency_ms: tally.latency.end_to_end(),
         hops_ms: tally.latency.hops(),
         failed_plans: tally.failed,
+        failures: failure_kinds(tally),
         shrunk: None,
     }
 }

@@ -3,7 +3,7 @@
 //! | Name | Counted when |
 //! |---|---|
 //! | `unseen-override:<rule>` | a write gave way to one that had not seen it, or that it had not seen; `counter` and `set` joined with it |
-//! | `concurrent:<kind>` | two writes of one register, row or invariant, neither of whose devices had seen the other: `column`, `group`, `counter`, `set`, `delete`, `unique`, `parent`, `exclusive` |
+//! | `concurrent:<kind>` | two writes of one register, row or invariant, neither of whose devices had seen the other: `column`, `group`, `counter`, `set`, `delete`, `unique`, `parent`, `exclusive`; `row`: of different columns of one row |
 //! | `offline-edit` | a transaction was accepted while its device's stream was not up |
 //! | `retry` | an upload attempt after the first was sent |
 //! | `reply-lost-after-commit` | an attempt ended without an answer, and its commit exists |
@@ -119,7 +119,7 @@ pub fn is_known(name: &str) -> bool {
         "intents",
         "skipped-intents",
     ];
-    const KINDS: [&str; 8] = ["column", "group", "counter", "set", "delete", "unique", "parent", "exclusive"];
+    const KINDS: [&str; 9] = ["row", "column", "group", "counter", "set", "delete", "unique", "parent", "exclusive"];
     const RULES: [&str; 14] = [
         "latest",
         "deleted",

@@ -29,6 +29,7 @@ fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenar
         setup: &setup,
         scenarios: &chosen,
         seed: Seed(0x7e57),
+        first: 0,
         workers: syncstorm::commands::workers(None),
         checkers: None,
         stop: &stop,

@@ -113,3 +113,48 @@ fn no_choice_is_left_to_chance() {
         }
     }
 }
+
+#[test]
+fn devices_do_not_know_their_world() {
+    let words = ["crate::world", "world::", "backend::", "sim_service::", "MemoryStore"];
+    refuse("sim/harness/src/device", &words, "a device knows its world, or shares memory with a server");
+    for file in ["interpreter.rs", "network/mod.rs"] {
+        let path = root().join("sim/harness/src").join(file);
+        let text = fs::read_to_string(&path).expect("a source file is text");
+        for word in ["crate::world", "world::", "backend::", "sim_service::"] {
+            assert!(!text.contains(word), "{}: {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn an_oracle_shares_no_code_with_what_it_judges() {
+    let words = ["crate::model", "crate::checker::policy"];
+    refuse("sim/core/src/checker/durability", &words, "durability leans on the model that it is to control");
+    refuse("sim/core/src/model", &["crate::checker"], "the model leans on a checker");
+    refuse("sim/core/src/checker/visibility", &["crate::model"], "the sync rules' second reading leans on the model");
+}
+
+/// Every source file of the harness's product code that is not in one of `places`.
+fn refuse_outside(places: &[&str], words: &[&str], why: &str) {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("sim/harness/src").into_iter().chain(sources("sim/core/src")) {
+        if places.iter().any(|place| path.contains(place)) {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if let Some(word) = words.iter().find(|word| code.contains(**word)) {
+                wrong.push(format!("{path}:{}: {word}", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{why}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_and_processes_have_their_places() {
+    let files = ["fs::write", "File::create", "create_dir", "OpenOptions", "fs::rename", "tempfile::"];
+    refuse_outside(&["artifacts.rs", "/postgres/", "/world/"], &files, "files are written by artifacts, reports and worlds");
+    refuse_outside(&["/postgres/", "/world/"], &["Command::new"], "processes are started by postgres and worlds");
+}

@@ -6,8 +6,9 @@ use super::Judge;
 use super::edit::Edit;
 use super::report::Loss;
 use super::state::{Net, Register, Write};
-use crate::history::{Commit, LocalTx, Outcome, RowId, TxOutcome, Upload, What};
-use crate::history::{Origin, Phase};
+use crate::history::{
+    Change, Commit, LocalOp, LocalTx, OpAnswer, Origin, Outcome, Phase, RowId, TxOutcome, Upload, What,
+};
 use crate::plan::EPOCH_US;
 
 /// The commit being judged.
@@ -24,7 +25,11 @@ pub(super) struct At<'a> {
     pub(super) tx_event: usize,
     /// The local transaction.
     pub(super) tx: &'a LocalTx,
-    /// What it did to each row that it changed or meant to change.
+    /// Its operations that are being judged: one where the feed says whose effect each change is, else all.
+    pub(super) ops: &'a [LocalOp],
+    /// The number of this judgement: rows that it concerns carry it.
+    stamp: usize,
+    /// What they did to each row that they changed or meant to change.
     pub(super) nets: Vec<Net>,
     /// Whether there is no commit, only an answer that claims one.
     pub(super) claimed: bool,
@@ -59,22 +64,28 @@ impl<'a> Judge<'a, '_> {
                 super::count(&mut self.stats.concurrent, "unique", 1);
             }
         }
-        let mut at = At {
+        let at = |ops| At {
             event,
             seq: commit.seq,
             received_us: commit.received_us,
             device: origin.device,
             tx_event,
             tx,
-            nets: Vec::with_capacity(commit.changes.len()),
+            ops,
+            stamp: 0,
+            nets: Vec::new(),
             claimed: false,
         };
-        for change in &commit.changes {
-            let net = self.net_mut(&mut at, change.row, || change.before.clone());
-            net.after.clone_from(&change.after);
-            net.gone |= change.after.is_none();
+        self.stats.accepted += tx.ops.len() as u64;
+        if is_attributed(commit, tx) {
+            for index in 0..tx.ops.len() {
+                let op = &tx.ops[index];
+                let changes = commit.changes.iter().filter(|change| change.op_id == Some(op.op_id));
+                self.judge(at(&tx.ops[index..=index]), changes, &commit.ledger);
+            }
+        } else {
+            self.judge(at(&tx.ops), commit.changes.iter(), &commit.ledger);
         }
-        self.judge(at, &commit.ledger);
     }
 
     /// An answer that claims a commit which the feed does not have: the transaction did nothing, or nothing new.
@@ -97,8 +108,9 @@ impl<'a> Judge<'a, '_> {
         }
         let seq = self.timeline.committed_before(event);
         let received_us = EPOCH_US.saturating_add(at_us);
-        let at = At { event, seq, received_us, device, tx_event, tx, nets: Vec::new(), claimed: true };
-        self.judge(at, &upload.ops);
+        self.stats.accepted += tx.ops.len() as u64;
+        let at = At { event, seq, received_us, device, tx_event, tx, ops: &tx.ops, stamp: 0, nets: Vec::new(), claimed: true };
+        self.judge(at, std::iter::empty(), &upload.ops);
     }
 
     /// Whether the feed has a commit of the transaction that is no mere note of its refusal.
@@ -109,7 +121,7 @@ impl<'a> Judge<'a, '_> {
     /// What the commit did to a row.
     pub(super) fn net<'n>(&self, at: &'n At<'_>, row: RowId) -> Option<&'n Net> {
         let (stamp, index) = self.rows[row as usize].mark;
-        if stamp == at.event + 1 { at.nets.get(index) } else { None }
+        if stamp == at.stamp { at.nets.get(index) } else { None }
     }
 
     fn local_tx(&self, origin: Origin) -> Option<(usize, &'a LocalTx)> {
@@ -122,18 +134,25 @@ impl<'a> Judge<'a, '_> {
 
     /// The entry of a row among what the commit did, made from the row as it is if there is none yet.
     fn net_mut<'n>(&mut self, at: &'n mut At<'_>, row: RowId, before: impl FnOnce() -> Option<Row>) -> &'n mut Net {
-        let stamp = at.event + 1;
-        if self.rows[row as usize].mark.0 != stamp {
-            self.rows[row as usize].mark = (stamp, at.nets.len());
+        if self.rows[row as usize].mark.0 != at.stamp {
+            self.rows[row as usize].mark = (at.stamp, at.nets.len());
             let before = before();
             at.nets.push(Net { row, after: before.clone(), before, edit: None, gone: false });
         }
         &mut at.nets[self.rows[row as usize].mark.1]
     }
 
-    fn judge(&mut self, mut at: At<'a>, answers: &'a [crate::history::OpAnswer]) {
+    /// Judges operations by what they changed.
+    fn judge(&mut self, mut at: At<'a>, changes: impl Iterator<Item = &'a Change>, answers: &'a [OpAnswer]) {
+        self.judgements += 1;
+        at.stamp = self.judgements;
+        for change in changes {
+            let net = self.net_mut(&mut at, change.row, || change.before.clone());
+            net.after.clone_from(&change.after);
+            net.gone |= change.after.is_none();
+        }
         let mut edits: Vec<Edit<'a>> = Vec::new();
-        for op in &at.tx.ops {
+        for op in at.ops {
             if op.row as usize >= self.rows.len() {
                 continue;
             }
@@ -147,7 +166,6 @@ impl<'a> Judge<'a, '_> {
             }
             edits[index].fold(op, self.layout(row), received_us);
         }
-        self.stats.accepted += at.tx.ops.len() as u64;
         for edit in &edits {
             let told = self.finding.anomalies.len();
             let tally = self.edit(&at, edit);
@@ -376,8 +394,8 @@ impl<'a> Judge<'a, '_> {
             None => true,
             Some(parent) => match self.net(at, parent) {
                 Some(net) => {
-                    let deletes = |op: &crate::history::LocalOp| op.op == crate::history::Op::Delete && self.target(op.row) == parent;
-                    net.after.is_none() || net.before.is_none() || at.tx.ops.iter().any(deletes)
+                    let deletes = |op: &LocalOp| op.op == crate::history::Op::Delete && self.target(op.row) == parent;
+                    net.after.is_none() || net.before.is_none() || at.ops.iter().any(deletes)
                 }
                 None => self.rows[parent as usize].live.is_none(),
             },
@@ -423,6 +441,14 @@ impl<'a> Judge<'a, '_> {
     pub(super) fn last_writer(&self, row: RowId) -> Option<Write> {
         self.rows[row as usize].registers.iter().filter_map(|register| register.by).max_by_key(|by| by.seq)
     }
+}
+
+/// Whether the feed says of each change by which operation of the transaction it came: then each is judged by itself,
+/// on the rows as the one before left them.
+fn is_attributed(commit: &Commit, tx: &LocalTx) -> bool {
+    let known = |op_id: i64| tx.ops.iter().any(|op| op.op_id == op_id);
+    let is_told = !(commit.changes.is_empty() && commit.ledger.is_empty());
+    is_told && commit.changes.iter().all(|change| change.op_id.is_some_and(known))
 }
 
 /// Whether the commit only notes in the ledger that its transaction is refused.

@@ -45,11 +45,12 @@ impl<'a> Judge<'a, '_> {
 
     /// A delete had no effect: lawful where an edit that it had not seen brings the row back, or where the policy
     /// keeps rows that changed.
-    fn survived(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
+    pub(super) fn survived(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
         let layout = self.layout(edit.row);
         let edited = self.edited(at, edit.row, Some(edit), before);
-        // Servers compare values: what the device's own refused write left in the base is a difference as well.
-        let differing = if edited.is_empty() { self.differing(edit, before) } else { Vec::new() };
+        // Servers compare values: what the device's own refused or replaced write left in the base is a difference
+        // as well.
+        let differing = self.differing(edit, before);
         let lawful = match self.discipline {
             Discipline::Rules => layout.edit_revives && !(edited.is_empty() && differing.is_empty()),
             Discipline::RowLatest => lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before) != Win::Yes,
@@ -95,7 +96,10 @@ impl<'a> Judge<'a, '_> {
         for (index, register) in layout.registers.iter().enumerate() {
             let differs = register.columns.iter().any(|column| {
                 let base = edit.cell(*column).and_then(|cell| cell.base);
-                base.is_some_and(|base| before.get(*column) != Some(base) && !(base.is_null() && state.is_filled(*column)))
+                base.is_some_and(|base| {
+                    let now = super::merge::get(before, *column);
+                    !self.equal(layout, register.rule, *column, base, now) && !(base.is_null() && state.is_filled(*column))
+                })
             });
             if differs && !layout.is_clock(register) {
                 writers.extend(state.writers(index));
@@ -131,7 +135,9 @@ impl<'a> Judge<'a, '_> {
                 register.columns.iter().all(|column| {
                     let base = edit.cell(*column).and_then(|cell| cell.base).unwrap_or(&Value::Null);
                     let via = edit.cell(*column).map_or(&[][..], |cell| cell.via.as_slice());
-                    before.get(*column).is_some_and(|now| now == base || via.contains(&now))
+                    let now = super::merge::get(before, *column);
+                    self.equal(layout, register.rule, *column, base, now)
+                        || via.contains(&now)
                         || (base.is_null() && state.is_filled(*column))
                 })
             });

@@ -1,8 +1,8 @@
-//! What one transaction means to do to one row: its operations on the row, folded into one.
+//! What operations mean to do to one row, folded into one.
 //!
-//! Within a local transaction each operation sees the one before, so the net edit (first base, last value) says all
-//! that can be judged from a row's images before and after the commit. It needs no knowledge of which change of
-//! the feed stems from which operation, and so holds for any backend.
+//! Where the feed says whose effect each change is, an edit is one operation. Elsewhere (a backend that is not ours,
+//! an answer without a commit) it is all of a transaction's operations on the row: each sees the one before, so the
+//! net edit (first base, last value) says all that can be judged from the row's images before and after the commit.
 
 use fixtures::Value;
 
@@ -103,6 +103,11 @@ impl<'a> Edit<'a> {
                         // group now carries it.
                         (Some(base), None) if replaced && base != value => {
                             cell.via.push(base);
+                            (cell.new, cell.op_id) = (Some(value), op.op_id);
+                        }
+                        // Likewise where the transaction had written the column before that insert.
+                        (_, Some(new)) if replaced && new != value => {
+                            cell.via.push(new);
                             (cell.new, cell.op_id) = (Some(value), op.op_id);
                         }
                         _ => {}

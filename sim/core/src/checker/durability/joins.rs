@@ -24,7 +24,7 @@ impl<'a> Judge<'a, '_> {
         // In the order of operations: differences add up, and of two counts that know nothing of each other the
         // greater stays.
         let mut expected = current;
-        for op in at.tx.ops.iter().filter(|op| self.target(op.row) == edit.row) {
+        for op in at.ops.iter().filter(|op| self.target(op.row) == edit.row) {
             let of = |values: &'a [(usize, Value)]| values.iter().find(|(at, _)| *at == column).map(|(_, value)| value);
             let Some(data) = of(&op.data) else { continue };
             let data = number(Some(data))?;

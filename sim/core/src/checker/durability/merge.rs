@@ -110,7 +110,7 @@ impl<'a, 't> Judge<'a, 't> {
         sides
     }
 
-    fn equal(&self, layout: &Layout<'_>, rule: Rule, column: usize, one: &Value, other: &Value) -> bool {
+    pub(super) fn equal(&self, layout: &Layout<'_>, rule: Rule, column: usize, one: &Value, other: &Value) -> bool {
         self.same(layout, column, one, other)
             || (rule == Rule::Set && members(Some(one)).is_some_and(|one| members(Some(other)) == Some(one)))
     }

@@ -66,7 +66,7 @@ pub struct Stats {
     /// Accepted writes that joined with writes that they had not seen, by rule: `counter`, `set`. Nothing is lost.
     pub merged: BTreeMap<String, u64>,
     /// Pairs of concurrent writes by kind: `column`, `group`, `counter`, `set`, `delete`, `unique`, `parent`,
-    /// `exclusive`.
+    /// `exclusive`; and `row`: writes of different registers of one row.
     pub concurrent: BTreeMap<String, u64>,
     /// Pairs of concurrent writes of one register: neither device had seen the other's.
     pub conflicts: u64,
@@ -106,6 +106,8 @@ struct Judge<'a, 't> {
     running: Vec<BTreeSet<RowId>>,
     /// Transactions that an answer called committed though the feed has no commit of them.
     claimed: BTreeSet<(u32, i64)>,
+    /// How many judgements there were.
+    judgements: usize,
     finding: Finding,
     stats: Stats,
 }
@@ -133,6 +135,7 @@ impl<'a, 't> Judge<'a, 't> {
             clients: ctx.history.header.devices.iter().map(|device| device.client_id.as_str()).collect(),
             running: vec![BTreeSet::new(); ctx.app.policy.exclusives.len()],
             claimed: BTreeSet::new(),
+            judgements: 0,
             finding: Finding::default(),
             stats: Stats::default(),
         }

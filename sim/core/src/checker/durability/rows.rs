@@ -46,7 +46,12 @@ impl<'a> Judge<'a, '_> {
         }
         // It may also have gone with its parent, before an insert created it anew.
         let cascaded = !edit.recreated && edit.put && gone && after.is_some();
-        let is_new = edit.recreated || cascaded;
+        // A delete before the insert may have given way: then the insert meets the row as it was.
+        let gave_way = edit.recreated && !gone && after.is_some();
+        if let Some(before) = before.as_ref().filter(|_| gave_way) {
+            self.survived(at, edit, before);
+        }
+        let is_new = (edit.recreated && !gave_way) || cascaded;
         if let Some(before) = before.as_ref().filter(|_| is_new) {
             self.check_buried(at, edit.row, Some(edit).filter(|_| !cascaded), before, cascaded);
             self.bury(at, edit.row, before, Some(edit).filter(|_| !cascaded), cascaded);
@@ -60,9 +65,26 @@ impl<'a> Judge<'a, '_> {
         }
     }
 
+    /// Counts the writes of other registers of the row that the edit's device had not seen: no conflict, and what a
+    /// claim that all edits of different columns stay is about.
+    fn count_beside(&mut self, at: &At<'a>, edit: &Edit<'a>) {
+        let layout = self.layout(edit.row);
+        let seen = self.timeline.seen_row(at.device, at.tx_event, edit.row);
+        let writes = &self.rows[edit.row as usize].writes;
+        let unseen = &writes[writes.partition_point(|(_, write)| write.seq <= seen)..];
+        let beside = unseen.iter().filter(|(index, write)| {
+            write.device != at.device && !written(edit, layout).any(|mine| mine == *index)
+        });
+        let beside = beside.count() as u64;
+        if beside > 0 && written(edit, layout).next().is_some() {
+            super::count(&mut self.stats.concurrent, "row", beside);
+        }
+    }
+
     fn merge(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row, after: &Row) -> Tally {
         let layout = self.layout(edit.row);
         let mut tally = Tally::default();
+        self.count_beside(at, edit);
         for index in written(edit, layout) {
             match self.register(at, edit, index, before, after) {
                 Stand::Stands => tally.stands += 1,

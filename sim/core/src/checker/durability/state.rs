@@ -76,7 +76,7 @@ pub(super) struct State {
     pub(super) heartbeat_us: i64,
     /// When the server last received any write of it.
     pub(super) touched_us: i64,
-    /// The commit being judged that names this row, and its place in that commit's rows.
+    /// The last judgement that concerns this row, and its place among the rows of it.
     pub(super) mark: (usize, usize),
 }
 
