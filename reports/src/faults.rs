@@ -65,6 +65,7 @@ pub(crate) fn state(fault: &Fault) -> Option<String> {
         Fault::BackendKilled { .. } => "backend killed",
         Fault::SyncConfigChanged { .. } => "redeployed",
         Fault::StorageLost { .. } => "storage lost",
+        Fault::CopyRestored { .. } => "copy restored",
         Fault::KeyRotated { .. } => "new key unknown",
         Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Compaction | Fault::ServerWrite { .. } => {
             return None;
@@ -165,6 +166,12 @@ pub(crate) fn begins(fault: &Fault) -> String {
             format!("the backend is killed in the middle of an upload of {device}, {instant}, and stays down for {long}")
         }
         Fault::Compaction => "the sync service compacts its buckets".to_owned(),
+        Fault::CopyRestored { device, age_us, down_us } => format!(
+            "a copy of the database of {}, {} old, takes its place, and the app starts {} later",
+            device_name(*device),
+            duration(*age_us),
+            duration(*down_us)
+        ),
         Fault::StorageLost { device, down_us } => {
             format!("the storage of {} is lost, and the app starts anew {} later", device_name(*device), duration(*down_us))
         }
@@ -210,6 +217,7 @@ pub(crate) fn ends(fault: &Fault) -> Option<String> {
         | Fault::ClockJump { .. }
         | Fault::Crash { .. }
         | Fault::StorageLost { .. }
+        | Fault::CopyRestored { .. }
         | Fault::Compaction
         | Fault::ServerWrite { .. } => return None,
     };

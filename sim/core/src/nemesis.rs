@@ -48,6 +48,7 @@ pub(crate) enum FaultName {
     KeyRotated,
     ServerWrite,
     StorageLost,
+    CopyRestored,
 }
 
 /// When a fault strikes.
@@ -88,6 +89,7 @@ struct Strength {
     duplicated: Range,
     after_steps: Range,
     by_s: Range,
+    age_s: Range,
     server: Option<Server>,
     direction: Option<Direction>,
     instant: Option<Instant>,
@@ -128,6 +130,7 @@ impl FaultName {
             Self::KeyRotated => "key-rotated",
             Self::ServerWrite => "server-write",
             Self::StorageLost => "storage-lost",
+            Self::CopyRestored => "copy-restored",
         }
     }
 
@@ -141,7 +144,8 @@ impl FaultName {
             | Self::PostgresDown
             | Self::PostgresPaused
             | Self::BackendKilled
-            | Self::StorageLost => Aim::Transaction,
+            | Self::StorageLost
+            | Self::CopyRestored => Aim::Transaction,
             _ => Aim::Anywhere,
         }
     }
@@ -171,6 +175,7 @@ impl FaultName {
             Self::SyncConfigChanged => (&["for_s"], Range::new(0.5, 5.0)),
             Self::KeyRotated => (&["for_s"], Range::new(0.0, 30.0)),
             Self::StorageLost => (&["for_s"], Range::new(0.5, 20.0)),
+            Self::CopyRestored => (&["for_s", "age_s"], Range::new(0.5, 20.0)),
             Self::Compaction | Self::ServerWrite => (&[], Range::exactly(0.0)),
         }
     }
@@ -198,6 +203,7 @@ impl FaultSpec {
             ("duplicated", with.duplicated),
             ("after_steps", with.after_steps),
             ("by_s", with.by_s),
+            ("age_s", with.age_s),
         ];
         let others = [
             ("server", with.server.is_some()),
@@ -231,6 +237,7 @@ impl FaultSpec {
         strength.reply_lost = with.reply_lost.unwrap_or(if lossy { unnamed } else { strength.reply_lost });
         strength.duplicated = with.duplicated.unwrap_or(if lossy { unnamed } else { strength.duplicated });
         strength.after_steps = with.after_steps.unwrap_or(strength.after_steps);
+        strength.age_s = with.age_s.unwrap_or(strength.age_s);
         strength.by_s = with.by_s.unwrap_or(strength.by_s);
         strength.server = with.server;
         strength.direction = with.direction;
@@ -257,6 +264,7 @@ impl FaultSpec {
                 duplicated: Range::new(0.0, 40.0),
                 after_steps: Range::new(0.0, 10.0),
                 by_s: Range::new(-3600.0, 3600.0),
+                age_s: Range::new(1.0, 60.0),
                 server: None,
                 direction: None,
                 instant: None,
@@ -363,6 +371,11 @@ impl FaultSpec {
                 instant: with.instant.unwrap_or_else(|| pick(rng, &[Instant::BeforeCommit, Instant::AfterCommit])),
                 down_us: for_us,
             },
+            FaultName::CopyRestored => Fault::CopyRestored {
+                device,
+                age_us: with.age_s.seconds(rng).max(0) as u64,
+                down_us: for_us,
+            },
             FaultName::StorageLost => Fault::StorageLost { device, down_us: for_us },
             FaultName::Compaction => Fault::Compaction,
             FaultName::SyncConfigChanged => Fault::SyncConfigChanged { down_us: for_us },
@@ -384,7 +397,7 @@ pub(crate) fn hindrance(at_us: i64, fault: &Fault) -> Option<(Option<u32>, i64, 
         (Fault::Crash { down_us, .. }, None) => down_us + CRASH_WAITS_US,
         (Fault::TabClose { handover_us, .. }, None) => *handover_us,
         // It has nothing until it has fetched everything.
-        (Fault::StorageLost { down_us, .. }, None) => down_us + RECONNECT_US,
+        (Fault::StorageLost { down_us, .. } | Fault::CopyRestored { down_us, .. }, None) => down_us + RECONNECT_US,
         (Fault::BackendKilled { down_us, .. }, None) => {
             return Some((None, at_us, at_us.saturating_add_unsigned(down_us + KILL_WAITS_US)));
         }

@@ -390,6 +390,16 @@ pub enum Fault {
         /// How long it stays down.
         down_us: u64,
     },
+    /// An old copy of the device's database takes the place of the present one: a backup, a cloned disk. It has the
+    /// same client id and counts on from where it was, so that operation ids are used again for something else.
+    CopyRestored {
+        /// The device.
+        device: u32,
+        /// How old the copy is by then.
+        age_us: u64,
+        /// How long the app stays down.
+        down_us: u64,
+    },
     /// An administrator or a batch job writes to the database, past the backend, in one transaction.
     ServerWrite {
         /// What it does: inserts, sets and deletes.
@@ -501,6 +511,7 @@ impl Fault {
             Self::KeyRotated { .. } => "key-rotated",
             Self::ServerWrite { .. } => "server-write",
             Self::StorageLost { .. } => "storage-lost",
+            Self::CopyRestored { .. } => "copy-restored",
         }
     }
 
@@ -531,6 +542,7 @@ impl Fault {
             | Self::ClockJump { .. }
             | Self::BackendKilled { .. }
             | Self::StorageLost { .. }
+            | Self::CopyRestored { .. }
             | Self::Compaction
             | Self::ServerWrite { .. } => None,
         }
@@ -552,7 +564,8 @@ impl Fault {
             | Self::ClockJump { device, .. }
             | Self::WrongAudience { device, .. }
             | Self::BackendKilled { device, .. }
-            | Self::StorageLost { device, .. } => Some(*device),
+            | Self::StorageLost { device, .. }
+            | Self::CopyRestored { device, .. } => Some(*device),
             Self::BackendDown { .. }
             | Self::ServiceDown { .. }
             | Self::ServicePaused { .. }

@@ -136,7 +136,7 @@ fn open_transactions(ctx: &Context<'_>, timeline: &Timeline<'_>, lives: &Lives, 
     for (event, seen) in ctx.history.events.iter().enumerate() {
         let (Who::Client(device), What::Tx(tx)) = (seen.who, &seen.what) else { continue };
         let Some(tx_id) = tx.tx_id else { continue };
-        if tx.failed.is_none() && timeline.completed(device, tx_id).is_none() && !lives.is_gone(device) {
+        if tx.failed.is_none() && timeline.completed(device, tx_id).is_none() && !lives.is_lost(device, event) {
             gather.add(Case {
                 code: "queue-not-empty",
                 role: tx.ops.first().map_or_else(String::new, |op| ctx.history.row_role(ctx.app, op.row)),

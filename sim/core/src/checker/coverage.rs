@@ -15,6 +15,7 @@
 //! | `tab-close`, `suspend` | the owning tab closed; timers and sockets froze |
 //! | `stream-cut`, `half-open` | the fault struck |
 //! | `storage-lost`, `lost-with-device` | a device lost its storage; and an operation with it, that nobody had answered |
+//! | `copy-restored`, `new-epoch` | an old copy took the place of a database; and the backend said so of an operation id used again |
 //! | `fault:<name>` | a fault struck |
 //! | `backend-killed:before-commit`, `:after-commit` | the backend was killed in the middle of an upload of the device, at that instant |
 //! | `intents`, `skipped-intents` | intents of local transactions, and those whose row was not visible |
@@ -100,7 +101,9 @@ pub fn check(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Finding {
 /// Whether this is a name that [`count`] may give; the part after the colon of `fault:` and of rules is open.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    const PLAIN: [&str; 17] = [
+    const PLAIN: [&str; 19] = [
+        "copy-restored",
+        "new-epoch",
         "storage-lost",
         "lost-with-device",
         "offline-edit",
@@ -227,6 +230,9 @@ impl Counter<'_, '_> {
                     self.one("refused");
                 }
                 for answer in &upload.ops {
+                    if answer.reason.as_deref().is_some_and(|reason| reason.contains("restored-copy")) {
+                        self.one("new-epoch");
+                    }
                     match answer.outcome {
                         Outcome::Merged => self.one("merged"),
                         Outcome::Superseded => self.one("superseded"),
@@ -302,7 +308,11 @@ impl Counter<'_, '_> {
                 self.streaming[device] = false;
                 self.one("storage-lost");
             }
-            Lifecycle::Started | Lifecycle::Resumed | Lifecycle::TabTookOver => {}
+            Lifecycle::CopyRestored(_) => {
+                self.streaming[device] = false;
+                self.one("copy-restored");
+            }
+            Lifecycle::CopyTaken(_) | Lifecycle::Started | Lifecycle::Resumed | Lifecycle::TabTookOver => {}
         }
     }
 

@@ -253,7 +253,7 @@ impl Turn<'_, '_> {
         draft.stamps = stamps;
         self.state.edit(self.row).tombstone = None;
         self.note(self.row, None, Why::Revived);
-        let owed = deleted.device != self.stamp.device;
+        let owed = self.is_anothers(deleted);
         self.expect(self.row, None, Party::only(deleted.writer()), Party::only(self.writer()), owed);
         self.settle(self.row, None, draft)
     }
@@ -387,6 +387,12 @@ impl Turn<'_, '_> {
 
     pub(super) fn writer(&self) -> Writer {
         self.stamp.writer()
+    }
+
+    /// Whether another client wrote it: of a copy of one's own database that is not sure.
+    pub(super) fn is_anothers(&self, stamp: Stamp) -> bool {
+        let client = |stamp: Stamp| self.clients.get(stamp.device as usize);
+        stamp.device != self.stamp.device && client(stamp) != client(self.stamp)
     }
 }
 

@@ -86,6 +86,12 @@ impl Sides<'_> {
         !self.bypassed && self.stored.is_some_and(|stored| stored.device == self.op.device)
     }
 
+    /// Whether what is there was written by another copy of the operation's own database.
+    fn is_copy(&self, clients: &[&str]) -> bool {
+        let client = |device: u32| clients.get(device as usize);
+        self.stored.is_some_and(|stored| stored.device != self.op.device && client(stored.device) == client(self.op.device))
+    }
+
     /// The writer's value before the operation; `None` where it says nothing of it.
     fn base(&self, column: usize) -> Option<Value> {
         let old = self.old?;
@@ -162,9 +168,9 @@ pub(super) fn decide(register: &Register<'_>, sides: &Sides<'_>, clients: &[&str
             let (column, value) = &sent[0];
             let greater = exceeds(value, &sides.current[*column]);
             let verdict = if greater { Ok(Why::Greater) } else { Err(Why::NotGreater) };
-            Ok(contest(sides, "max", verdict, sent))
+            Ok(contest(sides, "max", verdict, sent, clients))
         }
-        Rule::KeepServer => Ok(contest(sides, "keep-server", Err(Why::KeepServer), sent)),
+        Rule::KeepServer => Ok(contest(sides, "keep-server", Err(Why::KeepServer), sent, clients)),
         Rule::Counter { .. } => match count(register, sides, &sent[0])? {
             Some(value) => {
                 let loss = if sides.old.is_none() { lesser_count(sides, &sent[0], &value) } else { None };
@@ -198,11 +204,17 @@ fn latest(sides: &Sides<'_>, sent: Vec<(usize, Value)>, clients: &[&str]) -> Dec
         Some(stored) if beats(sides.op, stored, clients) => Ok(Why::Newer { stored }),
         Some(stored) => Err(Why::Older { stored }),
     };
-    contest(sides, "latest", verdict, sent)
+    contest(sides, "latest", verdict, sent, clients)
 }
 
 /// One of two values stays whole: the operation's, or the one that is there.
-fn contest(sides: &Sides<'_>, rule: &'static str, verdict: Result<Why, Why>, sent: Vec<(usize, Value)>) -> Decision {
+fn contest(
+    sides: &Sides<'_>,
+    rule: &'static str,
+    verdict: Result<Why, Why>,
+    sent: Vec<(usize, Value)>,
+    clients: &[&str],
+) -> Decision {
     let (there, own) = (sides.there(), sides.is_own());
     match verdict {
         Ok(why) => Decision {
@@ -213,7 +225,8 @@ fn contest(sides: &Sides<'_>, rule: &'static str, verdict: Result<Why, Why>, sen
                 _ => sides.op.after(sides.stored),
             }),
             // Nobody's accepted write went if the value was the server's own or the same device's.
-            loss: Some(Loss { owed: there != Writer::Server && !own, loser: there, winner: sides.op.writer(), rule }),
+            // Of a copy of its own database a client does not know which of the two it is: that may be on record.
+            loss: Some(Loss { owed: there != Writer::Server && !own && !sides.is_copy(clients), loser: there, winner: sides.op.writer(), rule }),
             why,
         },
         Err(why) => Decision {

@@ -151,7 +151,7 @@ impl Turn<'_, '_> {
         let stored = self.state.slot(row).stamp(register);
         let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
         let loser = stored.map_or(Party::Anyone, |stored| Party::only(stored.writer()));
-        let owed = stored.is_some_and(|stored| stored.device != self.stamp.device);
+        let owed = stored.is_some_and(|stored| self.is_anothers(stored));
         self.expect_column(row, self.table, running, loser, winner, owed);
         self.note(row, Some(self.facts.registers[register].name), Why::LeaseOver);
         self.set_by_server(row, self.table, running, Value::Int(0));
@@ -226,7 +226,7 @@ impl Turn<'_, '_> {
         // A child that the transaction goes on to delete itself owes what that delete owes.
         let rest = &self.upload.ops[self.index + 1..];
         let goes_too = rest.iter().any(|op| op.op == crate::history::Op::Delete && self.state.resolve(op.row) == child);
-        let owed = !goes_too && stored.is_some_and(|stored| stored.device != self.stamp.device);
+        let owed = !goes_too && stored.is_some_and(|stored| self.is_anothers(stored));
         self.expect_column(child, table, column, loser, winner, owed);
         self.note(child, Some(facts.registers[register].name), Why::ParentDeleted { parent });
         self.set_by_server(child, table, column, Value::Null);

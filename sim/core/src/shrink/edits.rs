@@ -100,7 +100,8 @@ fn device_mut(action: &mut Action) -> Option<&mut u32> {
             | Fault::ClockJump { device, .. }
             | Fault::WrongAudience { device, .. }
             | Fault::BackendKilled { device, .. }
-            | Fault::StorageLost { device, .. } => Some(device),
+            | Fault::StorageLost { device, .. }
+            | Fault::CopyRestored { device, .. } => Some(device),
             Fault::BackendDown { .. }
             | Fault::ServiceDown { .. }
             | Fault::ServicePaused { .. }

@@ -136,6 +136,10 @@ pub(super) fn plainer_faults(plan: &Plan, place: usize) -> Vec<Plan> {
         Fault::SlotDropped { for_us } | Fault::ReplicationCut { for_us } => {
             faults.push(Fault::ReplicationStalled { for_us });
         }
+        Fault::CopyRestored { device, age_us, down_us } => {
+            faults.push(Fault::StorageLost { device, down_us });
+            faults.push(Fault::CopyRestored { device, age_us: age_us / 2, down_us });
+        }
         Fault::StorageLost { device, down_us } => faults.push(Fault::Crash { device, after_steps: 0, down_us }),
         Fault::SyncConfigChanged { down_us } => faults.push(Fault::ServiceDown { for_us: down_us }),
         Fault::Slow { device, latency_us, jitter_us, bandwidth, for_us } if jitter_us > 0 || bandwidth > 0 => {
@@ -188,7 +192,8 @@ fn duration_mut(fault: &mut Fault) -> Option<&mut u64> {
         Fault::Crash { down_us, .. }
         | Fault::BackendKilled { down_us, .. }
         | Fault::SyncConfigChanged { down_us }
-        | Fault::StorageLost { down_us, .. } => Some(down_us),
+        | Fault::StorageLost { down_us, .. }
+        | Fault::CopyRestored { down_us, .. } => Some(down_us),
         Fault::TabClose { handover_us, .. } => Some(handover_us),
         Fault::KeyRotated { lag_us } => Some(lag_us),
         Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Compaction | Fault::ServerWrite { .. } => None,

@@ -249,7 +249,7 @@ impl Schedule {
                 Fault::Crash { device, after_steps: 0, down_us } => {
                     (device, event.at_us, event.at_us.saturating_add_unsigned(down_us))
                 }
-                Fault::StorageLost { device, down_us } => {
+                Fault::StorageLost { device, down_us } | Fault::CopyRestored { device, down_us, .. } => {
                     (device, event.at_us, event.at_us.saturating_add_unsigned(down_us + FETCH_US))
                 }
                 // What comes right after it was armed may be what it waits for.

@@ -224,6 +224,12 @@ impl Host {
         }
     }
 
+    /// The storage.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Kills the app; its database stays.
     #[must_use]
     pub fn kill(mut self) -> (Database, Duration) {

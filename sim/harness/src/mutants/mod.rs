@@ -67,6 +67,8 @@ pub enum Mutant {
     CompactionDropsRows,
     /// A key that is replaced is forgotten at once, though tokens that it signed are still good.
     DropsOldKeys,
+    /// The ledger goes by the numbers of operations, whatever they say: of a restored copy it takes new for old.
+    LedgerGoesByNumber,
     /// Nothing is replicated at all: must be caught by the first plan, or nothing can be trusted.
     Canary,
     /// Liar: a transaction is dropped from the queue and never reaches the backend.
@@ -87,7 +89,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every defect.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ArrivalWins,
         Self::SupersedesEverything,
         Self::NamesWrongWinner,
@@ -109,6 +111,7 @@ impl Mutant {
         Self::SnapshotForgetsDeletes,
         Self::CompactionDropsRows,
         Self::DropsOldKeys,
+        Self::LedgerGoesByNumber,
         Self::Canary,
         Self::DropsQueue,
         Self::CompletesOnError,
@@ -155,6 +158,7 @@ impl Mutant {
             Self::SnapshotForgetsDeletes => ("snapshot-forgets-deletes", Place::Service, "slot-lost"),
             Self::CompactionDropsRows => ("compaction-drops-rows", Place::Service, "compaction"),
             Self::DropsOldKeys => ("drops-old-keys", Place::Service, "key-rotation"),
+            Self::LedgerGoesByNumber => ("ledger-goes-by-number", Place::Store, "restored-copy"),
             Self::Canary => ("canary", Place::Service, "same-field"),
             Self::DropsQueue => ("drops-queue", Place::Engine, "same-field"),
             Self::CompletesOnError => ("completes-on-error", Place::Engine, "servers-restart"),

@@ -37,7 +37,7 @@ struct Inner {
     changes: Signal,
     in_flight: Cell<usize>,
     mint: Box<dyn Fn(u32, bool) -> String>,
-    acted: Box<dyn Fn(Target)>,
+    acted: Box<dyn Fn(u32, &Ask)>,
     repeated: Box<dyn Fn(u32, &Ask, Option<u16>)>,
     kills: RefCell<Vec<Kill>>,
 }
@@ -84,7 +84,7 @@ impl SimNetwork {
         plan: Rc<Plan>,
         routers: Routers,
         mint: Box<dyn Fn(u32, bool) -> String>,
-        acted: Box<dyn Fn(Target)>,
+        acted: Box<dyn Fn(u32, &Ask)>,
         repeated: Box<dyn Fn(u32, &Ask, Option<u16>)>,
     ) -> Self {
         let devices = plan.devices.len();
@@ -369,7 +369,7 @@ impl Inner {
                 inner.in_flight.set(inner.in_flight.get() + 1);
                 sleep(again_after).await;
                 // Its answer reaches nobody: the sender took the first.
-                let status = inner.act(&ask).await.ok().map(|response| response.status().as_u16());
+                let status = inner.act(device, &ask).await.ok().map(|response| response.status().as_u16());
                 (inner.repeated)(device, &ask, status);
                 inner.in_flight.set(inner.in_flight.get() - 1);
             });
@@ -379,7 +379,7 @@ impl Inner {
             strike();
             return Err(NetError::Reset);
         }
-        let response = self.act(ask).await?;
+        let response = self.act(device, ask).await?;
         if response.status().is_success()
             && let Some(strike) = self.kill(device, ask, plan::Instant::AfterCommit)
         {
@@ -404,7 +404,7 @@ impl Inner {
         }
     }
 
-    async fn act(&self, ask: &Ask) -> Result<http::Response<Body>, NetError> {
+    async fn act(&self, device: u32, ask: &Ask) -> Result<http::Response<Body>, NetError> {
         let router = {
             let routers = self.routers.borrow();
             match ask.target {
@@ -427,7 +427,7 @@ impl Inner {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        (self.acted)(ask.target);
+        (self.acted)(device, ask);
         Ok(response)
     }
 

@@ -108,9 +108,12 @@ impl World {
             }),
             Box::new({
                 let feed = feed.clone();
-                move |target| {
-                    if target == Target::Backend {
+                move |device, ask| {
+                    if ask.target == Target::Backend {
+                        let losses = u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0);
+                        feed.recorder.listen_to(Some(feed.recorder.after_losses(device, losses)));
                         feed.pump();
+                        feed.recorder.listen_to(None);
                     }
                 }
             }),
@@ -118,7 +121,9 @@ impl World {
                 let recorder = recorder.clone();
                 move |device, ask, status| {
                     let losses = u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0);
-                    recorder.add(Who::Client(recorder.after_losses(device, losses)), repeated(ask, status));
+                    let tx_id = i64::try_from(ask.about & ((1 << ABOUT_TX_BITS) - 1)).unwrap_or(i64::MAX);
+                    let maker = recorder.maker(recorder.after_losses(device, losses), tx_id);
+                    recorder.add(Who::Client(maker), repeated(ask, status));
                 }
             }),
         );

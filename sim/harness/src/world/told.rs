@@ -42,12 +42,17 @@ impl Teller {
         let table_of = |op_id: i64| {
             commit.changes.iter().find(|change| change.by == Some(op_id)).map(|change| change.table)
         };
+        let origin = commit.origin.as_ref().and_then(|origin| {
+            let device = self.recorder.origin(&origin.client_id, origin.tx_id)?;
+            for entry in &commit.ledger {
+                self.recorder.enter(&origin.client_id, entry.epoch, entry.op_id, device);
+            }
+            Some(history::Origin { device, tx_id: origin.tx_id })
+        });
         history::Commit {
             seq: commit.seq,
             received_us: commit.received_us,
-            origin: commit.origin.as_ref().and_then(|origin| {
-                Some(history::Origin { device: self.recorder.device(&origin.client_id)?, tx_id: origin.tx_id })
-            }),
+            origin,
             changes: commit
                 .changes
                 .iter()
@@ -95,7 +100,7 @@ impl Teller {
     fn writer(&self, author: &Author) -> Writer {
         match author {
             Author::Server => Writer::Server,
-            Author::Client(writer) => match self.recorder.device(&writer.client) {
+            Author::Client(writer) => match self.recorder.device(&writer.client, writer.epoch, writer.op) {
                 Some(device) => Writer::Client { device, op_id: writer.op },
                 None => Writer::Other(format!("{}/{}", writer.client, writer.op)),
             },

@@ -3,7 +3,6 @@
 use super::Judge;
 use super::report::Loss;
 use super::state::Write;
-use crate::checker::lives::Lives;
 use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, Upload, What, Who};
 
 /// What is known of a transaction without a commit.
@@ -59,9 +58,10 @@ impl<'a> Judge<'a, '_> {
                 _ => {}
             }
         }
-        let lives = Lives::of(history);
+        let lives = self.lives.clone();
         for ((device, tx_id), end) in open {
-            let gone = lives.is_gone(device) && end.completed.is_none();
+            let queued = self.timeline.local_tx(device, tx_id);
+            let gone = end.completed.is_none() && queued.is_some_and(|queued| lives.is_lost(device, queued));
             self.end(device, tx_id, End { worded: end.worded && ledger, gone, ..end }, settled);
         }
     }

@@ -40,6 +40,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Context;
+use super::lives::Lives;
 use super::timeline::Timeline;
 use crate::history::{RowId, Scope, What, Who};
 use crate::verdict::Finding;
@@ -106,6 +107,7 @@ struct Judge<'a, 't> {
     running: Vec<BTreeSet<RowId>>,
     /// Transactions that an answer called committed though the feed has no commit of them.
     claimed: BTreeSet<(u32, i64)>,
+    lives: Lives,
     /// How many judgements there were.
     judgements: usize,
     finding: Finding,
@@ -135,6 +137,7 @@ impl<'a, 't> Judge<'a, 't> {
             clients: ctx.history.header.devices.iter().map(|device| device.client_id.as_str()).collect(),
             running: vec![BTreeSet::new(); ctx.app.policy.exclusives.len()],
             claimed: BTreeSet::new(),
+            lives: Lives::of(ctx.history),
             judgements: 0,
             finding: Finding::default(),
             stats: Stats::default(),
@@ -220,6 +223,9 @@ impl<'a, 't> Judge<'a, 't> {
     fn saw(&self, at: &commits::At<'_>, row: RowId, other: &Write) -> bool {
         if other.device == at.device {
             return other.event <= at.tx_event;
+        }
+        if self.lives.has_seen(at.device, other.device, other.event) {
+            return true;
         }
         other.seq <= self.timeline.seen_row(at.device, at.tx_event, row)
     }
