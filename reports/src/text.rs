@@ -1,6 +1,6 @@
 //! A run for terminals: a table, then what failed, then the seed.
 
-use sim_core::run::{Run, ScenarioRun};
+use sim_core::run::{FailureKind, Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
 use crate::headline;
@@ -134,7 +134,8 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
     let failed = counted(u64::from(scenario.failed_plans), "plan", "plans");
     match &scenario.shrunk {
         Some(shrunk) => text.push_str(&format!(
-            "  {failed} failed; the smallest has {}, {}, {}\n  replay: {}\n",
+            "  {failed} failed; the {} has {}, {}, {}\n  replay: {}\n",
+            if shrunk.searched { "smallest" } else { "one shown" },
             counted(shrunk.operations as u64, "operation", "operations"),
             counted(shrunk.faults as u64, "fault", "faults"),
             counted(shrunk.devices as u64, "device", "devices"),
@@ -142,6 +143,32 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
         )),
         None => text.push_str(&format!("  {failed} failed\n")),
     }
+    let others = other_failures(scenario);
+    if !others.is_empty() {
+        text.push_str(&format!("  other ways to fail: {}\n", others.join("; ")));
+    }
+}
+
+/// How a scenario's plans failed otherwise than the one shown, most frequent first.
+pub(crate) fn other_failures(scenario: &ScenarioRun) -> Vec<String> {
+    const MOST: usize = 6;
+    let is_shown = |kind: &FailureKind| {
+        scenario.anomalies.iter().any(|anomaly| anomaly.checker == kind.checker && anomaly.code == kind.code)
+    };
+    let others: Vec<&FailureKind> = scenario.failures.iter().filter(|kind| !is_shown(kind)).collect();
+    let mut told: Vec<String> = others
+        .iter()
+        .take(MOST)
+        .map(|kind| {
+            let plans = counted(kind.plans.len() as u64, "plan", "plans");
+            let role = if kind.role.is_empty() { String::new() } else { format!(" of {}", visible(&kind.role)) };
+            format!("{}/{}{role} ({plans}, the first is {})", visible(&kind.checker), visible(&kind.code), kind.plans[0])
+        })
+        .collect();
+    if others.len() > MOST {
+        told.push(format!("and {} more", others.len() - MOST));
+    }
+    told
 }
 
 fn paint(text: &str, verdict: Verdict, colour: Colour) -> String {

@@ -105,6 +105,7 @@ impl<'a> Merge<'a> {
         }
         match self.s.op.base(column) {
             Some(old) if !old.is_null() => old.clone(),
+            None => current.clone(),
             _ if self.stored.is_defaulted(column) || self.s.rules.columns[column].not_null => current.clone(),
             _ => Value::Null,
         }
@@ -248,10 +249,15 @@ pub(crate) fn set_written(meta: &mut RowMeta, column: usize, value: &Value) {
     }
 }
 
-/// Whether the row still holds what the writer saw when it wrote.
+/// Whether the row still holds what the writer saw when it wrote. Of a group's columns, those count that were sent or
+/// of which the device recorded what it saw.
 pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, register: &Register) -> bool {
     register.columns.iter().all(|column| {
-        let base = s.op.base(*column).unwrap_or(&Value::Null);
+        let base = match s.op.base(*column) {
+            Some(base) => base,
+            None if s.op.sent(*column).is_none() => return true,
+            None => &Value::Null,
+        };
         let current = stored.value(*column);
         register.holds_same(base, current) || (base.is_null() && stored.is_defaulted(*column))
     })

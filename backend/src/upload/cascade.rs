@@ -15,7 +15,8 @@ use crate::wire::{OpAnswer, Outcome};
 impl<S: Session> Run<'_, S> {
     /// Deletes a live row and deals with its children, theirs included.
     ///
-    /// A child that the same transaction deletes by itself later on is left to that operation.
+    /// A child that would go as well, or forbid it, and that the same transaction deletes by itself later on, is left
+    /// to that operation.
     pub(super) async fn delete(
         &mut self,
         table: usize,
@@ -55,7 +56,9 @@ impl<S: Session> Run<'_, S> {
                     if reference.on_parent_delete == OnParentDelete::Keep {
                         continue;
                     }
-                    let goes_later = self
+                    let loses_parent = reference.on_parent_delete == OnParentDelete::Null
+                        && !rules.tables[reference.table].columns[reference.column].not_null;
+                    let goes_later = !loses_parent && self
                         .deletes
                         .get(&(reference.table, child.clone()))
                         .is_some_and(|position| *position > self.position);

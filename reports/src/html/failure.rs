@@ -7,7 +7,7 @@ use sim_core::verdict::Verdict;
 use super::{anchor, claims, size};
 use crate::reading::Reading;
 use crate::story::{highlights, story};
-use crate::text::replay_command;
+use crate::text::{other_failures, replay_command};
 use crate::words::{count, counted, moment, plain, visible};
 use crate::{Failure, diagram};
 
@@ -48,8 +48,16 @@ fn heading(scenario: &ScenarioRun) -> Markup {
         p {
             (count(u64::from(scenario.failed_plans))) " of " (plans) " failed."
             @if let Some(shrunk) = &scenario.shrunk {
-                " Below is the smallest plan found that fails the same way: " strong { (size(shrunk)) } "."
+                @if shrunk.searched {
+                    " Below is the smallest plan found that fails the same way: " strong { (size(shrunk)) } "."
+                } @else {
+                    " Below is one of them as it was drawn; nobody searched for a smaller one: " strong { (size(shrunk)) } "."
+                }
             }
+        }
+        @let others = other_failures(scenario);
+        @if !others.is_empty() {
+            p class="note" { "Plans also failed otherwise: " (others.join("; ")) "." }
         }
     }
 }

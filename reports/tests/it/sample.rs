@@ -11,7 +11,7 @@ use sim_core::history::{
 };
 use sim_core::plan::{Action, Device, EPOCH_US, Expr, Fault, Intent, Kind, Link, SeedRow, Step};
 use sim_core::run::{
-    AnomalyText, CheckerCount, Division, MutantResult, Percentiles, Place, Run, ScenarioRun, Shrunk, Totals,
+    AnomalyText, CheckerCount, Division, FailureKind, MutantResult, Percentiles, Place, Run, ScenarioRun, Shrunk, Totals,
 };
 use sim_core::{Class, History, Plan, Seed, Verdict};
 
@@ -482,6 +482,13 @@ pub(crate) fn run() -> Run {
         })
         .collect()
     };
+    let failure = |code: &str, role: &str, plans: &[u32]| FailureKind {
+        checker: "durability".to_owned(),
+        code: code.to_owned(),
+        role: role.to_owned(),
+        class: Class::Safety,
+        plans: plans.to_vec(),
+    };
     let percentiles = |p50, p95, p99, max| Percentiles { p50, p95, p99, max };
     let hops = || -> BTreeMap<String, Percentiles> {
         [
@@ -523,7 +530,7 @@ pub(crate) fn run() -> Run {
             latency_ms: Some(percentiles(940, 28_000, 41_000, 66_000)),
             hops_ms: hops(),
             failed_plans: 2,
-            shrunk: Some(Shrunk { operations: 3, faults: 2, devices: 5, path: "runs/5eed/everything".to_owned() }),
+            shrunk: Some(Shrunk { searched: true, operations: 3, faults: 2, devices: 5, path: "runs/5eed/everything".to_owned() }),
             ..ScenarioRun::default()
         },
         ScenarioRun {
@@ -546,7 +553,11 @@ pub(crate) fn run() -> Run {
             latency_ms: Some(percentiles(290, 18_000, 24_000, 30_500)),
             hops_ms: hops(),
             failed_plans: 131,
-            shrunk: Some(Shrunk { operations: 2, faults: 2, devices: 2, path: "runs/5eed/same-field".to_owned() }),
+            failures: vec![
+                failure("lost-update", "notes.title", &[0, 1, 4]),
+                failure("wrong-record", "notes", &[17]),
+            ],
+            shrunk: Some(Shrunk { searched: true, operations: 2, faults: 2, devices: 2, path: "runs/5eed/same-field".to_owned() }),
             ..ScenarioRun::default()
         },
         ScenarioRun {

@@ -65,7 +65,7 @@ pub struct ScenarioRun {
     pub failed_plans: u32,
     /// The ways in which they failed, most frequent first.
     pub failures: Vec<FailureKind>,
-    /// The smallest plan found that fails the same way.
+    /// The plan that is shown: the smallest found that fails the same way, unless nobody searched.
     pub shrunk: Option<Shrunk>,
 }
 
@@ -143,9 +143,11 @@ pub struct Percentiles {
     pub max: u64,
 }
 
-/// A shrunk plan.
+/// The plan that stands for a scenario's failures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shrunk {
+    /// Whether a smaller one was searched for.
+    pub searched: bool,
     /// Operations left.
     pub operations: usize,
     /// Faults left.

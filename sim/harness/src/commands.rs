@@ -178,7 +178,8 @@ pub fn run(
             } else {
                 campaign::shrink(&prepared.setup, &scenario.promises, &plan, &signature, workers, PATIENCE, stop).plan
             };
-            let found = Found { scenario, plan, smallest, signature, app: &args.app.app, policy: args.policy };
+            let searched = !args.no_shrink;
+            let found = Found { scenario, plan, smallest, searched, signature, app: &args.app.app, policy: args.policy };
             let (failure, shrunk) = keep(prepared, &found)?;
             told.anomalies.clone_from(&failure.anomalies);
             told.shrunk = Some(shrunk);
@@ -323,6 +324,7 @@ struct Found<'a> {
     scenario: &'a Scenario,
     plan: Plan,
     smallest: Plan,
+    searched: bool,
     signature: Signature,
     app: &'a str,
     policy: backend::PolicyKind,
@@ -367,6 +369,7 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
     artifacts::write_folder(&folder, &files).map_err(|error| harness(&format!("{}: {error}", folder.display())))?;
     let path = folder.display().to_string();
     let shrunk = Shrunk {
+        searched: found.searched,
         operations: found.smallest.operations(),
         faults: found.smallest.faults(),
         devices: found.smallest.devices.len(),

@@ -34,6 +34,8 @@ pub(super) struct Turn<'m, 'a> {
     pub(super) out: &'m mut Prediction<'a>,
     /// Its index in the transaction.
     pub(super) index: usize,
+    /// Whether all operations have run.
+    pub(super) is_over: bool,
     pub(super) op: &'m LocalOp,
     /// The row that it acts on, after aliases.
     pub(super) row: RowId,
@@ -332,23 +334,26 @@ impl Turn<'_, '_> {
     fn settle(&mut self, row: RowId, before: Option<&Row>, mut draft: Draft) -> Result<Fate, &'static str> {
         self.structure(row, before, &mut draft)?;
         let mut winners = Vec::new();
+        let mut counted_less = false;
         for (register, loss) in draft.losses {
             let register = &self.facts.registers[register];
             if register.clock {
                 continue;
             }
+            let is_count = loss.rule == "counter";
+            counted_less |= is_count && loss.loser == self.writer();
             if loss.loser == self.writer() && !winners.contains(&loss.winner) {
                 winners.push(loss.winner.clone());
             }
             // Several may have counted up to what was there; and whoever inserted a row may be taken for the writer
             // of what the insert left out.
-            let several = loss.loser != self.writer() && (loss.rule == "counter" || !loss.owed);
+            let several = loss.loser != self.writer() && (is_count || !loss.owed);
             self.out.records.push(Expected {
                 row,
                 columns: Some(vec![Some(register.name)]),
                 rule: Some(loss.rule),
+                winner: if is_count { Party::Anyone } else { Party::only(loss.winner) },
                 loser: if several { Party::Anyone } else { Party::only(loss.loser) },
-                winner: Party::only(loss.winner),
                 owed: loss.owed,
             });
         }
@@ -368,6 +373,10 @@ impl Turn<'_, '_> {
         let outcome = outcome(self.facts, &draft.effects);
         // The reason says why nothing took effect; of an operation that did in part, records say it by column.
         let reason = draft.reason.filter(|_| outcome == Outcome::Superseded);
+        if counted_less {
+            // A count is many people's: the contract does not say whose name it bears.
+            winners.clear();
+        }
         Ok(Fate { outcome, reason, winners, merged_into: None })
     }
 

@@ -16,6 +16,23 @@ pub struct Prediction<'a> {
     pub aliases: Vec<(RowId, RowId)>,
     /// Why, register by register.
     pub notes: Vec<Note<'a>>,
+    /// Children of deleted rows that later operations of the transaction delete.
+    pub(super) left: Vec<LeftChild>,
+}
+
+/// A child of a deleted row, left to a later operation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeftChild {
+    /// The operation that deleted the parent, by its place.
+    pub(super) by: usize,
+    /// The parent's table.
+    pub(super) table: usize,
+    /// The reference.
+    pub(super) reference: usize,
+    /// The child.
+    pub(super) child: RowId,
+    /// The parent.
+    pub(super) parent: RowId,
 }
 
 /// Why a transaction is refused.

@@ -6,7 +6,9 @@
 //! - **References**, on a write that names no live row: refuse (rejected), null (NULL instead, with a record) or
 //!   keep. Soft-deleted parents are rows like any other. A row may name itself.
 //! - **References**, on the deletion of the row named: cascade (deleted by the same transaction, recorded), null
-//!   (recorded if another device had written it), refuse (rejected), keep. NULL in a NOT NULL column is rejected.
+//!   (recorded if another device had written it), refuse (rejected), keep. NULL in a NOT NULL column is rejected. A
+//!   child that would go, or forbid the deletion, and that the transaction goes on to delete itself is left to that
+//!   operation; what is then still an orphan goes, or forbids, at the end.
 //! - **Trees:** a write that would close a cycle leaves the parent column at the server's value (NULL in a new
 //!   row): superseded (cycle).
 //! - **Exclusive:** a start, from not running to running, while another row runs whose last heartbeat was received
@@ -21,7 +23,7 @@ use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
 
 use super::explain::Why;
 use super::operation::{Draft, Turn};
-use super::prediction::{Expected, Party};
+use super::prediction::{Expected, LeftChild, Party};
 use super::register::Effect;
 use super::state::{Tombstone, key};
 use crate::history::{RowId, Writer};
@@ -190,6 +192,10 @@ impl Turn<'_, '_> {
                 for child in self.state.children(*index, &self.names[row as usize].id) {
                     match reference.on_parent_delete {
                         OnParentDelete::Keep => {}
+                        OnParentDelete::Refuse | OnParentDelete::Cascade if self.goes_later(child) => {
+                            let by = self.index;
+                            self.out.left.push(LeftChild { by, table, reference: *index, child, parent: row });
+                        }
                         OnParentDelete::Refuse => return Err("referenced"),
                         OnParentDelete::Cascade => doomed.push(child),
                         OnParentDelete::Null => self.orphan(child, reference.table, reference.column, row)?,
@@ -198,6 +204,35 @@ impl Turn<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the transaction goes on to delete the row itself.
+    fn goes_later(&self, row: RowId) -> bool {
+        let rest = if self.is_over { &[][..] } else { &self.upload.ops[self.index + 1..] };
+        rest.iter().any(|op| op.op == crate::history::Op::Delete && self.state.resolve(op.row) == row)
+    }
+
+    /// What becomes, when all operations have run, of a child that was left to one of them.
+    ///
+    /// # Errors
+    /// The reason for which the operation that deleted its parent is rejected.
+    pub(super) fn let_go(&mut self, left: &LeftChild) -> Result<(), &'static str> {
+        let facts = &self.tables[left.table];
+        let Some((_, reference)) = facts.children.iter().find(|(index, _)| *index == left.reference) else {
+            return Ok(());
+        };
+        let parent = &self.names[left.parent as usize];
+        let child = self.state.live(left.child);
+        let is_orphan = child.is_some_and(|child| child[reference.column].as_text() == Some(&*parent.id))
+            && self.state.live(left.parent).is_none();
+        match reference.on_parent_delete {
+            OnParentDelete::Refuse if is_orphan => Err("referenced"),
+            OnParentDelete::Cascade if is_orphan => {
+                self.cascaded(left.child, left.parent);
+                self.remove(left.child)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn cascaded(&mut self, row: RowId, parent: RowId) {
@@ -224,9 +259,7 @@ impl Turn<'_, '_> {
         let loser = stored.map_or(Party::Anyone, |stored| Party::only(stored.writer()));
         let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
         // A child that the transaction goes on to delete itself owes what that delete owes.
-        let rest = &self.upload.ops[self.index + 1..];
-        let goes_too = rest.iter().any(|op| op.op == crate::history::Op::Delete && self.state.resolve(op.row) == child);
-        let owed = !goes_too && stored.is_some_and(|stored| self.is_anothers(stored));
+        let owed = !self.goes_later(child) && stored.is_some_and(|stored| self.is_anothers(stored));
         self.expect_column(child, table, column, loser, winner, owed);
         self.note(child, Some(facts.registers[register].name), Why::ParentDeleted { parent });
         self.set_by_server(child, table, column, Value::Null);

@@ -39,6 +39,14 @@ impl<'a> Model<'a> {
                 return self.refused(upload, index, reason);
             }
         }
+        for left in std::mem::take(&mut out.left) {
+            let mut turn = self.turn(left.by, &upload.ops[left.by], upload, &mut out);
+            turn.is_over = true;
+            if let Err(reason) = turn.let_go(&left) {
+                self.state.roll_back(&self.tables, self.names);
+                return self.refused(upload, left.by, reason);
+            }
+        }
         out
     }
 
@@ -103,6 +111,7 @@ impl<'a> Model<'a> {
             upload,
             out,
             index,
+            is_over: false,
             op,
             row,
             facts,
