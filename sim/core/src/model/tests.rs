@@ -432,7 +432,7 @@ fn what_the_server_writes_past_the_backend_goes_by_the_stamp_under_it() {
         // It leaves no tombstone.
         r#"
         seed p1 {"label":"a"}
-        seed p1 null
+        seed p1 absent
         1@5>20 PATCH p1 {"label":"c"} old {"label":"a"} => rejected (no-such-row)
         row p1 absent"#,
     ] {
