@@ -56,10 +56,12 @@ impl Author {
     }
 }
 
-/// `client/op`, as the wire's `by` has it; `server` for the server.
+/// `client/op`, as the wire's `by` has it; `client@epoch/op` of a restored copy, which uses operation ids again;
+/// `server` for the server.
 impl fmt::Display for Author {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Client(writer) if writer.epoch > 1 => write!(f, "{}@{}/{}", writer.client, writer.epoch, writer.op),
             Self::Client(writer) => write!(f, "{}/{}", writer.client, writer.op),
             Self::Server => f.write_str("server"),
         }

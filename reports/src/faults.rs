@@ -1,10 +1,10 @@
 //! Faults in plain words: what begins, what ends, what a device is meanwhile.
 
-use sim_core::plan::{Direction, Fault, Server};
+use sim_core::plan::{Direction, Fault, Instant, Server};
 
 use crate::words::{device_name, duration};
 
-/// What a fault strikes.
+/// What a fault strikes. Of the database, the backend shows what becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     Device(u32),
@@ -15,7 +15,12 @@ pub(crate) enum Target {
 /// What the fault strikes.
 pub(crate) fn target(fault: &Fault) -> Target {
     match fault {
-        Fault::BackendDown { .. } => Target::Backend,
+        Fault::BackendDown { .. }
+        | Fault::BackendKilled { .. }
+        | Fault::PostgresDown { .. }
+        | Fault::PostgresPaused { .. }
+        | Fault::KeyRotated { .. }
+        | Fault::ServerWrite { .. } => Target::Backend,
         Fault::ServiceDown { .. } | Fault::ServicePaused { .. } | Fault::ReplicationStalled { .. } => Target::Service,
         other => other.device().map_or(Target::Service, Target::Device),
     }
@@ -53,7 +58,18 @@ pub(crate) fn state(fault: &Fault) -> Option<String> {
         Fault::ServiceDown { .. } => "service down",
         Fault::ServicePaused { .. } => "service paused",
         Fault::ReplicationStalled { .. } => "replication stalled",
-        Fault::StreamCut { .. } | Fault::ClockJump { .. } => return None,
+        Fault::ReplicationCut { .. } => "replication cut",
+        Fault::SlotDropped { .. } => "slot lost",
+        Fault::PostgresDown { .. } => "database down",
+        Fault::PostgresPaused { .. } => "database paused",
+        Fault::BackendKilled { .. } => "backend killed",
+        Fault::SyncConfigChanged { .. } => "redeployed",
+        Fault::StorageLost { .. } => "storage lost",
+        Fault::CopyRestored { .. } => "copy restored",
+        Fault::KeyRotated { .. } => "new key unknown",
+        Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Compaction | Fault::ServerWrite { .. } => {
+            return None;
+        }
     };
     Some(text.to_owned())
 }
@@ -131,6 +147,47 @@ pub(crate) fn begins(fault: &Fault) -> String {
         Fault::ReplicationStalled { for_us } => {
             format!("replication from the database to the sync service stands still for {}", duration(*for_us))
         }
+        Fault::ReplicationCut { for_us } => format!(
+            "the replication connection is cut, and the sync service takes {} to connect again",
+            duration(*for_us)
+        ),
+        Fault::SlotDropped { for_us } => format!(
+            "the replication slot is lost; the sync service takes a new snapshot {} later",
+            duration(*for_us)
+        ),
+        Fault::PostgresDown { for_us } => format!("the database is killed and stays down for {}", duration(*for_us)),
+        Fault::PostgresPaused { for_us } => format!("the database stops answering for {}", duration(*for_us)),
+        Fault::BackendKilled { device, instant, down_us } => {
+            let instant = match instant {
+                Instant::BeforeCommit => "before it commits",
+                Instant::AfterCommit => "after it has committed and before it replies",
+            };
+            let (device, long) = (device_name(*device), duration(*down_us));
+            format!("the backend is killed in the middle of an upload of {device}, {instant}, and stays down for {long}")
+        }
+        Fault::Compaction => "the sync service compacts its buckets".to_owned(),
+        Fault::CopyRestored { device, age_us, down_us } => format!(
+            "a copy of the database of {}, {} old, takes its place, and the app starts {} later",
+            device_name(*device),
+            duration(*age_us),
+            duration(*down_us)
+        ),
+        Fault::StorageLost { device, down_us } => {
+            format!("the storage of {} is lost, and the app starts anew {} later", device_name(*device), duration(*down_us))
+        }
+        Fault::SyncConfigChanged { down_us } => format!(
+            "the sync service is stopped and, {} later, started with a changed sync configuration: all buckets are new",
+            duration(*down_us)
+        ),
+        Fault::KeyRotated { lag_us: 0 } => "tokens are signed with a new key from now on".to_owned(),
+        Fault::KeyRotated { lag_us } => format!(
+            "tokens are signed with a new key from now on, and the sync service learns of it {} later",
+            duration(*lag_us)
+        ),
+        Fault::ServerWrite { intents } => {
+            let things = if intents.len() == 1 { "one thing".to_owned() } else { format!("{} things", intents.len()) };
+            format!("an administrator writes to the database, past the backend: {things} in one transaction")
+        }
     }
 }
 
@@ -149,7 +206,20 @@ pub(crate) fn ends(fault: &Fault) -> Option<String> {
         Fault::ServiceDown { .. } => "the sync service is up again".to_owned(),
         Fault::ServicePaused { .. } => "the sync service goes on".to_owned(),
         Fault::ReplicationStalled { .. } => "replication goes on".to_owned(),
-        Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Crash { .. } => return None,
+        Fault::ReplicationCut { .. } => "the sync service is connected to the database again".to_owned(),
+        Fault::SlotDropped { .. } => "the sync service follows the database again, from a new snapshot".to_owned(),
+        Fault::PostgresDown { .. } => "the database is up again".to_owned(),
+        Fault::PostgresPaused { .. } => "the database goes on".to_owned(),
+        Fault::BackendKilled { .. } => "the backend is up again".to_owned(),
+        Fault::SyncConfigChanged { .. } => "the sync service is up again, with the changed configuration".to_owned(),
+        Fault::KeyRotated { .. } => "the sync service knows the new key".to_owned(),
+        Fault::StreamCut { .. }
+        | Fault::ClockJump { .. }
+        | Fault::Crash { .. }
+        | Fault::StorageLost { .. }
+        | Fault::CopyRestored { .. }
+        | Fault::Compaction
+        | Fault::ServerWrite { .. } => return None,
     };
     Some(text)
 }
@@ -213,5 +283,13 @@ mod tests {
             Some("hears nothing from service"),
             Some("device 0 reaches the sync service again"),
         );
+        check(
+            Fault::BackendKilled { device: 1, instant: Instant::AfterCommit, down_us: 2_000_000 },
+            "the backend is killed in the middle of an upload of device 1, after it has committed and before it \
+             replies, and stays down for 2 s",
+            Some("backend killed"),
+            Some("the backend is up again"),
+        );
+        check(Fault::Compaction, "the sync service compacts its buckets", None, None);
     }
 }

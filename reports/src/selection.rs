@@ -74,6 +74,7 @@ fn tells(reading: &Reading<'_>, index: usize) -> bool {
         What::Fault { fault: Fault::Crash { after_steps, .. }, phase, .. } => {
             *phase == Phase::Invoke && *after_steps > 0
         }
+        What::Fault { fault: Fault::StorageLost { .. } | Fault::CopyRestored { .. }, .. } => false,
         What::Fault { .. } => true,
         What::Invariants { answers } => answers.iter().any(|(_, answer)| *answer != InvariantAnswer::Holds),
         What::Apply(_) => reading.applied.get(&index).is_some_and(|differences| !differences.is_empty()),

@@ -104,7 +104,7 @@ impl Teller<'_, '_> {
         let devices: Vec<String> = (0..names.devices())
             .map(|device| match names.several_users() {
                 true => format!("{} ({}, {})", device_name(device), names.kind(device), visible(names.user(device))),
-                false => format!("{} ({})", device_name(device), names.kind(device)),
+                false => format!("{} ({}{})", device_name(device), names.kind(device), names.place(device)),
             })
             .collect();
         let mut lines = match devices.len() {

@@ -41,6 +41,12 @@ impl<'a> Names<'a> {
         kind.or_else(|| self.plan.devices.get(index).map(|device| device.kind)).map_or("unknown", kind_name)
     }
 
+    /// Whose place a device took, if it did.
+    pub(crate) fn place(&self, device: u32) -> String {
+        let after = self.history.header.devices.get(device as usize).and_then(|device| device.after);
+        after.map_or_else(String::new, |after| format!(", in the place of {}", device_name(after)))
+    }
+
     /// The subject of a device's tokens.
     pub(crate) fn user(&self, device: u32) -> &'a str {
         self.history.header.devices.get(device as usize).map_or("", |device| &device.user)

@@ -35,7 +35,7 @@ pub(super) fn bands(
     for (index, event) in reading.names.history.events.iter().enumerate() {
         match (&event.what, device_of(event.who)) {
             // That an app is down is told by its own stop and start.
-            (What::Fault { phase: Phase::Invoke, fault: Fault::Crash { .. }, .. }, _) => {}
+            (What::Fault { phase: Phase::Invoke, fault: Fault::Crash { .. } | Fault::StorageLost { .. } | Fault::CopyRestored { .. }, .. }, _) => {}
             (What::Fault { phase: Phase::Invoke, key, fault }, _) => {
                 open.insert(*key, (index, fault));
             }
@@ -45,7 +45,7 @@ pub(super) fn bands(
                     close(position(target(fault)), from, y_at(index), false, name);
                 }
             }
-            (What::Lifecycle(Lifecycle::Killed(_)), Some(device)) => {
+            (What::Lifecycle(Lifecycle::Killed(_) | Lifecycle::StorageLost | Lifecycle::CopyRestored(_)), Some(device)) => {
                 down.insert(device, index);
             }
             (What::Lifecycle(Lifecycle::Started), Some(device)) => {

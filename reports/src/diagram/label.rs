@@ -271,5 +271,8 @@ fn lifecycle(life: Lifecycle) -> &'static str {
         Lifecycle::Resumed => "goes on",
         Lifecycle::TabClosed => "tab closed",
         Lifecycle::TabTookOver => "another tab takes over",
+        Lifecycle::CopyTaken(_) => "copied",
+        Lifecycle::CopyRestored(_) => "copy restored",
+        Lifecycle::StorageLost => "storage lost",
     }
 }

@@ -174,7 +174,7 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
             What::Tx(_) => (Glyph::Dot, own),
             What::Commit(commit) => (Glyph::Commit(commit.seq), self.hue(commit.origin.map(|origin| origin.device))),
             What::Apply(_) => (Glyph::Ring, self.author(index)),
-            What::Lifecycle(Lifecycle::Killed(_) | Lifecycle::TabClosed) => (Glyph::Cross, own),
+            What::Lifecycle(Lifecycle::Killed(_) | Lifecycle::TabClosed | Lifecycle::StorageLost | Lifecycle::CopyRestored(_)) => (Glyph::Cross, own),
             What::Lifecycle(Lifecycle::Started | Lifecycle::TabTookOver) => (Glyph::Start, own),
             What::Protocol { .. } => (Glyph::Cross, own),
             What::Fault { .. } | What::Barrier { .. } | What::Conflicts { .. } | What::Invariants { .. } => (Glyph::None, own),

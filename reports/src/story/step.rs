@@ -320,6 +320,13 @@ fn lifecycle(name: &str, life: Lifecycle) -> String {
         Lifecycle::Resumed => format!("{name} goes on"),
         Lifecycle::TabClosed => format!("the tab of {name} that owned the connection is gone"),
         Lifecycle::TabTookOver => format!("another tab of {name} owns the connection"),
+        Lifecycle::CopyTaken(_) => format!("the database of {name} is copied"),
+        Lifecycle::CopyRestored(_) => {
+            format!("the database of {name} is replaced by the old copy; what starts in its place goes on from there")
+        }
+        Lifecycle::StorageLost => {
+            format!("{name} loses its database, with everything in its queue; what starts in its place knows nothing of it")
+        }
     }
 }
 

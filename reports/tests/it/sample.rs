@@ -90,7 +90,7 @@ impl Sample {
         };
         let devices = (0..)
             .zip(kinds)
-            .map(|(device, kind)| DeviceName { kind: *kind, user: user.to_owned(), client_id: plan.client_id(device) })
+            .map(|(device, kind)| DeviceName { kind: *kind, user: user.to_owned(), client_id: plan.client_id(device), after: None, copy: None })
             .collect();
         let names = (0..).zip(titles).map(|(row, _)| RowName { table: 0, id: Arc::from(plan.row_id(row)) }).collect();
         let header = Header {

@@ -85,8 +85,23 @@ pub struct DeviceName {
     pub kind: Kind,
     /// The subject of its tokens.
     pub user: String,
-    /// Its client id, for its first database.
+    /// The client id of its database.
     pub client_id: String,
+    /// What it took the place of: a device is one installation, and one whose storage is lost is another from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u32>,
+    /// The copy that its database began as; `None`: it began empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyOf>,
+}
+
+/// An old copy of a device's database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOf {
+    /// The device.
+    pub device: u32,
+    /// The step that restores it: [`Lifecycle::CopyTaken`] says when it was made.
+    pub key: u32,
 }
 
 /// A row as a history names it: `tasks#12`.
@@ -402,6 +417,12 @@ pub enum Lifecycle {
     TabClosed,
     /// Another tab took over.
     TabTookOver,
+    /// Its database is gone, with what was queued: this installation has ended.
+    StorageLost,
+    /// A copy of its database was made, for the step with this key.
+    CopyTaken(u32),
+    /// That copy takes the place of its database: this installation has ended.
+    CopyRestored(u32),
 }
 
 /// Where a device's upload stood.

@@ -6,7 +6,7 @@
 use rand::Rng as _;
 use serde::Deserialize;
 
-use crate::plan::{Device, Direction, Fault, Kind, Server};
+use crate::plan::{Device, Direction, Fault, Instant, KILL_WAITS_US, Kind, Server};
 use crate::scenario::Parameters;
 use crate::scenario::range::Range;
 use crate::seed::Rng;
@@ -38,6 +38,17 @@ pub(crate) enum FaultName {
     ServiceDown,
     ServicePaused,
     ReplicationStalled,
+    ReplicationCut,
+    SlotDropped,
+    PostgresDown,
+    PostgresPaused,
+    BackendKilled,
+    Compaction,
+    SyncConfigChanged,
+    KeyRotated,
+    ServerWrite,
+    StorageLost,
+    CopyRestored,
 }
 
 /// When a fault strikes.
@@ -78,8 +89,10 @@ struct Strength {
     duplicated: Range,
     after_steps: Range,
     by_s: Range,
+    age_s: Range,
     server: Option<Server>,
     direction: Option<Direction>,
+    instant: Option<Instant>,
 }
 
 /// A transaction of the workload: when and whose.
@@ -107,12 +120,32 @@ impl FaultName {
             Self::ServiceDown => "service-down",
             Self::ServicePaused => "service-paused",
             Self::ReplicationStalled => "replication-stalled",
+            Self::ReplicationCut => "replication-cut",
+            Self::SlotDropped => "slot-dropped",
+            Self::PostgresDown => "postgres-down",
+            Self::PostgresPaused => "postgres-paused",
+            Self::BackendKilled => "backend-killed",
+            Self::Compaction => "compaction",
+            Self::SyncConfigChanged => "sync-config-changed",
+            Self::KeyRotated => "key-rotated",
+            Self::ServerWrite => "server-write",
+            Self::StorageLost => "storage-lost",
+            Self::CopyRestored => "copy-restored",
         }
     }
 
     fn aim(self) -> Aim {
         match self {
-            Self::Lossy | Self::Crash | Self::TabClose | Self::BackendDown | Self::Suspend => Aim::Transaction,
+            Self::Lossy
+            | Self::Crash
+            | Self::TabClose
+            | Self::BackendDown
+            | Self::Suspend
+            | Self::PostgresDown
+            | Self::PostgresPaused
+            | Self::BackendKilled
+            | Self::StorageLost
+            | Self::CopyRestored => Aim::Transaction,
             _ => Aim::Anywhere,
         }
     }
@@ -133,6 +166,17 @@ impl FaultName {
             Self::WrongAudience => (&["for_s"], Range::new(1.0, 10.0)),
             Self::BackendDown | Self::ServiceDown => (&["for_s"], Range::new(0.5, 10.0)),
             Self::ServicePaused | Self::ReplicationStalled => (&["for_s"], Range::new(1.0, 20.0)),
+            // The official service was seen to need about 18 s.
+            Self::ReplicationCut => (&["for_s"], Range::new(17.0, 19.0)),
+            Self::SlotDropped => (&["for_s"], Range::new(0.5, 10.0)),
+            Self::PostgresDown => (&["for_s"], Range::new(0.5, 15.0)),
+            Self::PostgresPaused => (&["for_s"], Range::new(0.5, 40.0)),
+            Self::BackendKilled => (&["for_s", "instant"], Range::new(0.5, 10.0)),
+            Self::SyncConfigChanged => (&["for_s"], Range::new(0.5, 5.0)),
+            Self::KeyRotated => (&["for_s"], Range::new(0.0, 30.0)),
+            Self::StorageLost => (&["for_s"], Range::new(0.5, 20.0)),
+            Self::CopyRestored => (&["for_s", "age_s"], Range::new(0.5, 20.0)),
+            Self::Compaction | Self::ServerWrite => (&[], Range::exactly(0.0)),
         }
     }
 }
@@ -159,8 +203,13 @@ impl FaultSpec {
             ("duplicated", with.duplicated),
             ("after_steps", with.after_steps),
             ("by_s", with.by_s),
+            ("age_s", with.age_s),
         ];
-        let others = [("server", with.server.is_some()), ("direction", with.direction.is_some())];
+        let others = [
+            ("server", with.server.is_some()),
+            ("direction", with.direction.is_some()),
+            ("instant", with.instant.is_some()),
+        ];
         let named = given.iter().map(|(name, range)| (*name, range.is_some())).chain(others);
         if let Some((field, _)) = named.clone().find(|(field, given)| *given && !own.contains(field)) {
             let has = if own.is_empty() { "nothing".to_owned() } else { own.join(", ") };
@@ -188,9 +237,11 @@ impl FaultSpec {
         strength.reply_lost = with.reply_lost.unwrap_or(if lossy { unnamed } else { strength.reply_lost });
         strength.duplicated = with.duplicated.unwrap_or(if lossy { unnamed } else { strength.duplicated });
         strength.after_steps = with.after_steps.unwrap_or(strength.after_steps);
+        strength.age_s = with.age_s.unwrap_or(strength.age_s);
         strength.by_s = with.by_s.unwrap_or(strength.by_s);
         strength.server = with.server;
         strength.direction = with.direction;
+        strength.instant = with.instant;
         Ok(spec)
     }
 
@@ -213,8 +264,10 @@ impl FaultSpec {
                 duplicated: Range::new(0.0, 40.0),
                 after_steps: Range::new(0.0, 10.0),
                 by_s: Range::new(-3600.0, 3600.0),
+                age_s: Range::new(1.0, 60.0),
                 server: None,
                 direction: None,
+                instant: None,
             },
         }
     }
@@ -255,7 +308,7 @@ impl FaultSpec {
             if suits(moment.device) {
                 let after_us = match self.name {
                     // It must be there before the upload is.
-                    FaultName::Lossy => -Range::new(0.0, 500.0).milliseconds(rng),
+                    FaultName::Lossy | FaultName::BackendKilled => -Range::new(0.0, 500.0).milliseconds(rng),
                     // Most uploads begin within a second of the transaction and take two round trips; some wait for
                     // a retry.
                     _ if rng.random_bool(0.7) => Range::new(0.0, 1400.0).milliseconds(rng),
@@ -309,6 +362,26 @@ impl FaultSpec {
             FaultName::ServiceDown => Fault::ServiceDown { for_us },
             FaultName::ServicePaused => Fault::ServicePaused { for_us },
             FaultName::ReplicationStalled => Fault::ReplicationStalled { for_us },
+            FaultName::ReplicationCut => Fault::ReplicationCut { for_us },
+            FaultName::SlotDropped => Fault::SlotDropped { for_us },
+            FaultName::PostgresDown => Fault::PostgresDown { for_us },
+            FaultName::PostgresPaused => Fault::PostgresPaused { for_us },
+            FaultName::BackendKilled => Fault::BackendKilled {
+                device,
+                instant: with.instant.unwrap_or_else(|| pick(rng, &[Instant::BeforeCommit, Instant::AfterCommit])),
+                down_us: for_us,
+            },
+            FaultName::CopyRestored => Fault::CopyRestored {
+                device,
+                age_us: with.age_s.seconds(rng).max(0) as u64,
+                down_us: for_us,
+            },
+            FaultName::StorageLost => Fault::StorageLost { device, down_us: for_us },
+            FaultName::Compaction => Fault::Compaction,
+            FaultName::SyncConfigChanged => Fault::SyncConfigChanged { down_us: for_us },
+            FaultName::KeyRotated => Fault::KeyRotated { lag_us: for_us },
+            // What it writes is written with the plan's other transactions, in order of time.
+            FaultName::ServerWrite => Fault::ServerWrite { intents: Vec::new() },
         }
     }
 }
@@ -323,6 +396,11 @@ pub(crate) fn hindrance(at_us: i64, fault: &Fault) -> Option<(Option<u32>, i64, 
         (_, Some(duration)) => u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         (Fault::Crash { down_us, .. }, None) => down_us + CRASH_WAITS_US,
         (Fault::TabClose { handover_us, .. }, None) => *handover_us,
+        // It has nothing until it has fetched everything.
+        (Fault::StorageLost { down_us, .. } | Fault::CopyRestored { down_us, .. }, None) => down_us + RECONNECT_US,
+        (Fault::BackendKilled { down_us, .. }, None) => {
+            return Some((None, at_us, at_us.saturating_add_unsigned(down_us + KILL_WAITS_US)));
+        }
         (Fault::StreamCut { .. }, None) => RECONNECT_US,
         (_, None) => return None,
     };

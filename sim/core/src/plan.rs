@@ -9,8 +9,15 @@ use serde_json::Value as Json;
 
 use crate::seed::Seed;
 
+mod fault;
+
+pub use fault::{Direction, Fault, Instant, Server};
+
 /// The instant that plan time 0 stands for: 2026-01-05T08:00:00Z, in microseconds since 1970.
 pub const EPOCH_US: i64 = 1_767_600_000_000_000;
+
+/// A kill that waits for an upload strikes at last so long after it was told to.
+pub const KILL_WAITS_US: u64 = 10_000_000;
 
 /// The format that [`Plan::version`] names.
 pub const VERSION: u32 = 1;
@@ -213,154 +220,6 @@ pub enum Expr {
     Device,
 }
 
-/// A fault. Each is small data, strikes at its step's time, and ends after `for_us` or when the run heals.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Fault {
-    /// The device has no network, knows it, and closes its connections: airplane mode, radio lost.
-    Offline {
-        /// The device.
-        device: u32,
-        /// How long.
-        for_us: u64,
-    },
-    /// Messages between the device and one or both servers vanish; nobody is told: a captive portal, a broken route.
-    Partition {
-        /// The device.
-        device: u32,
-        /// Which server it cannot reach.
-        from: Server,
-        /// Which way messages vanish.
-        direction: Direction,
-        /// How long.
-        for_us: u64,
-    },
-    /// Messages of the device take longer: a slow mobile network.
-    Slow {
-        /// The device.
-        device: u32,
-        /// Added to every delay, one way.
-        latency_us: u64,
-        /// Greatest further delay, drawn a message.
-        jitter_us: u64,
-        /// Bytes a second, each way; 0 is unlimited.
-        bandwidth: u64,
-        /// How long.
-        for_us: u64,
-    },
-    /// Each request of the device to the server may meet one of these fates, drawn by its own key: Wi-Fi at the edge.
-    Lossy {
-        /// The device.
-        device: u32,
-        /// Which server.
-        server: Server,
-        /// Percent of requests that vanish on their way; the connection resets at the request's timeout.
-        request_lost: u8,
-        /// Percent of replies that vanish after the server acted; the connection resets at once.
-        reply_lost: u8,
-        /// Percent of requests that arrive twice, as proxies and HTTP clients retry.
-        duplicated: u8,
-        /// How long.
-        for_us: u64,
-    },
-    /// The device's stream ends in the middle of a line: a proxy that closes an idle or long connection.
-    StreamCut {
-        /// The device.
-        device: u32,
-    },
-    /// The device's open stream goes silent in both directions without an end: a NAT entry that expired. It resets
-    /// when healed.
-    HalfOpen {
-        /// The device.
-        device: u32,
-        /// How long.
-        for_us: u64,
-    },
-    /// The app is killed after this many further SQLite commits of its sync engine and interpreter, and starts again
-    /// after `down_us`.
-    Crash {
-        /// The device.
-        device: u32,
-        /// Further commits before the kill; 0 is at once.
-        after_steps: u32,
-        /// How long it stays down.
-        down_us: u64,
-    },
-    /// All timers and sockets of the app freeze: a closed laptop, a backgrounded phone. On resuming, its sockets are
-    /// dead without its knowing.
-    Suspend {
-        /// The device.
-        device: u32,
-        /// How long.
-        for_us: u64,
-    },
-    /// The browser tab that owns the connection is closed; another tab of the same database takes over.
-    TabClose {
-        /// The device, of kind web.
-        device: u32,
-        /// How long nobody owns the connection.
-        handover_us: u64,
-    },
-    /// The device's clock jumps.
-    ClockJump {
-        /// The device.
-        device: u32,
-        /// By how much.
-        by_us: i64,
-    },
-    /// Tokens that the device fetches name another audience.
-    WrongAudience {
-        /// The device.
-        device: u32,
-        /// How long.
-        for_us: u64,
-    },
-    /// The backend is killed and comes back. Requests in flight are reset, before or after their commit as drawn.
-    BackendDown {
-        /// How long it stays down.
-        for_us: u64,
-    },
-    /// The sync service is killed and comes back: its streams end, its storage stays.
-    ServiceDown {
-        /// How long it stays down.
-        for_us: u64,
-    },
-    /// The sync service stops answering and streams nothing, then goes on.
-    ServicePaused {
-        /// How long.
-        for_us: u64,
-    },
-    /// Replication from the database to the service stands still, then catches up.
-    ReplicationStalled {
-        /// How long.
-        for_us: u64,
-    },
-}
-
-/// A server as a device sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Server {
-    /// The sync service.
-    Service,
-    /// The upload backend.
-    Backend,
-    /// Both.
-    Both,
-}
-
-/// Which way messages vanish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// From the device to the server.
-    Up,
-    /// From the server to the device.
-    Down,
-    /// Both ways.
-    Both,
-}
-
 impl Plan {
     /// The id of a symbolic row: a UUID drawn from the fork `ids`.
     #[must_use]
@@ -372,6 +231,12 @@ impl Plan {
     #[must_use]
     pub fn client_id(&self, device: u32) -> String {
         self.seed.uuid("client", &[u64::from(device)])
+    }
+
+    /// The client id that a device makes after it lost its database so many times.
+    #[must_use]
+    pub fn client_id_again(&self, device: u32, losses: u32) -> String {
+        self.seed.uuid("client", &[u64::from(device), u64::from(losses)])
     }
 
     /// How many operations it holds: one an intent, reads and resumed traffic not counted.
@@ -395,67 +260,21 @@ impl Plan {
     }
 }
 
-impl Fault {
-    /// The name that scenario files and reports use, such as `reply-lost` for its dominant effect.
+impl Action {
+    /// What a transaction of a device, or of the server's own, does.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn intents(&self) -> &[Intent] {
         match self {
-            Self::Offline { .. } => "offline",
-            Self::Partition { .. } => "partition",
-            Self::Slow { .. } => "slow",
-            Self::Lossy { .. } => "lossy",
-            Self::StreamCut { .. } => "stream-cut",
-            Self::HalfOpen { .. } => "half-open",
-            Self::Crash { .. } => "crash",
-            Self::Suspend { .. } => "suspend",
-            Self::TabClose { .. } => "tab-close",
-            Self::ClockJump { .. } => "clock-jump",
-            Self::WrongAudience { .. } => "wrong-audience",
-            Self::BackendDown { .. } => "backend-down",
-            Self::ServiceDown { .. } => "service-down",
-            Self::ServicePaused { .. } => "service-paused",
-            Self::ReplicationStalled { .. } => "replication-stalled",
+            Self::Tx { intents, .. } | Self::Fault(Fault::ServerWrite { intents }) => intents,
+            Self::Fault(_) => &[],
         }
     }
 
-    /// How long it lasts; `None` for one that strikes in a moment and needs no end.
-    #[must_use]
-    pub fn duration(&self) -> Option<std::time::Duration> {
+    /// The same, to be changed; `None` for what is no transaction.
+    pub fn intents_mut(&mut self) -> Option<&mut Vec<Intent>> {
         match self {
-            Self::Offline { for_us, .. }
-            | Self::Partition { for_us, .. }
-            | Self::Slow { for_us, .. }
-            | Self::Lossy { for_us, .. }
-            | Self::HalfOpen { for_us, .. }
-            | Self::Suspend { for_us, .. }
-            | Self::WrongAudience { for_us, .. }
-            | Self::BackendDown { for_us }
-            | Self::ServiceDown { for_us }
-            | Self::ServicePaused { for_us }
-            | Self::ReplicationStalled { for_us } => Some(std::time::Duration::from_micros(*for_us)),
-            Self::StreamCut { .. } | Self::Crash { .. } | Self::TabClose { .. } | Self::ClockJump { .. } => None,
-        }
-    }
-
-    /// The device that it strikes, if it strikes one.
-    #[must_use]
-    pub fn device(&self) -> Option<u32> {
-        match self {
-            Self::Offline { device, .. }
-            | Self::Partition { device, .. }
-            | Self::Slow { device, .. }
-            | Self::Lossy { device, .. }
-            | Self::StreamCut { device }
-            | Self::HalfOpen { device, .. }
-            | Self::Crash { device, .. }
-            | Self::Suspend { device, .. }
-            | Self::TabClose { device, .. }
-            | Self::ClockJump { device, .. }
-            | Self::WrongAudience { device, .. } => Some(*device),
-            Self::BackendDown { .. }
-            | Self::ServiceDown { .. }
-            | Self::ServicePaused { .. }
-            | Self::ReplicationStalled { .. } => None,
+            Self::Tx { intents, .. } | Self::Fault(Fault::ServerWrite { intents }) => Some(intents),
+            Self::Fault(_) => None,
         }
     }
 }
@@ -478,8 +297,7 @@ impl Step {
         if self.at_us < 0 || self.at_us > 400 * 86_400 * 1_000_000 {
             return Err(format!("at_us is {}; a plan lasts from 0 to 400 days", self.at_us));
         }
-        let Action::Tx { intents, .. } = &self.action else { return Ok(()) };
-        match intents.iter().flat_map(Intent::rows).find(|row| *row >= rows) {
+        match self.action.intents().iter().flat_map(Intent::rows).find(|row| *row >= rows) {
             Some(row) => Err(format!("row {row} is not in rows, which has {rows}")),
             None => Ok(()),
         }

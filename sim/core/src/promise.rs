@@ -35,6 +35,8 @@ pub enum Claim {
     OneCommitEach,
     /// A device sees at most one 401 an expiry and channel, and then progress.
     OneRefusalPerExpiry,
+    /// A token is refused with 401 only by the service, and only until it knows the key that signed it.
+    OldTokensStayGood,
 }
 
 /// What a scenario promises of each history.

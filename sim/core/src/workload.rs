@@ -9,6 +9,7 @@ mod crud;
 pub(crate) mod layout;
 mod schedule;
 mod seeds;
+mod server;
 pub mod strategy;
 mod tracker;
 mod values;
@@ -23,7 +24,7 @@ use self::schedule::{Drawn, Schedule, What};
 use self::tracker::Viewer;
 use self::values::Mark;
 use crate::nemesis;
-use crate::plan::{Action, Device, Intent, Kind, Link, Plan, Step, VERSION};
+use crate::plan::{Action, Device, Fault, Intent, Kind, Link, Plan, Step, VERSION};
 use crate::scenario::{Deed, Mix, Scenario};
 use crate::seed::{Rng, Seed};
 
@@ -130,6 +131,12 @@ impl<'a> Writer<'a> {
     fn action(&mut self, author: &mut Author<'_>, event: &schedule::Event, key: u32) -> Option<Action> {
         let mut rng = self.seed.fork("tx", &[u64::from(key)]);
         let (device, activity, intents) = match &event.what {
+            What::Fault(Fault::ServerWrite { .. }) => {
+                author.mark = Mark::new(key, false, false);
+                author.hot = 0.6;
+                let intents = author.server_write(&mut rng, event.at_us);
+                return (!intents.is_empty()).then_some(Action::Fault(Fault::ServerWrite { intents }));
+            }
             What::Fault(fault) => return Some(Action::Fault(fault.clone())),
             What::Mix { mix, device } => {
                 let who = Viewer { device: *device, at_us: event.at_us };

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use fixtures::{App, Row, Value};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use sim_core::Plan;
-use sim_core::history::{DeviceName, Event, Header, History, RowId, RowName, Time, VERSION, What, Who};
+use sim_core::history::{
+    CopyOf, DeviceName, Event, Header, History, RowId, RowName, Time, VERSION, What, Who, Writer,
+};
 use tokio::time::Instant;
 
 /// Writes one history. Clones share it.
@@ -27,6 +29,11 @@ struct Inner {
     images: BTreeMap<Box<str>, Row>,
     start: Instant,
     fault: Option<String>,
+    /// Of devices that began as copies: whose, and the last transaction that was made there.
+    inherited: BTreeMap<u32, Vec<(u32, i64)>>,
+    /// (client, epoch, operation) and its device, since there are copies.
+    ledger: BTreeMap<(Arc<str>, u32, i64), u32>,
+    speaker: Option<u32>,
 }
 
 impl Recorder {
@@ -39,6 +46,8 @@ impl Recorder {
                 kind: device.kind,
                 user: device.user.clone(),
                 client_id: plan.client_id(index),
+                after: None,
+                copy: None,
             })
             .collect();
         let header = Header {
@@ -57,12 +66,106 @@ impl Recorder {
             images: BTreeMap::new(),
             start: Instant::now(),
             fault: None,
+            inherited: BTreeMap::new(),
+            ledger: BTreeMap::new(),
+            speaker: None,
         };
         for (number, table) in (0u32..).zip(&plan.rows) {
             let table = app.schema.table_index(table).expect("plans are checked against the schema");
             inner.intern(table, &Arc::from(plan.row_id(number)));
         }
         Self { inner: Rc::new(RefCell::new(inner)), app }
+    }
+
+    /// Another installation takes the place of a device, with another client id; gives the name by which the history
+    /// knows it.
+    /// For one that begins as a `copy` of another's database, `inherited` is the last transaction that was made there.
+    #[must_use]
+    pub fn reborn(&self, ended: u32, client_id: String, copy: Option<(CopyOf, i64)>) -> u32 {
+        let mut inner = self.inner.borrow_mut();
+        let devices = &mut inner.history.header.devices;
+        let DeviceName { kind, user, .. } = devices[ended as usize].clone();
+        devices.push(DeviceName { kind, user, client_id, after: Some(ended), copy: copy.map(|(copy, _)| copy) });
+        let name = u32::try_from(devices.len() - 1).expect("a plan has few devices");
+        if let Some((copy, last_tx)) = copy {
+            let mut inherited = inner.inherited.get(&copy.device).cloned().unwrap_or_default();
+            inherited.push((copy.device, last_tx));
+            inner.inherited.insert(name, inherited);
+        }
+        name
+    }
+
+    /// The device that made a transaction which this one has: itself, or one of whose database it is a copy.
+    #[must_use]
+    pub fn maker(&self, device: u32, tx_id: i64) -> u32 {
+        let inner = self.inner.borrow();
+        let inherited = inner.inherited.get(&device).map_or(&[][..], Vec::as_slice);
+        inherited.iter().find(|(_, last_tx)| tx_id <= *last_tx).map_or(device, |(maker, _)| *maker)
+    }
+
+    /// Says whose request the server handles now: of several copies of one database, the client id does not tell.
+    pub fn listen_to(&self, device: Option<u32>) {
+        self.inner.borrow_mut().speaker = device;
+    }
+
+    /// The device that made a client's transaction which the server has just committed.
+    #[must_use]
+    pub fn origin(&self, client_id: &str, tx_id: i64) -> Option<u32> {
+        let (only, speaker) = {
+            let inner = self.inner.borrow();
+            let is_client = |device: u32| inner.history.header.devices[device as usize].client_id == client_id;
+            (inner.clients(client_id), inner.speaker.filter(|speaker| is_client(*speaker)))
+        };
+        match only.as_slice() {
+            [only] => Some(*only),
+            several => speaker.or_else(|| several.last().copied()).map(|device| self.maker(device, tx_id)),
+        }
+    }
+
+    /// Notes which device an operation in the backend's ledger is of.
+    pub fn enter(&self, client_id: &str, epoch: u32, op_id: i64, device: u32) {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.inherited.is_empty() {
+            inner.ledger.insert((Arc::from(client_id), epoch, op_id), device);
+        }
+    }
+
+    /// The history's name for what a device was after it had lost its storage so many times.
+    #[must_use]
+    pub fn after_losses(&self, device: u32, losses: u32) -> u32 {
+        let inner = self.inner.borrow();
+        let devices = &inner.history.header.devices;
+        (0..losses).fold(device, |name, _| {
+            let next = devices.iter().position(|device| device.after == Some(name));
+            next.and_then(|index| u32::try_from(index).ok()).unwrap_or(name)
+        })
+    }
+
+    /// The device whose operation this is.
+    #[must_use]
+    pub fn device(&self, client_id: &str, epoch: u32, op_id: i64) -> Option<u32> {
+        let inner = self.inner.borrow();
+        match inner.clients(client_id).as_slice() {
+            [] => None,
+            [only] => Some(*only),
+            // What was in the ledger before there was a copy is of the first.
+            [first, ..] => Some(inner.ledger.get(&(Arc::from(client_id), epoch, op_id)).copied().unwrap_or(*first)),
+        }
+    }
+
+    /// Reads `client/op` or `client@epoch/op` as the backend writes it.
+    #[must_use]
+    pub fn writer(&self, text: &str) -> Writer {
+        if text == "server" {
+            return Writer::Server;
+        }
+        text.rsplit_once('/')
+            .and_then(|(client, op)| {
+                let (client, epoch) = client.split_once('@').unwrap_or((client, "1"));
+                let (epoch, op_id) = (epoch.parse().ok()?, op.parse().ok()?);
+                Some(Writer::Client { device: self.device(client, epoch, op_id)?, op_id })
+            })
+            .unwrap_or_else(|| Writer::Other(text.to_owned()))
     }
 
     /// Says which instant is plan time 0.
@@ -136,6 +239,12 @@ impl Recorder {
 }
 
 impl Inner {
+    /// The devices with this client id.
+    fn clients(&self, client_id: &str) -> Vec<u32> {
+        let devices = (0u32..).zip(&self.history.header.devices);
+        devices.filter(|(_, device)| device.client_id == client_id).map(|(index, _)| index).collect()
+    }
+
     fn find(&self, table: usize, id: &str) -> Option<RowId> {
         self.ids.get(id)?.iter().find(|(of, _)| *of == table).map(|(_, row)| *row)
     }

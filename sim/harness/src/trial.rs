@@ -186,6 +186,8 @@ struct Trial {
 
 /// What the schedule of a plan holds at one moment.
 enum Moment<'a> {
+    /// The copy is made that a later step restores.
+    Copy { device: u32, key: u32 },
     Begin(&'a Step),
     End(u32),
 }
@@ -255,6 +257,10 @@ impl Trial {
         let mut schedule: BTreeMap<(Instant, u8, u32), Moment<'_>> = BTreeMap::new();
         for step in steps {
             schedule.insert((at(step.at_us), 1, step.key), Moment::Begin(step));
+            if let Action::Fault(Fault::CopyRestored { device, age_us, .. }) = step.action {
+                let taken = at(step.at_us.saturating_sub_unsigned(age_us).max(0));
+                schedule.insert((taken, 0, step.key), Moment::Copy { device, key: step.key });
+            }
             if let Action::Fault(fault) = &step.action
                 && let Some(length) = fault.duration()
             {
@@ -271,6 +277,7 @@ impl Trial {
             match moment {
                 Moment::Begin(step) => self.begin(step).await,
                 Moment::End(key) => self.end(key).await,
+                Moment::Copy { device, key } => self.tell(device, Command::TakeCopy { key }),
             }
         }
         sleep_until(last).await;
@@ -283,13 +290,16 @@ impl Trial {
                 self.tell(*device, Command::Tx { step: step.key, activity, intents });
             }
             Action::Fault(fault) => {
-                self.record_fault(Phase::Invoke, step.key, fault);
+                // That one strikes later: whoever makes it strike says when.
+                if !matches!(fault, Fault::BackendKilled { .. }) {
+                    self.record_fault(Phase::Invoke, step.key, fault);
+                }
                 if let Err(problem) = self.world.strike(step.key, fault).await {
                     tracing::warn!(fault = fault.name(), problem, "not injected");
                     self.record_fault(Phase::Fail, step.key, fault);
                 }
                 if let Some(device) = fault.device()
-                    && let Some(command) = strikes(fault)
+                    && let Some(command) = strikes(step.key, fault)
                 {
                     self.tell(device, command);
                 }
@@ -332,6 +342,7 @@ impl Trial {
         for key in keys {
             self.end(key).await;
         }
+        self.world.mend();
         self.tell_all(|| Command::Heal);
         self.barrier(Barrier::Heal, Phase::Ok, Vec::new());
     }
@@ -430,12 +441,16 @@ impl Trial {
 }
 
 /// What a device is told when a fault strikes it.
-fn strikes(fault: &Fault) -> Option<Command> {
+fn strikes(key: u32, fault: &Fault) -> Option<Command> {
     match fault {
         Fault::Offline { .. } => Some(Command::Offline(true)),
         Fault::Crash { after_steps, down_us, .. } => {
             Some(Command::Crash { after_steps: *after_steps, down: Duration::from_micros(*down_us) })
         }
+        Fault::CopyRestored { down_us, .. } => {
+            Some(Command::RestoreCopy { key, down: Duration::from_micros(*down_us) })
+        }
+        Fault::StorageLost { down_us, .. } => Some(Command::LoseStorage { down: Duration::from_micros(*down_us) }),
         Fault::Suspend { .. } => Some(Command::Suspend),
         Fault::TabClose { handover_us, .. } => {
             Some(Command::TabClose { handover: Duration::from_micros(*handover_us) })

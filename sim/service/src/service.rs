@@ -1,21 +1,23 @@
 //! The service itself: a configuration and a storage, put to work.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fixtures::Schema;
+use fixtures::{Row, Schema};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::auth::Keys;
 use crate::checkpoint::WriteCheckpoints;
+use crate::durable::resync::difference;
 use crate::error::WireError;
 use crate::replication::memory::Replicator;
 use crate::replication::{ReplicaIdentity, SourceTransaction};
 use crate::signal::Signal;
-use crate::storage::{Generation, Storage};
+use crate::storage::{Generation, State, Storage};
 use crate::sync_config::SyncConfig;
 
 /// Microseconds since 1970.
@@ -184,6 +186,30 @@ impl Service {
         if new {
             self.0.changes.raise();
         }
+    }
+
+    /// Goes on from a new snapshot of the source, because its log is lost: clients get what differs from what they
+    /// have, as one checkpoint. `rows` are by table and id; positions before `lsn` are behind the snapshot.
+    pub fn resync(&self, lsn: u64, rows: Vec<BTreeMap<Arc<str>, Row>>) {
+        let replicator = &self.0.replicator;
+        let identified = replicator.identified(rows);
+        {
+            let mut state = self.0.storage.lock();
+            let state = &mut *state;
+            for have in state.active.iter_mut().chain(state.next.iter_mut()) {
+                let mut fresh = State { rows: identified.clone(), ..State::default() };
+                let want = replicator.snapshot(&mut fresh, Generation::new(have.number, Arc::clone(&have.config)));
+                for staged in difference(have, &want, &mut state.last_op_id) {
+                    have.push(staged);
+                }
+                have.lookups = want.lookups;
+                have.lookups_version += 1;
+            }
+            state.rows = identified;
+            state.replicated_lsn = state.replicated_lsn.max(lsn);
+            state.version += 1;
+        }
+        self.0.changes.raise();
     }
 
     /// Compacts all buckets. Clients notice only that less is sent.

@@ -57,6 +57,7 @@ fn judge(facts: &Facts<'_, '_>, claim: Claim, finding: &mut Finding) {
         Claim::OneLeader => structure::one_leader(&mut verdict),
         Claim::OneCommitEach => wire::one_commit_each(&mut verdict),
         Claim::OneRefusalPerExpiry => wire::one_refusal_per_expiry(&mut verdict),
+        Claim::OldTokensStayGood => wire::old_tokens_stay_good(&mut verdict),
     }
 }
 
@@ -76,6 +77,7 @@ fn name(claim: Claim) -> (&'static str, bool) {
         Claim::OneLeader => ("one-leader", false),
         Claim::OneCommitEach => ("one-commit-each", false),
         Claim::OneRefusalPerExpiry => ("one-refusal-per-expiry", false),
+        Claim::OldTokensStayGood => ("old-tokens-stay-good", false),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use fixtures::Row;
 
+use super::lives::Lives;
 use super::wording::{Case, Gather, differing_columns, image_text};
 use super::{Context, Timeline, settled};
 use crate::history::label::{client, value};
@@ -47,7 +48,8 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
             }
         }
     }
-    for (device, read) in (0..).zip(&read) {
+    let lives = Lives::of(ctx.history);
+    for (device, read) in (0..).zip(&read).filter(|(device, _)| !lives.is_gone(*device)) {
         let Some((event, rows)) = read else {
             gather.unknown(format!("{} was not read at the end", client(device)));
             continue;
@@ -56,7 +58,7 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
             gather.add(case(ctx, timeline, device, *event, row, shown, expected));
         }
     }
-    open_transactions(ctx, timeline, &mut gather);
+    open_transactions(ctx, timeline, &lives, &mut gather);
     gather.finish()
 }
 
@@ -130,11 +132,11 @@ fn case(
 }
 
 /// A settled device has removed each of its transactions from its queue.
-fn open_transactions(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
+fn open_transactions(ctx: &Context<'_>, timeline: &Timeline<'_>, lives: &Lives, gather: &mut Gather<'_>) {
     for (event, seen) in ctx.history.events.iter().enumerate() {
         let (Who::Client(device), What::Tx(tx)) = (seen.who, &seen.what) else { continue };
         let Some(tx_id) = tx.tx_id else { continue };
-        if tx.failed.is_none() && timeline.completed(device, tx_id).is_none() {
+        if tx.failed.is_none() && timeline.completed(device, tx_id).is_none() && !lives.is_lost(device, event) {
             gather.add(Case {
                 code: "queue-not-empty",
                 role: tx.ops.first().map_or_else(String::new, |op| ctx.history.row_role(ctx.app, op.row)),

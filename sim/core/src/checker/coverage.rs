@@ -14,7 +14,10 @@
 //! | `token-401` | a request was answered 401 |
 //! | `tab-close`, `suspend` | the owning tab closed; timers and sockets froze |
 //! | `stream-cut`, `half-open` | the fault struck |
+//! | `storage-lost`, `lost-with-device` | a device lost its storage; and an operation with it, that nobody had answered |
+//! | `copy-restored`, `new-epoch` | an old copy took the place of a database; and the backend said so of an operation id used again |
 //! | `fault:<name>` | a fault struck |
+//! | `backend-killed:before-commit`, `:after-commit` | the backend was killed in the middle of an upload of the device, at that instant |
 //! | `intents`, `skipped-intents` | intents of local transactions, and those whose row was not visible |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::durability::{self, Stats};
 use super::{Context, Timeline};
 use crate::history::{Commit, Lifecycle, LocalTx, Moment, Outcome, Phase, TxOutcome, Upload, What, Who};
+use crate::plan::{Fault, Instant};
 use crate::verdict::Finding;
 
 /// More than this share of skipped intents, in percent, makes a scenario vacuous.
@@ -44,9 +48,13 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
         lost_replies: BTreeMap::new(),
         delivered: BTreeSet::new(),
         refused: BTreeSet::new(),
+        uploading: BTreeSet::new(),
     };
     for (rule, by) in stats.overridden.iter().chain(&stats.merged) {
         counter.add(&format!("unseen-override:{rule}"), *by);
+    }
+    if stats.lost_with_device > 0 {
+        counter.add("lost-with-device", stats.lost_with_device);
     }
     for (kind, by) in &stats.concurrent {
         counter.add(&format!("concurrent:{kind}"), *by);
@@ -55,6 +63,9 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
         match entry.who {
             Who::Client(device) if (device as usize) < devices => counter.client(event, device, &entry.what),
             _ => counter.elsewhere(&entry.what),
+        }
+        if let What::Fault { phase: Phase::Invoke, fault: Fault::BackendKilled { device, instant, .. }, .. } = &entry.what {
+            counter.killed(event, *device, *instant);
         }
     }
     counter.counts
@@ -90,7 +101,11 @@ pub fn check(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Finding {
 /// Whether this is a name that [`count`] may give; the part after the colon of `fault:` and of rules is open.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    const PLAIN: [&str; 15] = [
+    const PLAIN: [&str; 19] = [
+        "copy-restored",
+        "new-epoch",
+        "storage-lost",
+        "lost-with-device",
         "offline-edit",
         "retry",
         "reply-lost-after-commit",
@@ -130,6 +145,7 @@ pub fn is_known(name: &str) -> bool {
         Some(("concurrent", kind)) => KINDS.contains(&kind),
         Some(("unseen-override", rule)) => RULES.contains(&rule) || rule == "server-wins",
         Some(("crash", moment)) => MOMENTS.contains(&moment),
+        Some(("backend-killed", instant)) => matches!(instant, "before-commit" | "after-commit"),
         Some(("fault", fault)) => !fault.is_empty(),
         Some(_) => false,
     }
@@ -145,6 +161,8 @@ struct Counter<'t, 'a> {
     /// Transactions whose ledger entries have been seen.
     delivered: BTreeSet<(u32, i64)>,
     refused: BTreeSet<(u32, i64)>,
+    /// Devices that wait for the answer to an upload.
+    uploading: BTreeSet<u32>,
 }
 
 impl Counter<'_, '_> {
@@ -185,6 +203,10 @@ impl Counter<'_, '_> {
 
     fn upload(&mut self, event: usize, device: u32, upload: &Upload) {
         let key = (device, upload.tx_id);
+        match upload.phase {
+            Phase::Invoke => self.uploading.insert(device),
+            _ => self.uploading.remove(&device),
+        };
         if upload.phase != Phase::Invoke {
             self.status(upload.status);
         }
@@ -208,6 +230,9 @@ impl Counter<'_, '_> {
                     self.one("refused");
                 }
                 for answer in &upload.ops {
+                    if answer.reason.as_deref().is_some_and(|reason| reason.contains("restored-copy")) {
+                        self.one("new-epoch");
+                    }
                     match answer.outcome {
                         Outcome::Merged => self.one("merged"),
                         Outcome::Superseded => self.one("superseded"),
@@ -279,7 +304,15 @@ impl Counter<'_, '_> {
                 self.streaming[device] = false;
                 self.one("tab-close");
             }
-            Lifecycle::Started | Lifecycle::Resumed | Lifecycle::TabTookOver => {}
+            Lifecycle::StorageLost => {
+                self.streaming[device] = false;
+                self.one("storage-lost");
+            }
+            Lifecycle::CopyRestored(_) => {
+                self.streaming[device] = false;
+                self.one("copy-restored");
+            }
+            Lifecycle::CopyTaken(_) | Lifecycle::Started | Lifecycle::Resumed | Lifecycle::TabTookOver => {}
         }
     }
 
@@ -294,6 +327,22 @@ impl Counter<'_, '_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A kill in the middle of an upload: after the commit, that commit is the last thing that happened.
+    fn killed(&mut self, event: usize, device: u32, instant: Instant) {
+        if !self.uploading.contains(&device) {
+            return;
+        }
+        let last = self.timeline.commit(self.timeline.committed_before(event));
+        let at = last.and_then(|commit| self.timeline.commit_event(commit.seq));
+        let committed = at.is_some_and(|at| at + 1 == event)
+            && last.and_then(|commit| commit.origin).is_some_and(|origin| origin.device == device);
+        match instant {
+            Instant::AfterCommit if committed => self.one("backend-killed:after-commit"),
+            Instant::BeforeCommit => self.one("backend-killed:before-commit"),
+            Instant::AfterCommit => {}
         }
     }
 

@@ -13,6 +13,7 @@ pub mod durability;
 pub mod exactly_once;
 pub mod integrity;
 pub mod latency;
+pub mod lives;
 pub mod policy;
 pub mod progress;
 pub mod protocol;

@@ -92,9 +92,10 @@ fn judge(
     let history = ctx.history;
     let mut standings: Vec<Standing> = history.header.devices.iter().map(|_| Standing::default()).collect();
     let mut oldest: Vec<Option<i64>> = vec![None; standings.len()];
+    let lives = super::lives::Lives::of(history);
     for (event, seen) in history.events[..failed].iter().enumerate() {
         let Who::Client(device) = seen.who else { continue };
-        let Some(standing) = standings.get_mut(device as usize) else { continue };
+        let Some(standing) = standings.get_mut(device as usize).filter(|_| !lives.is_gone(device)) else { continue };
         match &seen.what {
             What::Tx(tx) if tx.failed.is_none() => {
                 let completed = tx.tx_id.and_then(|tx_id| timeline.completed(device, tx_id));

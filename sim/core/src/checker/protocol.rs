@@ -4,7 +4,7 @@
 use super::wording::{Case, Gather};
 use super::{Context, Timeline};
 use crate::history::label::client;
-use crate::history::{Phase, What, Who};
+use crate::history::{DeviceName, Phase, What, Who};
 use crate::plan::Fault;
 use crate::verdict::Finding;
 
@@ -28,7 +28,9 @@ struct Checkpoints {
 #[must_use]
 pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
     let mut gather = Gather::new(ctx, "protocol");
-    let mut devices = vec![Checkpoints::default(); ctx.history.header.devices.len()];
+    // A copy shares its client id, and so its counter, with the database that it was made of.
+    let known = |device: &DeviceName| Checkpoints { in_doubt: device.copy.is_some(), ..Checkpoints::default() };
+    let mut devices: Vec<Checkpoints> = ctx.history.header.devices.iter().map(known).collect();
     for (event, seen) in ctx.history.events.iter().enumerate() {
         if let What::Fault { phase: Phase::Invoke, fault: Fault::Lossy { device, duplicated: 1.., .. }, .. } = &seen.what
             && let Some(device) = devices.get_mut(*device as usize)

@@ -56,7 +56,7 @@ impl Story {
     pub(crate) fn new(devices: usize) -> Self {
         let app = app();
         let names = (0..devices)
-            .map(|device| DeviceName { kind: Kind::Tauri, user: app.users[0].clone(), client_id: format!("client-{device}") })
+            .map(|device| DeviceName { kind: Kind::Tauri, user: app.users[0].clone(), client_id: format!("client-{device}"), after: None, copy: None })
             .collect();
         Self {
             history: History {

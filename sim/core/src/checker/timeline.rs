@@ -51,6 +51,8 @@ struct Device {
     /// (transaction, event), sorted.
     completed: Vec<(i64, usize)>,
     applied: Vec<Applied>,
+    /// The commit that it shows before it has applied anything: 0, unless it began as a copy of another.
+    start: u64,
     /// What partial applies showed of single rows: (event, commit), ascending by event.
     partial: BTreeMap<RowId, Vec<(usize, u64)>>,
 }
@@ -342,7 +344,8 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn seen(&self, device: u32, event: usize) -> u64 {
         let applied = self.applied(device);
-        applied.partition_point(|applied| applied.event < event).checked_sub(1).map_or(0, |index| applied[index].prefix)
+        let start = self.devices.get(device as usize).map_or(0, |device| device.start);
+        applied.partition_point(|applied| applied.event < event).checked_sub(1).map_or(start, |index| applied[index].prefix)
     }
 
     /// As [`Timeline::seen`], for one row: a partial apply may have shown more of it than of the others.

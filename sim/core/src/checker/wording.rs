@@ -191,6 +191,9 @@ fn lifecycle(lifecycle: Lifecycle) -> String {
         Lifecycle::Resumed => "goes on".to_owned(),
         Lifecycle::TabClosed => "loses the tab that owned the connection".to_owned(),
         Lifecycle::TabTookOver => "goes on with another tab".to_owned(),
+        Lifecycle::CopyTaken(_) => "is copied".to_owned(),
+        Lifecycle::CopyRestored(_) => "is replaced by an old copy of its database, and ends".to_owned(),
+        Lifecycle::StorageLost => "loses its database, with what is queued, and ends".to_owned(),
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Draft {
     pub(super) stamps: Vec<(usize, Stamp)>,
     pub(super) losses: Vec<(usize, Loss)>,
     pub(super) reason: Option<&'static str>,
+    /// Registers whose value is what was there and what came, whoever's stamp they keep.
+    joined: Vec<usize>,
 }
 
 /// The fate of the operation.
@@ -202,6 +204,7 @@ impl Turn<'_, '_> {
                 data: &self.data,
                 old: has_base.then_some(&*self.old),
                 stored: slot.stamp(index),
+                bypassed: slot.is_bypassed(index),
                 op: self.stamp,
             };
             let decision = match self.discipline {
@@ -211,6 +214,9 @@ impl Turn<'_, '_> {
             };
             for (column, value) in decision.values {
                 draft.row[column] = value;
+            }
+            if matches!(decision.why, Why::Counted | Why::United) {
+                draft.joined.push(index);
             }
             draft.effects.push((index, decision.effect));
             draft.stamps.extend(decision.stamp.map(|stamp| (index, stamp)));
@@ -249,7 +255,7 @@ impl Turn<'_, '_> {
         draft.stamps = stamps;
         self.state.edit(self.row).tombstone = None;
         self.note(self.row, None, Why::Revived);
-        let owed = deleted.device != self.stamp.device;
+        let owed = self.is_anothers(deleted);
         self.expect(self.row, None, Party::only(deleted.writer()), Party::only(self.writer()), owed);
         self.settle(self.row, None, draft)
     }
@@ -305,11 +311,13 @@ impl Turn<'_, '_> {
             data: &self.data,
             old: Some(&self.old),
             stored: None,
+            bypassed: false,
             op: self.stamp,
         };
         let registers = self.facts.registers.iter().enumerate();
         registers
             .filter(|(_, register)| !register.clock && !sides.unchanged_since(register))
+            .filter(|(index, _)| !slot.is_bypassed(*index))
             .filter_map(|(index, _)| Some((index, slot.stamp(index)?)))
             .filter(|(_, stamp)| stamp.device != self.stamp.device)
             .collect()
@@ -356,6 +364,7 @@ impl Turn<'_, '_> {
         for (register, stamp) in draft.stamps {
             slot.set_stamp(register, Some(stamp));
         }
+        draft.joined.into_iter().for_each(|register| slot.written(register));
         for (index, exclusive) in &self.facts.exclusives {
             if self.data[exclusive.heartbeat].is_some() {
                 slot.set_beat(*index, self.upload.received_us);
@@ -388,6 +397,12 @@ impl Turn<'_, '_> {
     pub(super) fn writer(&self) -> Writer {
         self.stamp.writer()
     }
+
+    /// Whether another client wrote it: of a copy of one's own database that is not sure.
+    pub(super) fn is_anothers(&self, stamp: Stamp) -> bool {
+        let client = |stamp: Stamp| self.clients.get(stamp.device as usize);
+        stamp.device != self.stamp.device && client(stamp) != client(self.stamp)
+    }
 }
 
 impl<'a> Turn<'_, 'a> {
@@ -412,7 +427,7 @@ impl<'a> Turn<'_, 'a> {
 
 impl Draft {
     fn of(row: Vec<Value>) -> Self {
-        Self { row, effects: Vec::new(), stamps: Vec::new(), losses: Vec::new(), reason: None }
+        Self { row, effects: Vec::new(), stamps: Vec::new(), losses: Vec::new(), reason: None, joined: Vec::new() }
     }
 }
 

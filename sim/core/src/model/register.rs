@@ -8,7 +8,8 @@
 //! - A new value equal to the current one is never a conflict (a counter adds its difference all the same). The
 //!   stored stamp becomes the greater one, so that the greatest stamp stays whatever arrives third.
 //! - **latest**: the operation wins if its (clock, client id) is greater than the stored one, client ids compared
-//!   as text; or if nothing is stored; or if the stored one is its own device's, whose write it had seen.
+//!   as text; or if nothing is stored; or if the stored one is its own device's, whose write it had seen. What the
+//!   server itself wrote past the backend has no clock: the stamp under it decides, its own device's as any other.
 //! - **max**: the greater value stays, NULL being the least. **keep-server**: the server's value stays.
 //! - **counter**: server + (data - old), null = 0; out of range is rejected. **set**: see [`super::set`]; what is
 //!   no set falls back to latest.
@@ -69,10 +70,28 @@ pub(super) struct Sides<'t> {
     /// What the writer had, by column; `None` for an operation that has no base.
     pub(super) old: Option<&'t [Option<Value>]>,
     pub(super) stored: Option<Stamp>,
+    /// Whether the server itself has written the register since.
+    pub(super) bypassed: bool,
     pub(super) op: Stamp,
 }
 
 impl Sides<'_> {
+    /// Who wrote what is there.
+    pub(super) fn there(&self) -> Writer {
+        self.stored.filter(|_| !self.bypassed).map_or(Writer::Server, Stamp::writer)
+    }
+
+    /// Whether the operation's own device did.
+    fn is_own(&self) -> bool {
+        !self.bypassed && self.stored.is_some_and(|stored| stored.device == self.op.device)
+    }
+
+    /// Whether what is there was written by another copy of the operation's own database.
+    fn is_copy(&self, clients: &[&str]) -> bool {
+        let client = |device: u32| clients.get(device as usize);
+        self.stored.is_some_and(|stored| stored.device != self.op.device && client(stored.device) == client(self.op.device))
+    }
+
     /// The writer's value before the operation; `None` where it says nothing of it.
     fn base(&self, column: usize) -> Option<Value> {
         let old = self.old?;
@@ -139,7 +158,7 @@ pub(super) fn decide(register: &Register<'_>, sides: &Sides<'_>, clients: &[&str
         return Ok(Decision {
             values: Vec::new(),
             effect: Effect::AsSent,
-            stamp: Some(greater(sides.op, sides.stored, clients)),
+            stamp: Some(greater(sides, clients)),
             loss: None,
             why: Why::Equal,
         });
@@ -149,9 +168,9 @@ pub(super) fn decide(register: &Register<'_>, sides: &Sides<'_>, clients: &[&str
             let (column, value) = &sent[0];
             let greater = exceeds(value, &sides.current[*column]);
             let verdict = if greater { Ok(Why::Greater) } else { Err(Why::NotGreater) };
-            Ok(contest(sides, "max", verdict, sent))
+            Ok(contest(sides, "max", verdict, sent, clients))
         }
-        Rule::KeepServer => Ok(contest(sides, "keep-server", Err(Why::KeepServer), sent)),
+        Rule::KeepServer => Ok(contest(sides, "keep-server", Err(Why::KeepServer), sent, clients)),
         Rule::Counter { .. } => match count(register, sides, &sent[0])? {
             Some(value) => {
                 let loss = if sides.old.is_none() { lesser_count(sides, &sent[0], &value) } else { None };
@@ -181,17 +200,22 @@ pub(super) fn in_range(register: &Register<'_>, values: &[(usize, Value)]) -> Re
 fn latest(sides: &Sides<'_>, sent: Vec<(usize, Value)>, clients: &[&str]) -> Decision {
     let verdict = match sides.stored {
         None => Ok(Why::Unstamped),
-        Some(stored) if stored.device == sides.op.device => Ok(Why::OwnLater { stored }),
+        Some(stored) if sides.is_own() => Ok(Why::OwnLater { stored }),
         Some(stored) if beats(sides.op, stored, clients) => Ok(Why::Newer { stored }),
         Some(stored) => Err(Why::Older { stored }),
     };
-    contest(sides, "latest", verdict, sent)
+    contest(sides, "latest", verdict, sent, clients)
 }
 
 /// One of two values stays whole: the operation's, or the one that is there.
-fn contest(sides: &Sides<'_>, rule: &'static str, verdict: Result<Why, Why>, sent: Vec<(usize, Value)>) -> Decision {
-    let there = sides.stored.map_or(Writer::Server, Stamp::writer);
-    let own = sides.stored.is_some_and(|stored| stored.device == sides.op.device);
+fn contest(
+    sides: &Sides<'_>,
+    rule: &'static str,
+    verdict: Result<Why, Why>,
+    sent: Vec<(usize, Value)>,
+    clients: &[&str],
+) -> Decision {
+    let (there, own) = (sides.there(), sides.is_own());
     match verdict {
         Ok(why) => Decision {
             values: sent,
@@ -201,7 +225,8 @@ fn contest(sides: &Sides<'_>, rule: &'static str, verdict: Result<Why, Why>, sen
                 _ => sides.op.after(sides.stored),
             }),
             // Nobody's accepted write went if the value was the server's own or the same device's.
-            loss: Some(Loss { owed: sides.stored.is_some() && !own, loser: there, winner: sides.op.writer(), rule }),
+            // Of a copy of its own database a client does not know which of the two it is: that may be on record.
+            loss: Some(Loss { owed: there != Writer::Server && !own && !sides.is_copy(clients), loser: there, winner: sides.op.writer(), rule }),
             why,
         },
         Err(why) => Decision {
@@ -218,7 +243,7 @@ fn join(sides: &Sides<'_>, value: (usize, Value), sent: &Value, why: Why, client
     Decision {
         effect: if value.1 == *sent { Effect::AsSent } else { Effect::Joined },
         values: vec![value],
-        stamp: Some(greater(sides.op, sides.stored, clients)),
+        stamp: Some(greater(sides, clients)),
         loss: None,
         why,
     }
@@ -250,7 +275,7 @@ fn count(register: &Register<'_>, sides: &Sides<'_>, sent: &(usize, Value)) -> R
 
 /// Of two counts of which neither knows the other, the lesser one goes. That may be on record, and is not owed.
 fn lesser_count(sides: &Sides<'_>, sent: &(usize, Value), result: &Value) -> Option<Loss> {
-    let there = sides.stored.map_or(Writer::Server, Stamp::writer);
+    let there = sides.there();
     let (loser, winner) = match result {
         _ if sides.current[sent.0] == sent.1 => return None,
         result if *result == sent.1 => (there, sides.op.writer()),
@@ -265,9 +290,10 @@ pub(super) fn beats(op: Stamp, stored: Stamp, clients: &[&str]) -> bool {
     (op.clock_us, client(op)) > (stored.clock_us, client(stored))
 }
 
-fn greater(op: Stamp, stored: Option<Stamp>, clients: &[&str]) -> Stamp {
-    match stored {
-        Some(stored) if stored.device == op.device => op.after(Some(stored)),
+fn greater(sides: &Sides<'_>, clients: &[&str]) -> Stamp {
+    let op = sides.op;
+    match sides.stored {
+        Some(stored) if sides.is_own() => op.after(Some(stored)),
         Some(stored) if !beats(op, stored, clients) => stored,
         _ => op,
     }

@@ -59,6 +59,9 @@ pub struct Slot {
     pub(super) tombstone: Option<Tombstone>,
     /// For each exclusive invariant: when the last heartbeat was received.
     pub(super) beats: Vec<(usize, i64)>,
+    /// Registers that the server itself has written since an operation did, with what the operation left in them.
+    /// Their stamps stay, for a write past the backend has no clock.
+    pub(super) bypassed: Vec<(usize, Vec<Value>)>,
 }
 
 impl Slot {
@@ -70,6 +73,9 @@ impl Slot {
     }
 
     pub(super) fn set_stamp(&mut self, register: usize, stamp: Option<Stamp>) {
+        if stamp != self.stamp(register) {
+            self.written(register);
+        }
         let key = u16::try_from(register).expect("a table has fewer than 65536 columns");
         match (self.stamps.binary_search_by_key(&key, |(at, _)| *at), stamp) {
             (Ok(index), Some(stamp)) => self.stamps[index].1 = stamp,
@@ -79,9 +85,36 @@ impl Slot {
         }
     }
 
+    /// Whether the server itself wrote what the register holds, over an operation's value.
+    pub(super) fn is_bypassed(&self, register: usize) -> bool {
+        self.bypassed.iter().any(|(at, _)| *at == register)
+    }
+
+    /// An operation writes the register.
+    pub(super) fn written(&mut self, register: usize) {
+        self.bypassed.retain(|(at, _)| *at != register);
+    }
+
+    /// The server itself writes the row. What goes back to an operation's value is that operation's again.
+    pub(super) fn bypass(&mut self, facts: &TableFacts<'_>, image: &Row) {
+        let Some(before) = self.live.clone() else { return };
+        for (index, register) in facts.registers.iter().enumerate() {
+            let values = |row: &Row| -> Vec<Value> { register.columns.iter().map(|at| row[*at].clone()).collect() };
+            let (old, new) = (values(&before), values(image));
+            match self.bypassed.iter().position(|(at, _)| *at == index) {
+                Some(known) if self.bypassed[known].1 == new => drop(self.bypassed.remove(known)),
+                None if old != new && self.stamp(index).is_some() => self.bypassed.push((index, old)),
+                _ => {}
+            }
+        }
+    }
+
     /// Everyone whose value is in the row; the server, if nobody's is.
     pub(super) fn writers(&self) -> Vec<Writer> {
         let mut writers: Vec<Writer> = self.stamps.iter().map(|(_, stamp)| stamp.writer()).collect();
+        if !self.bypassed.is_empty() {
+            writers.push(Writer::Server);
+        }
         writers.sort();
         writers.dedup();
         if writers.is_empty() {

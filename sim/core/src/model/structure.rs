@@ -153,7 +153,7 @@ impl Turn<'_, '_> {
         let stored = self.state.slot(row).stamp(register);
         let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
         let loser = stored.map_or(Party::Anyone, |stored| Party::only(stored.writer()));
-        let owed = stored.is_some_and(|stored| stored.device != self.stamp.device);
+        let owed = stored.is_some_and(|stored| self.is_anothers(stored));
         self.expect_column(row, self.table, running, loser, winner, owed);
         self.note(row, Some(self.facts.registers[register].name), Why::LeaseOver);
         self.set_by_server(row, self.table, running, Value::Int(0));
@@ -259,7 +259,7 @@ impl Turn<'_, '_> {
         let loser = stored.map_or(Party::Anyone, |stored| Party::only(stored.writer()));
         let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
         // A child that the transaction goes on to delete itself owes what that delete owes.
-        let owed = !self.goes_later(child) && stored.is_some_and(|stored| stored.device != self.stamp.device);
+        let owed = !self.goes_later(child) && stored.is_some_and(|stored| self.is_anothers(stored));
         self.expect_column(child, table, column, loser, winner, owed);
         self.note(child, Some(facts.registers[register].name), Why::ParentDeleted { parent });
         self.set_by_server(child, table, column, Value::Null);

@@ -389,3 +389,53 @@ fn the_policies_of_one_line() {
         check_under(policy, script);
     }
 }
+
+#[test]
+fn what_the_server_writes_past_the_backend_goes_by_the_stamp_under_it() {
+    for script in [
+        // The edit would have lost to the write under the server's, so it loses to the server's.
+        r#"
+        seed p1 {"label":"a"}
+        0@10 PATCH p1 {"label":"b"} old {"label":"a"} => applied
+        seed p1 {"label":"s"}
+        1@5>20 PATCH p1 {"label":"c"} old {"label":"a"} => superseded by server; owes p1.label latest 1/1<server
+        row p1 {"label":"s"}"#,
+        // It would have won: it wins, and owes nobody a record.
+        r#"
+        seed p1 {"label":"a"}
+        0@10 PATCH p1 {"label":"b"} old {"label":"a"} => applied
+        seed p1 {"label":"s"}
+        1@15>20 PATCH p1 {"label":"c"} old {"label":"a"} => applied
+        row p1 {"label":"c"}"#,
+        // Its own device's stamp is as any other: what the server wrote it had not seen.
+        r#"
+        seed p1 {"label":"a"}
+        0@10 PATCH p1 {"label":"b"} old {"label":"a"} => applied
+        seed p1 {"label":"s"}
+        0@9>20 PATCH p1 {"label":"c"} old {"label":"b"} => superseded by server; owes p1.label latest 0/2<server
+        row p1 {"label":"s"}"#,
+        // What it had seen it may change.
+        r#"
+        seed p1 {"label":"a"}
+        0@10 PATCH p1 {"label":"b"} old {"label":"a"} => applied
+        seed p1 {"label":"s"}
+        1@5>20 PATCH p1 {"label":"c"} old {"label":"s"} => applied
+        row p1 {"label":"c"}"#,
+        // Back to what the operation left is the operation's again.
+        r#"
+        seed p1 {"label":"a"}
+        0@10 PATCH p1 {"label":"b"} old {"label":"a"} => applied
+        seed p1 {"label":"s"}
+        seed p1 {"label":"b"}
+        1@5>20 PATCH p1 {"label":"c"} old {"label":"a"} => superseded by 0/1; owes p1.label latest 1/1<0/1
+        row p1 {"label":"b"}"#,
+        // It leaves no tombstone.
+        r#"
+        seed p1 {"label":"a"}
+        seed p1 absent
+        1@5>20 PATCH p1 {"label":"c"} old {"label":"a"} => rejected (no-such-row)
+        row p1 absent"#,
+    ] {
+        check_under("field-merge", script);
+    }
+}

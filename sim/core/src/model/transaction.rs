@@ -139,6 +139,9 @@ impl<'a> Model<'a> {
     pub fn server_write(&mut self, row: RowId, image: Option<&Row>) {
         self.state.begin();
         let facts = &self.tables[self.names[row as usize].table];
+        if let Some(image) = image {
+            self.state.edit(row).bypass(facts, image);
+        }
         self.state.write(facts, row, image.cloned());
         if image.is_none() {
             *self.state.edit(row) = Slot { tombstone: self.state.slot(row).tombstone.clone(), ..Slot::default() };

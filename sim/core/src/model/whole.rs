@@ -17,7 +17,6 @@ use super::explain::Why;
 use super::facts::{Register, TableFacts};
 use super::register::{Decision, Effect, Loss, Sides, same};
 use super::state::{Slot, Stamp};
-use crate::history::Writer;
 
 /// `row-latest`: whether the operation is older than the row.
 pub(super) fn older_than_row(facts: &TableFacts<'_>, current: &Row, slot: &Slot, op: Stamp) -> Option<Why> {
@@ -50,7 +49,7 @@ pub(super) fn base_differs(
 pub(super) fn overwrite(register: &Register<'_>, sides: &Sides<'_>) -> Decision {
     let values: Vec<(usize, Value)> =
         register.columns.iter().filter_map(|at| Some((*at, sides.data[*at].clone()?))).collect();
-    let loser = sides.stored.map_or(Writer::Server, Stamp::writer);
+    let loser = sides.there();
     Decision {
         values,
         effect: Effect::AsSent,
@@ -74,7 +73,7 @@ pub(super) fn server_wins(register: &Register<'_>, sides: &Sides<'_>) -> Decisio
             why: if equal { Why::Equal } else { Why::Unchanged },
         };
     }
-    let winner = sides.stored.map_or(Writer::Server, Stamp::writer);
+    let winner = sides.there();
     Decision {
         values: Vec::new(),
         effect: Effect::Lost,

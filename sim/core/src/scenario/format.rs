@@ -142,8 +142,10 @@ pub(crate) struct Parameters {
     pub(crate) duplicated: Option<Range>,
     pub(crate) after_steps: Option<Range>,
     pub(crate) by_s: Option<Range>,
+    pub(crate) age_s: Option<Range>,
     pub(crate) server: Option<crate::plan::Server>,
     pub(crate) direction: Option<crate::plan::Direction>,
+    pub(crate) instant: Option<crate::plan::Instant>,
 }
 
 #[derive(Debug, Deserialize)]

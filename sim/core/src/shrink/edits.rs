@@ -98,11 +98,22 @@ fn device_mut(action: &mut Action) -> Option<&mut u32> {
             | Fault::Suspend { device, .. }
             | Fault::TabClose { device, .. }
             | Fault::ClockJump { device, .. }
-            | Fault::WrongAudience { device, .. } => Some(device),
+            | Fault::WrongAudience { device, .. }
+            | Fault::BackendKilled { device, .. }
+            | Fault::StorageLost { device, .. }
+            | Fault::CopyRestored { device, .. } => Some(device),
             Fault::BackendDown { .. }
             | Fault::ServiceDown { .. }
             | Fault::ServicePaused { .. }
-            | Fault::ReplicationStalled { .. } => None,
+            | Fault::ReplicationStalled { .. }
+            | Fault::ReplicationCut { .. }
+            | Fault::SlotDropped { .. }
+            | Fault::PostgresDown { .. }
+            | Fault::PostgresPaused { .. }
+            | Fault::Compaction
+            | Fault::SyncConfigChanged { .. }
+            | Fault::KeyRotated { .. }
+            | Fault::ServerWrite { .. } => None,
         },
     }
 }
@@ -111,10 +122,9 @@ fn device_mut(action: &mut Action) -> Option<&mut u32> {
 pub(super) fn intents(plan: &Plan) -> Vec<(usize, usize)> {
     let mut all = Vec::new();
     for (place, step) in plan.steps.iter().enumerate().rev() {
-        if let Action::Tx { intents, .. } = &step.action
-            && intents.len() > 1
-        {
-            all.extend((0..intents.len()).rev().map(|intent| (place, intent)));
+        let intents = step.action.intents().len();
+        if intents > 1 {
+            all.extend((0..intents).rev().map(|intent| (place, intent)));
         }
     }
     all
@@ -125,11 +135,11 @@ pub(super) fn without_intents(plan: &Plan, gone: &[(usize, usize)]) -> Plan {
     // Later places first, so that earlier ones stay valid.
     let gone: BTreeSet<&(usize, usize)> = gone.iter().collect();
     for (place, intent) in gone.iter().rev() {
-        if let Action::Tx { intents, .. } = &mut plan.steps[*place].action {
+        if let Some(intents) = plan.steps[*place].action.intents_mut() {
             intents.remove(*intent);
         }
     }
-    plan.steps.retain(|step| !matches!(&step.action, Action::Tx { intents, .. } if intents.is_empty()));
+    plan.steps.retain_mut(|step| step.action.intents_mut().is_none_or(|intents| !intents.is_empty()));
     plan
 }
 
@@ -146,9 +156,7 @@ pub(super) fn without_seed_rows(plan: &Plan, gone: &[u32]) -> Plan {
 pub(super) fn without_unused_seed_rows(plan: &Plan) -> Plan {
     let mut used: BTreeSet<u32> = BTreeSet::new();
     for step in plan.steps.iter().chain(&plan.resume) {
-        if let Action::Tx { intents, .. } = &step.action {
-            intents.iter().for_each(|intent| named_rows(intent, &mut used));
-        }
+        step.action.intents().iter().for_each(|intent| named_rows(intent, &mut used));
     }
     // A row's parents may have parents.
     loop {
@@ -195,8 +203,7 @@ fn named_rows(intent: &Intent, used: &mut BTreeSet<u32>) {
 pub(super) fn list_rows(plan: &Plan) -> Vec<(usize, usize, u32)> {
     let mut all = Vec::new();
     for (place, step) in plan.steps.iter().enumerate() {
-        let Action::Tx { intents, .. } = &step.action else { continue };
-        for (index, intent) in intents.iter().enumerate() {
+        for (index, intent) in step.action.intents().iter().enumerate() {
             match intent {
                 Intent::MoveAfter { row, after, list, .. } => {
                     let idle = list.iter().filter(|other| *other != row && Some(**other) != *after);
@@ -233,8 +240,7 @@ pub(super) fn columns(plan: &Plan, of_seeds: bool) -> Vec<Column> {
         return all;
     }
     for (place, step) in plan.steps.iter().enumerate() {
-        let Action::Tx { intents, .. } = &step.action else { continue };
-        for (index, intent) in intents.iter().enumerate() {
+        for (index, intent) in step.action.intents().iter().enumerate() {
             let removable: Vec<usize> = match intent {
                 Intent::Insert { set, .. } => (0..set.len()).collect(),
                 Intent::Ensure { set, key, .. } => (0..set.len()).filter(|at| !key.contains(&set[*at].0)).collect(),
@@ -253,7 +259,7 @@ pub(super) fn without_columns(plan: &Plan, gone: &[Column]) -> Plan {
     for (place, index, column) in gone.iter().rev() {
         if *index == usize::MAX {
             plan.seed_rows[*place].set.remove(*column);
-        } else if let Action::Tx { intents, .. } = &mut plan.steps[*place].action {
+        } else if let Some(intents) = plan.steps[*place].action.intents_mut() {
             match &mut intents[*index] {
                 Intent::Insert { set, .. } | Intent::Ensure { set, .. } => {
                     set.remove(*column);

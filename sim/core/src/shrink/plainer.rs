@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::edits::Column;
-use crate::plan::{Action, Expr, Fault, Intent, Link, Plan, Server};
+use crate::plan::{Action, Expr, Fault, Instant, Intent, Link, Plan, Server};
 
 /// A text of at least so many bytes is worth shortening.
 const LONG_TEXT: usize = 12;
@@ -16,8 +16,7 @@ const DAY_S: u32 = 86_400;
 pub(super) fn long_texts(plan: &Plan) -> Vec<Column> {
     let mut all = Vec::new();
     for (place, step) in plan.steps.iter().enumerate() {
-        let Action::Tx { intents, .. } = &step.action else { continue };
-        for (index, intent) in intents.iter().enumerate() {
+        for (index, intent) in step.action.intents().iter().enumerate() {
             if let Intent::Insert { set, .. } | Intent::Ensure { set, .. } | Intent::Set { set, .. } = intent {
                 let long = set.iter().enumerate().filter(|(_, (_, value))| shorter(value).is_some());
                 all.extend(long.map(|(column, _)| (place, index, column)));
@@ -30,7 +29,7 @@ pub(super) fn long_texts(plan: &Plan) -> Vec<Column> {
 pub(super) fn with_short_texts(plan: &Plan, texts: &[Column]) -> Plan {
     let mut plan = plan.clone();
     for (place, index, column) in texts {
-        if let Action::Tx { intents, .. } = &mut plan.steps[*place].action
+        if let Some(intents) = plan.steps[*place].action.intents_mut()
             && let Intent::Insert { set, .. } | Intent::Ensure { set, .. } | Intent::Set { set, .. } = &mut intents[*index]
             && let Some(short) = shorter(&set[*column].1)
         {
@@ -128,6 +127,21 @@ pub(super) fn plainer_faults(plan: &Plan, place: usize) -> Vec<Plan> {
             faults.push(Fault::Crash { device, after_steps: after_steps - 1, down_us });
         }
         Fault::Partition { device, for_us, .. } => faults.push(Fault::Offline { device, for_us }),
+        Fault::BackendKilled { device, instant: Instant::AfterCommit, down_us } => {
+            faults.push(Fault::BackendKilled { device, instant: Instant::BeforeCommit, down_us });
+            faults.push(Fault::BackendDown { for_us: down_us });
+        }
+        Fault::BackendKilled { down_us, .. } => faults.push(Fault::BackendDown { for_us: down_us }),
+        Fault::PostgresDown { for_us } | Fault::PostgresPaused { for_us } => faults.push(Fault::BackendDown { for_us }),
+        Fault::SlotDropped { for_us } | Fault::ReplicationCut { for_us } => {
+            faults.push(Fault::ReplicationStalled { for_us });
+        }
+        Fault::CopyRestored { device, age_us, down_us } => {
+            faults.push(Fault::StorageLost { device, down_us });
+            faults.push(Fault::CopyRestored { device, age_us: age_us / 2, down_us });
+        }
+        Fault::StorageLost { device, down_us } => faults.push(Fault::Crash { device, after_steps: 0, down_us }),
+        Fault::SyncConfigChanged { down_us } => faults.push(Fault::ServiceDown { for_us: down_us }),
         Fault::Slow { device, latency_us, jitter_us, bandwidth, for_us } if jitter_us > 0 || bandwidth > 0 => {
             faults.push(Fault::Slow { device, latency_us, jitter_us: 0, bandwidth: 0, for_us });
         }
@@ -170,9 +184,18 @@ fn duration_mut(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::BackendDown { for_us }
         | Fault::ServiceDown { for_us }
         | Fault::ServicePaused { for_us }
-        | Fault::ReplicationStalled { for_us } => Some(for_us),
-        Fault::Crash { down_us, .. } => Some(down_us),
+        | Fault::ReplicationStalled { for_us }
+        | Fault::ReplicationCut { for_us }
+        | Fault::SlotDropped { for_us }
+        | Fault::PostgresDown { for_us }
+        | Fault::PostgresPaused { for_us } => Some(for_us),
+        Fault::Crash { down_us, .. }
+        | Fault::BackendKilled { down_us, .. }
+        | Fault::SyncConfigChanged { down_us }
+        | Fault::StorageLost { down_us, .. }
+        | Fault::CopyRestored { down_us, .. } => Some(down_us),
         Fault::TabClose { handover_us, .. } => Some(handover_us),
-        Fault::StreamCut { .. } | Fault::ClockJump { .. } => None,
+        Fault::KeyRotated { lag_us } => Some(lag_us),
+        Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Compaction | Fault::ServerWrite { .. } => None,
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{Action, Expr, Intent, Plan, Step};
+use crate::plan::{Expr, Intent, Plan, Step};
 
 /// The plan without whatever names a row that is neither there from the beginning nor inserted before.
 pub(super) fn repaired(mut plan: Plan) -> Plan {
@@ -29,12 +29,10 @@ pub(super) fn repaired(mut plan: Plan) -> Plan {
 }
 
 fn repair_steps(steps: &mut Vec<Step>, known: &mut BTreeSet<u32>) {
-    steps.retain_mut(|step| match &mut step.action {
-        Action::Fault(_) => true,
-        Action::Tx { intents, .. } => {
-            intents.retain_mut(|intent| repair(intent, known));
-            !intents.is_empty()
-        }
+    steps.retain_mut(|step| {
+        let Some(intents) = step.action.intents_mut() else { return true };
+        intents.retain_mut(|intent| repair(intent, known));
+        !intents.is_empty()
     });
 }
 

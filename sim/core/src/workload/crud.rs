@@ -262,7 +262,7 @@ impl Author<'_> {
     }
 
     /// Columns for a new row; `None` if it needs a parent and none is there.
-    fn insert_columns(&mut self, rng: &mut Rng, who: Viewer, table: usize, edges: &Edges) -> Option<Columns> {
+    pub(crate) fn insert_columns(&mut self, rng: &mut Rng, who: Viewer, table: usize, edges: &Edges) -> Option<Columns> {
         let layout = self.layout;
         let layout = &layout.tables[table];
         let least = edges.least_insert && rng.random_bool(0.3);

@@ -23,6 +23,8 @@ const LEAD_US: i64 = 1_000_000;
 const LOOK_S: Range = Range::new(2.0, 9.0);
 /// How long an app needs to be there again.
 const START_US: i64 = 300_000;
+/// And how long until there is something in it, if it starts with nothing.
+const FETCH_US: u64 = 1_500_000;
 
 /// The events of a plan, in order.
 #[derive(Debug)]
@@ -246,6 +248,9 @@ impl Schedule {
                 }
                 Fault::Crash { device, after_steps: 0, down_us } => {
                     (device, event.at_us, event.at_us.saturating_add_unsigned(down_us))
+                }
+                Fault::StorageLost { device, down_us } | Fault::CopyRestored { device, down_us, .. } => {
+                    (device, event.at_us, event.at_us.saturating_add_unsigned(down_us + FETCH_US))
                 }
                 // What comes right after it was armed may be what it waits for.
                 Fault::Crash { device, down_us, .. } => {

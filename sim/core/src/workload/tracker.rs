@@ -16,6 +16,9 @@ const HOT_ROWS: usize = 2;
 /// How long after its deletion a row is forgotten.
 const FORGET_US: i64 = 120_000_000;
 
+/// Who does what the server does by itself.
+pub(crate) const SERVER: u32 = u32::MAX;
+
 /// The rows of a plan and when each device may reach them.
 #[derive(Debug)]
 pub(crate) struct Tracker<'a> {
@@ -196,7 +199,8 @@ impl<'a> Tracker<'a> {
                         maker: Some(device),
                         made_us: who.at_us,
                         private,
-                        owner: self.layout.tables[table].owned.then(|| self.users[device as usize]),
+                        // What the server makes says itself whose it is.
+                        owner: self.users.get(device as usize).copied().filter(|_| self.layout.tables[table].owned),
                         ..RowState::default()
                     };
                 }
@@ -290,7 +294,8 @@ impl<'a> Tracker<'a> {
                 if state.made_us + 2 * PASSAGE_US > who.at_us {
                     return false;
                 }
-                self.passes(who.device, self.passes(maker, state.made_us)) <= who.at_us
+                let at_server_us = if maker == SERVER { state.made_us } else { self.passes(maker, state.made_us) };
+                self.passes(who.device, at_server_us) <= who.at_us
             }
         }
     }
@@ -312,6 +317,7 @@ impl<'a> Tracker<'a> {
 
     /// Whether the device is hindered during all of this time.
     fn is_held(&self, device: u32, from_us: i64, to_us: i64) -> bool {
-        self.hindered[device as usize].iter().any(|(start, end)| *start <= from_us && to_us <= *end)
+        let spans = self.hindered.get(device as usize).map_or(&[][..], Vec::as_slice);
+        spans.iter().any(|(start, end)| *start <= from_us && to_us <= *end)
     }
 }

@@ -5,6 +5,7 @@
 //! after one of them, and whatever was only in memory is gone.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use fixtures::App;
 use serde::Deserialize;
 use sim_core::Plan;
 use sim_core::history::{
-    Lifecycle, LocalTx, Moment, OpAnswer, Outcome, Phase, Scope, TxOutcome, Upload, What, Who, Writer,
+    CopyOf, Lifecycle, LocalTx, Moment, OpAnswer, Outcome, Phase, Scope, TxOutcome, Upload, What, Who,
 };
 use sim_core::plan::{EPOCH_US, Intent};
 use tokio::sync::{Notify, mpsc};
@@ -28,6 +29,9 @@ use super::kind::{Kind, STREAM_IDLE_TIMEOUT, UPLOAD_TIMEOUT};
 use crate::interpreter::{Bindings, Scene};
 use crate::network::{Answer, Ask, Incoming, NetError, Network, Next, Opened, Purpose, Target};
 use crate::recorder::Recorder;
+
+/// Of what an upload is about, so many bits are the transaction; above them, how often the device lost its storage.
+pub const ABOUT_TX_BITS: u32 = 40;
 
 /// What a device is told.
 #[derive(Debug)]
@@ -47,6 +51,23 @@ pub enum Command {
     Crash {
         /// Further steps.
         after_steps: u32,
+        /// How long it stays down.
+        down: Duration,
+    },
+    /// The database is gone with its queue; the app starts anew later, as another installation.
+    LoseStorage {
+        /// How long it stays down.
+        down: Duration,
+    },
+    /// Make a copy of the database, for the step with this key.
+    TakeCopy {
+        /// The step.
+        key: u32,
+    },
+    /// That copy takes the place of the database; the app starts on it later.
+    RestoreCopy {
+        /// The step.
+        key: u32,
         /// How long it stays down.
         down: Duration,
     },
@@ -133,6 +154,14 @@ type Pending<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
 /// The task of one device.
 pub struct Actor<N: Network> {
     parts: Parts<N>,
+    /// The history's name for this installation: the device's index, until it loses its storage.
+    name: u32,
+    client_id: String,
+    /// How often it lost its storage, or had it replaced.
+    losses: u32,
+    /// The last transaction that it made.
+    last_tx: i64,
+    copies: BTreeMap<u32, Copy>,
     kind: Kind,
     life: Life<N::Stream>,
     bindings: Bindings,
@@ -146,6 +175,15 @@ pub struct Actor<N: Network> {
     sqlite_time: Duration,
     fence: Pending<Result<Answer, NetError>>,
     fence_retry: Option<Instant>,
+}
+
+/// An old copy of the database.
+struct Copy {
+    storage: rusqlite::Connection,
+    client_id: String,
+    /// Of whose database.
+    of: u32,
+    last_tx: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -244,6 +282,11 @@ where
         parts.window.status.borrow_mut().running = true;
         parts.window.status.borrow_mut().online = true;
         Self {
+            name: parts.device,
+            client_id: parts.plan.client_id(parts.device),
+            losses: 0,
+            last_tx: 0,
+            copies: BTreeMap::new(),
             kind,
             life: Life::Running(Session::new(host, now)),
             bindings: Bindings::default(),
@@ -329,7 +372,7 @@ where
     }
 
     fn who(&self) -> Who {
-        Who::Client(self.parts.device)
+        Who::Client(self.name)
     }
 
     fn record(&self, what: What) {
@@ -379,6 +422,13 @@ where
                 }
                 let latest = Instant::now() + Duration::from_secs(10);
                 self.armed = Some(Armed { steps: after_steps, down, latest });
+            }
+            Command::LoseStorage { down } => self.replace_storage(down, None)?,
+            Command::TakeCopy { key } => self.take_copy(key)?,
+            Command::RestoreCopy { key, down } => {
+                if let Some(copy) = self.copies.remove(&key) {
+                    self.replace_storage(down, Some((key, copy)))?;
+                }
             }
             Command::Suspend => {
                 if let Some(session) = self.session() {
@@ -446,6 +496,7 @@ where
                 }
                 reads = done.reads;
                 tx.tx_id = tx_id;
+                self.last_tx = tx_id.unwrap_or(self.last_tx);
                 tx.ops = ops;
                 tx.skipped = done.skipped;
             }
@@ -542,6 +593,55 @@ where
         self.fence = None;
         self.fence_retry = None;
         self.record(What::Lifecycle(Lifecycle::Killed(moment)));
+    }
+
+    fn take_copy(&mut self, key: u32) -> Result<(), HostError> {
+        let database = match &self.life {
+            Life::Running(session) => Some(session.host.database()),
+            Life::Down { database, .. } => database.as_ref(),
+        };
+        let Some(storage) = database.map(Database::copy).transpose()? else { return Ok(()) };
+        let copy = Copy { storage, client_id: self.client_id.clone(), of: self.name, last_tx: self.last_tx };
+        self.copies.insert(key, copy);
+        self.record(What::Lifecycle(Lifecycle::CopyTaken(key)));
+        Ok(())
+    }
+
+    /// The database is gone, running or not, and so is whatever the app held in memory. An old copy takes its place, or
+    /// nothing.
+    fn replace_storage(&mut self, down: Duration, copy: Option<(u32, Copy)>) -> Result<(), HostError> {
+        let until = Instant::now() + down;
+        let database = match std::mem::replace(&mut self.life, Life::Down { database: None, until }) {
+            Life::Running(session) => {
+                let (database, spent) = session.host.kill();
+                self.sqlite_time += spent;
+                Some(database)
+            }
+            Life::Down { database, .. } => database,
+        };
+        self.record(What::Lifecycle(match &copy {
+            Some((key, _)) => Lifecycle::CopyRestored(*key),
+            None => Lifecycle::StorageLost,
+        }));
+        self.losses += 1;
+        let origin = copy.as_ref().map(|(key, copy)| (CopyOf { device: copy.of, key: *key }, copy.last_tx));
+        self.last_tx = copy.as_ref().map_or(0, |(_, copy)| copy.last_tx);
+        self.client_id = match &copy {
+            Some((_, copy)) => copy.client_id.clone(),
+            None => self.parts.plan.client_id_again(self.parts.device, self.losses),
+        };
+        self.name = self.parts.recorder.reborn(self.name, self.client_id.clone(), origin);
+        (self.token, self.fence, self.fence_retry, self.armed) = (None, None, None, None);
+        self.attempts = (0, 0);
+        self.parts.window.status.borrow_mut().acknowledged = None;
+        if let Some(mut database) = database {
+            match copy {
+                Some((_, copy)) => database.restore(&copy.storage)?,
+                None => database.wipe(&self.client_id)?,
+            }
+            self.life = Life::Down { database: Some(database), until };
+        }
+        Ok(())
     }
 
     fn start_again(&mut self) {
@@ -778,13 +878,13 @@ where
         let tx_id = queued.tx_id;
         self.attempts = if self.attempts.0 == tx_id { (tx_id, self.attempts.1 + 1) } else { (tx_id, 1) };
         let attempt = self.attempts.1;
-        let client_id = self.parts.plan.client_id(self.parts.device);
         let body = format!(
-            "{{\"client_id\":\"{client_id}\",\"transactions\":[{{\"tx_id\":{tx_id},\"ops\":{}}}]}}",
-            queued.ops_json
+            "{{\"client_id\":\"{}\",\"transactions\":[{{\"tx_id\":{tx_id},\"ops\":{}}}]}}",
+            self.client_id, queued.ops_json
         );
         let token = self.token();
-        let about = u64::try_from(tx_id).unwrap_or(0);
+        // Transactions count from 1 again after a loss: their messages are others all the same.
+        let about = u64::try_from(tx_id).unwrap_or(0) | u64::from(self.losses) << ABOUT_TX_BITS;
         let future =
             self.ask(Purpose::Upload, Target::Backend, about, attempt, Some(body.into()), "/upload".into(), token);
         if let Some(session) = self.session() {
@@ -855,7 +955,8 @@ where
             session.host.complete(&queued, &outcomes)?;
             session.answered = false;
         }
-        self.record(What::Complete { tx_id: queued.tx_id });
+        let maker = self.parts.recorder.maker(self.name, queued.tx_id);
+        self.parts.recorder.add(Who::Client(maker), What::Complete { tx_id: queued.tx_id });
         self.advanced();
         if self.step() == Alive::No {
             return Ok(Alive::No);
@@ -901,7 +1002,7 @@ where
                 op_id: op.op_id,
                 outcome: op.outcome,
                 reason: op.reason,
-                by: op.by.map(|by| writer(&self.parts.plan, &by)),
+                by: op.by.map(|by| self.parts.recorder.writer(&by)),
                 merged_into,
             });
         }
@@ -937,7 +1038,9 @@ where
         ops: Vec<OpAnswer>,
     ) {
         let attempt = self.attempts.1;
-        self.record(What::Upload(Upload { phase, tx_id, attempt, status, outcome, ops }));
+        // What was queued in a copy is a transaction of the device that the copy was made of.
+        let maker = self.parts.recorder.maker(self.name, tx_id);
+        self.parts.recorder.add(Who::Client(maker), What::Upload(Upload { phase, tx_id, attempt, status, outcome, ops }));
     }
 
     fn retry_upload(&mut self, trouble: String) -> Alive {
@@ -1006,7 +1109,7 @@ where
     }
 
     fn checkpoint_path(&self) -> String {
-        format!("/write-checkpoint2.json?client_id={}", self.parts.plan.client_id(self.parts.device))
+        format!("/write-checkpoint2.json?client_id={}", self.client_id)
     }
 
     // ---- The fence ----
@@ -1124,22 +1227,6 @@ fn reason(error: NetError) -> &'static str {
         NetError::Reset => "connection reset",
         NetError::Timeout => "timed out",
     }
-}
-
-/// Reads `client/op` as the backend writes it.
-#[must_use]
-pub fn writer(plan: &Plan, text: &str) -> Writer {
-    if text == "server" {
-        return Writer::Server;
-    }
-    text.rsplit_once('/')
-        .and_then(|(client, op)| {
-            let op_id = op.parse().ok()?;
-            let devices = u32::try_from(plan.devices.len()).ok()?;
-            let device = (0..devices).find(|device| plan.client_id(*device) == client)?;
-            Some(Writer::Client { device, op_id })
-        })
-        .unwrap_or_else(|| Writer::Other(text.to_owned()))
 }
 
 async fn poll<T>(pending: &mut Pending<T>) -> T {

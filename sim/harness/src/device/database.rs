@@ -29,7 +29,7 @@ pub struct Cabinet {
 /// The storage of one device, with the connection of its app while that runs.
 pub struct Database {
     uri: String,
-    _anchor: Connection,
+    anchor: Connection,
     connection: Option<Connection>,
 }
 
@@ -87,7 +87,7 @@ impl Database {
         let mut anchor = open(&uri)?;
         Backup::new(template, &mut anchor)?.step(-1)?;
         let connection = open(&uri)?;
-        Ok(Self { uri, _anchor: anchor, connection: Some(connection) })
+        Ok(Self { uri, anchor, connection: Some(connection) })
     }
 
     /// The app's connection; opened anew after [`Database::kill`].
@@ -104,6 +104,37 @@ impl Database {
     /// Ends the app's process: its connection goes with whatever it held in memory.
     pub fn kill(&mut self) {
         self.connection = None;
+    }
+
+    /// A copy of everything that is stored, as a backup takes it.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn copy(&self) -> Result<Connection, HostError> {
+        let mut copy = Connection::open_in_memory()?;
+        Backup::new(&self.anchor, &mut copy)?.step(-1)?;
+        Ok(copy)
+    }
+
+    /// Puts a copy in the place of what is stored. The app does not run.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn restore(&mut self, copy: &Connection) -> Result<(), HostError> {
+        self.kill();
+        Backup::new(copy, &mut self.anchor)?.step(-1)?;
+        Ok(())
+    }
+
+    /// Leaves nothing of what was stored, as on a fresh installation with this client id.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn wipe(&mut self, client_id: &str) -> Result<(), HostError> {
+        self.empty()?;
+        self.set_client_id(client_id)?;
+        self.kill();
+        Ok(())
     }
 
     fn set_client_id(&mut self, client_id: &str) -> Result<(), HostError> {

@@ -100,6 +100,8 @@ pub struct Host {
     touched: BTreeSet<(usize, Arc<str>)>,
     /// Whether the next full apply must list every visible row, because memory of what was touched is gone.
     whole: bool,
+    /// The buckets that the stream has told of: rows of one that is gone vanish untouched.
+    buckets: BTreeSet<Box<str>>,
     checkpoint_op: u64,
     write_checkpoint: Option<u64>,
     first_arrival_us: Option<i64>,
@@ -142,6 +144,14 @@ struct CheckpointBody<'a> {
     write_checkpoint: Option<Cow<'a, str>>,
     #[serde(default)]
     removed_buckets: Vec<serde::de::IgnoredAny>,
+    #[serde(borrow, default, alias = "updated_buckets")]
+    buckets: Vec<NamedBucket<'a>>,
+}
+
+#[derive(Deserialize)]
+struct NamedBucket<'a> {
+    #[serde(borrow)]
+    bucket: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -205,12 +215,19 @@ impl Host {
             recorder,
             touched: BTreeSet::new(),
             whole: !fresh,
+            buckets: BTreeSet::new(),
             checkpoint_op: 0,
             write_checkpoint: None,
             first_arrival_us: None,
             queued: if fresh { Some(0) } else { None },
             sqlite_time: Duration::ZERO,
         }
+    }
+
+    /// The storage.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Kills the app; its database stays.
@@ -269,6 +286,17 @@ impl Host {
             self.checkpoint_op = parsed.checkpoint.last_op_id.parse().unwrap_or(0);
             self.write_checkpoint = parsed.checkpoint.write_checkpoint.and_then(|number| number.parse().ok());
             self.whole |= !parsed.checkpoint.removed_buckets.is_empty();
+            let names = parsed.checkpoint.buckets;
+            if line.starts_with("{\"checkpoint\"") {
+                let gone = |known: &Box<str>| !names.iter().any(|named| *named.bucket == **known);
+                self.whole |= self.buckets.iter().any(gone);
+                self.buckets.clear();
+            }
+            for named in names {
+                if !self.buckets.contains(&*named.bucket) {
+                    self.buckets.insert(Box::from(&*named.bucket));
+                }
+            }
         } else if line.starts_with("{\"partial") {
             let parsed: PartialLine = serde_json::from_str(line)?;
             partial = Some(parsed.partial_checkpoint_complete.priority);

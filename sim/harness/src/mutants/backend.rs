@@ -98,8 +98,9 @@ pub fn store(sound: Arc<dyn Store>, mutant: Option<Mutant>) -> Arc<dyn Store> {
             mutant @ (Mutant::ForgetsUploads
             | Mutant::DropsLastOperation
             | Mutant::RefusesSilently
-            | Mutant::AcknowledgesWithoutCommit),
-        ) => Arc::new(BentStore { sound, mutant, seen: Mutex::default() }),
+            | Mutant::AcknowledgesWithoutCommit
+            | Mutant::LedgerGoesByNumber),
+        ) => Arc::new(BentStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() }),
         _ => sound,
     }
 }
@@ -108,6 +109,8 @@ struct BentStore {
     sound: Arc<dyn Store>,
     mutant: Mutant,
     seen: Mutex<std::collections::BTreeMap<(String, i64), u32>>,
+    /// What each client's transaction with this first operation was answered.
+    given: Mutex<std::collections::BTreeMap<(String, i64), UploadAnswer>>,
 }
 
 impl BentStore {
@@ -141,10 +144,23 @@ impl Store for BentStore {
                     _ => {}
                 }
             }
+            let first_op = request.transactions.first().and_then(|tx| tx.ops.first()).map_or(0, |op| op.op_id);
             let strange = request.transactions.iter().all(|tx| tx.tx_id % 3 == 0);
             let bend = matches!(self.mutant, Mutant::RefusesSilently | Mutant::AcknowledgesWithoutCommit) && strange;
             if bend {
                 return Ok(self.invent(upload));
+            }
+            if self.mutant == Mutant::LedgerGoesByNumber {
+                let key = (client, first_op);
+                let known = self.given.lock().expect("one thread runs a plan").get(&key).cloned();
+                if let Some(mut known) = known {
+                    let tx_id = request.transactions.first().map_or(0, |tx| tx.tx_id);
+                    known.transactions.iter_mut().for_each(|tx| tx.tx_id = tx_id);
+                    return Ok(known);
+                }
+                let answer = self.sound.apply(engine, upload).await?;
+                self.given.lock().expect("one thread runs a plan").insert(key, answer.clone());
+                return Ok(answer);
             }
             let mut answer = self.sound.apply(engine, &bent).await?;
             for tx in &mut answer.transactions {

@@ -61,6 +61,14 @@ pub enum Mutant {
     SplitsTransactions,
     /// Write checkpoints are acknowledged before the writes are replicated.
     AcknowledgesEarly,
+    /// A new snapshot after a lost slot keeps rows that were deleted meanwhile.
+    SnapshotForgetsDeletes,
+    /// Compaction takes a row that is still there.
+    CompactionDropsRows,
+    /// A key that is replaced is forgotten at once, though tokens that it signed are still good.
+    DropsOldKeys,
+    /// The ledger goes by the numbers of operations, whatever they say: of a restored copy it takes new for old.
+    LedgerGoesByNumber,
     /// Nothing is replicated at all: must be caught by the first plan, or nothing can be trusted.
     Canary,
     /// Liar: a transaction is dropped from the queue and never reaches the backend.
@@ -81,7 +89,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every defect.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::ArrivalWins,
         Self::SupersedesEverything,
         Self::NamesWrongWinner,
@@ -100,6 +108,10 @@ impl Mutant {
         Self::SkipsChanges,
         Self::SplitsTransactions,
         Self::AcknowledgesEarly,
+        Self::SnapshotForgetsDeletes,
+        Self::CompactionDropsRows,
+        Self::DropsOldKeys,
+        Self::LedgerGoesByNumber,
         Self::Canary,
         Self::DropsQueue,
         Self::CompletesOnError,
@@ -148,6 +160,10 @@ impl Mutant {
             Self::SkipsChanges => ("skips-changes", Place::Service, "same-field"),
             Self::SplitsTransactions => ("splits-transactions", Place::Service, "complete-task"),
             Self::AcknowledgesEarly => ("acknowledges-early", Place::Service, "stalled-replication"),
+            Self::SnapshotForgetsDeletes => ("snapshot-forgets-deletes", Place::Service, "slot-lost"),
+            Self::CompactionDropsRows => ("compaction-drops-rows", Place::Service, "compaction"),
+            Self::DropsOldKeys => ("drops-old-keys", Place::Service, "key-rotation"),
+            Self::LedgerGoesByNumber => ("ledger-goes-by-number", Place::Store, "restored-copy"),
             Self::Canary => ("canary", Place::Service, "same-field"),
             Self::DropsQueue => ("drops-queue", Place::Engine, "same-field"),
             Self::CompletesOnError => ("completes-on-error", Place::Engine, "servers-restart"),

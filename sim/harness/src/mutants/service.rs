@@ -1,8 +1,35 @@
 //! Defects of the sync service: what is replicated to it, and what it believes to be the source's head.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fixtures::Row;
 use sim_service::replication::SourceTransaction;
 
 use super::Mutant;
+
+/// All rows of a database, by table and id.
+pub type Rows = Vec<BTreeMap<Arc<str>, Row>>;
+
+/// What a snapshot says is there: with a planted defect, also what was there when the slot was lost.
+#[must_use]
+pub fn snapshot(mut rows: Rows, before_loss: &Rows) -> Rows {
+    for (now, before) in rows.iter_mut().zip(before_loss) {
+        for (id, row) in before {
+            now.entry(id.clone()).or_insert_with(|| row.clone());
+        }
+    }
+    rows
+}
+
+/// The rows without the last of the first table that has any: what a compaction leaves that takes too much.
+#[must_use]
+pub fn without_last(mut rows: Rows) -> Rows {
+    if let Some(table) = rows.iter_mut().find(|table| !table.is_empty()) {
+        table.pop_last();
+    }
+    rows
+}
 
 /// What replication makes of a transaction; of several parts, each but the first arrives a moment later than the one
 /// before.

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use rand::Rng as _;
 use sim_core::Plan;
-use sim_core::plan::{Direction, Fault, Server};
+use sim_core::plan::{self, Direction, Fault, Server};
 use sim_service::signal::Signal;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -37,8 +37,17 @@ struct Inner {
     changes: Signal,
     in_flight: Cell<usize>,
     mint: Box<dyn Fn(u32, bool) -> String>,
-    acted: Box<dyn Fn(Target)>,
+    acted: Box<dyn Fn(Option<(u32, &Ask)>)>,
     repeated: Box<dyn Fn(u32, &Ask, Option<u16>)>,
+    kills: RefCell<Vec<Kill>>,
+}
+
+/// The backend's end in the middle of an upload.
+struct Kill {
+    key: u32,
+    device: u32,
+    instant: plan::Instant,
+    strike: Rc<dyn Fn()>,
 }
 
 /// The two servers as they answer now; `None` while a server is down.
@@ -69,13 +78,14 @@ struct Epoch {
 
 impl SimNetwork {
     /// A network for the devices of a plan. `mint` makes a token for a device (with a wrong audience, if asked);
-    /// `acted` is told right after a server has handled a request, or sent a part of a stream; `repeated`, how a second delivery was answered.
+    /// `acted` is told right after a server has handled a request (whose, and which), or sent a part of a stream;
+    /// `repeated`, how a second delivery was answered.
     #[must_use]
     pub fn new(
         plan: Rc<Plan>,
         routers: Routers,
         mint: Box<dyn Fn(u32, bool) -> String>,
-        acted: Box<dyn Fn(Target)>,
+        acted: Box<dyn Fn(Option<(u32, &Ask)>)>,
         repeated: Box<dyn Fn(u32, &Ask, Option<u16>)>,
     ) -> Self {
         let devices = plan.devices.len();
@@ -97,8 +107,19 @@ impl SimNetwork {
                 mint,
                 acted,
                 repeated,
+                kills: RefCell::default(),
             }),
         }
+    }
+
+    /// Calls `strike` at this instant of the next upload of the device that the backend would handle.
+    pub fn kill_in_upload(&self, key: u32, device: u32, instant: plan::Instant, strike: Box<dyn Fn()>) {
+        self.inner.kills.borrow_mut().push(Kill { key, device, instant, strike: strike.into() });
+    }
+
+    /// Takes such a wish back.
+    pub fn forget_kill(&self, key: u32) {
+        self.inner.kills.borrow_mut().retain(|kill| kill.key != key);
     }
 
     /// A fault begins.
@@ -349,14 +370,33 @@ impl Inner {
                 inner.in_flight.set(inner.in_flight.get() + 1);
                 sleep(again_after).await;
                 // Its answer reaches nobody: the sender took the first.
-                let status = inner.act(&ask).await.ok().map(|response| response.status().as_u16());
+                let status = inner.act(device, &ask).await.ok().map(|response| response.status().as_u16());
                 (inner.repeated)(device, &ask, status);
                 inner.in_flight.set(inner.in_flight.get() - 1);
             });
         }
         let epoch = self.epoch(device, ask.target);
-        let response = self.act(ask).await?;
+        if let Some(strike) = self.kill(device, ask, plan::Instant::BeforeCommit) {
+            strike();
+            return Err(NetError::Reset);
+        }
+        let response = self.act(device, ask).await?;
+        if response.status().is_success()
+            && let Some(strike) = self.kill(device, ask, plan::Instant::AfterCommit)
+        {
+            // The connection is of an earlier epoch from here on: no reply arrives.
+            strike();
+        }
         Ok((response, epoch))
+    }
+
+    /// What kills the backend at this instant of the request, if anything does.
+    fn kill(&self, device: u32, ask: &Ask, instant: plan::Instant) -> Option<Rc<dyn Fn()>> {
+        if ask.purpose != Purpose::Upload || self.routers.borrow().backend.is_none() {
+            return None;
+        }
+        let kills = self.kills.borrow();
+        kills.iter().find(|kill| kill.device == device && kill.instant == instant).map(|kill| kill.strike.clone())
     }
 
     async fn wait_while_paused(&self, target: Target) {
@@ -365,7 +405,7 @@ impl Inner {
         }
     }
 
-    async fn act(&self, ask: &Ask) -> Result<http::Response<Body>, NetError> {
+    async fn act(&self, device: u32, ask: &Ask) -> Result<http::Response<Body>, NetError> {
         let router = {
             let routers = self.routers.borrow();
             match ask.target {
@@ -388,7 +428,7 @@ impl Inner {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        (self.acted)(ask.target);
+        (self.acted)(Some((device, ask)));
         // A way to a real server may end without an answer.
         match response.extensions().get::<NetError>() {
             Some(error) => Err(*error),
@@ -482,7 +522,7 @@ impl Incoming for SimStream {
                 Woken::Changed => {}
                 Woken::Frame(None) => self.ended = true,
                 Woken::Frame(Some(bytes)) => {
-                    (self.inner.acted)(Target::Service);
+                    (self.inner.acted)(None);
                     self.receive(&bytes);
                 }
                 Woken::Due => {

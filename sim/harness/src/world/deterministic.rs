@@ -2,6 +2,14 @@
 //!
 //! Devices meet the servers as HTTP alone. The one thing joined by hand is what PostgreSQL's replication would
 //! join: the store's change feed to the service.
+//!
+//! `servers` the two servers as processes, `keyring` what signs tokens, `outage` the database as they reach it, `writes`
+//! what bypasses them.
+
+mod keyring;
+mod outage;
+mod servers;
+mod writes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,36 +18,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backend::store::memory::{MemoryStore, ServerOp};
-use jsonwebtoken::EncodingKey;
-use rand::RngCore as _;
 use sim_core::Plan;
 use sim_core::history::{ConflictRecord, Scope, What, Who};
-use sim_core::plan::{EPOCH_US, Fault};
-use sim_service::auth::Keys;
+use sim_core::plan::{Action, EPOCH_US, Fault, Intent};
 use sim_service::replication::{RowChange, SourceTransaction};
-use sim_service::service::{Config, Service};
+use sim_service::service::Service;
 use sim_service::storage::Storage;
 
-use crate::network::sim::{Routers, SimNetwork};
+use self::keyring::Keyring;
+use self::outage::Outage;
+use self::servers::Servers;
+use self::writes::Desk;
+use crate::device::actor::ABOUT_TX_BITS;
 use crate::mutants::{self, Mutant};
 use crate::network::Target;
+use crate::network::sim::{Routers, SimNetwork};
 use crate::recorder::Recorder;
 use crate::trial::Setup;
-use crate::world::clock::plan_clock;
-use crate::world::told::{AUDIENCE, Teller, minter, repeated};
+use crate::world::told::{Teller, repeated};
 
-const KEY_ID: &str = "local-dev-key";
 /// How long the next part of a transaction takes that a planted defect delivers in parts.
 const BETWEEN_PARTS: Duration = Duration::from_millis(20);
 
 /// One deterministic world.
 pub struct World {
+    plan: Rc<Plan>,
     recorder: Recorder,
     network: SimNetwork,
     feed: Rc<Feed>,
-    setup: Setup,
-    keys: Keys,
-    secret: [u8; 32],
+    servers: Rc<Servers>,
 }
 
 /// From the store's change feed to the history and to the service.
@@ -58,17 +65,23 @@ struct Feed {
     parts: RefCell<VecDeque<SourceTransaction>>,
     /// How many faults hold replication up.
     stalls: Cell<u32>,
+    /// How many faults keep the service without a slot: what commits meanwhile is in no log that it will see.
+    lost: Cell<u32>,
+    /// Whether replication begins again with a snapshot.
+    wants_snapshot: Cell<bool>,
+    /// What the database held when the slot was lost, for a planted defect.
+    before_loss: RefCell<mutants::service::Rows>,
+    /// Whether the service compacts when it comes up.
+    wants_compaction: Cell<bool>,
 }
 
 impl World {
     /// Brings the world up, with the seed rows in its database.
     #[must_use]
     pub fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder) -> Self {
-        let mut secret = [0u8; 32];
-        plan.seed.fork("secret", &[]).fill_bytes(&mut secret);
         let rules = mutants::backend::rules(&setup.app, &setup.rules, setup.mutant);
         let store = MemoryStore::new(rules.clone());
-        let keys = Keys::hs256(KEY_ID, &secret);
+        let keyring = Rc::new(Keyring::new(plan.clone(), recorder.clone(), setup.mutant));
         let feed = Rc::new(Feed {
             teller: Teller::new(plan.clone(), setup.app.clone(), recorder.clone()),
             recorder: recorder.clone(),
@@ -81,27 +94,41 @@ impl World {
             waiting: RefCell::default(),
             parts: RefCell::default(),
             stalls: Cell::new(0),
+            lost: Cell::new(0),
+            wants_snapshot: Cell::new(false),
+            before_loss: RefCell::default(),
+            wants_compaction: Cell::new(false),
         });
         let network = SimNetwork::new(
             plan.clone(),
             Routers::default(),
-            Box::new(minter(plan, recorder.clone(), KEY_ID, EncodingKey::from_secret(&secret))),
+            Box::new({
+                let keyring = keyring.clone();
+                move |device, wrong_audience| keyring.mint(device, wrong_audience)
+            }),
             Box::new({
                 let feed = feed.clone();
-                move |target| {
-                    if target == Target::Backend {
+                move |request| {
+                    if let Some((device, ask)) = request.filter(|(_, ask)| ask.target == Target::Backend) {
+                        let losses = u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0);
+                        feed.recorder.listen_to(Some(feed.recorder.after_losses(device, losses)));
                         feed.pump();
+                        feed.recorder.listen_to(None);
                     }
                 }
             }),
             Box::new({
                 let recorder = recorder.clone();
-                move |device, ask, status| recorder.add(Who::Client(device), repeated(ask, status))
+                move |device, ask, status| repeated(&recorder, device, ask, status)
             }),
         );
-        let world = Self { recorder, network, feed, setup: setup.clone(), keys, secret };
-        world.network.set_router(Target::Backend, Some(world.backend()));
-        world.start_service();
+        let fails = |action: &Action| {
+            matches!(action, Action::Fault(Fault::PostgresDown { .. } | Fault::PostgresPaused { .. }))
+        };
+        let outage = plan.steps.iter().any(|step| fails(&step.action)).then(Outage::default);
+        let servers =
+            Servers::new(setup.clone(), recorder.clone(), network.clone(), feed.clone(), keyring, outage);
+        let world = Self { plan, recorder, network, feed, servers };
         world.seed();
         world
     }
@@ -115,13 +142,28 @@ impl World {
     /// A fault begins.
     pub fn strike(&self, key: u32, fault: &Fault) {
         self.network.strike(key, fault);
+        let servers = &self.servers;
         match fault {
-            Fault::BackendDown { .. } => self.network.set_router(Target::Backend, None),
-            Fault::ServiceDown { .. } => {
-                self.network.set_router(Target::Service, None);
-                *self.feed.service.borrow_mut() = None;
+            Fault::BackendDown { .. } => servers.backend_down(),
+            Fault::BackendKilled { .. } => servers.arm(key, fault),
+            Fault::ServiceDown { .. } => servers.service_down(),
+            Fault::SyncConfigChanged { .. } => {
+                servers.deploy();
+                servers.service_down();
             }
-            Fault::ReplicationStalled { .. } => self.feed.stalls.set(self.feed.stalls.get() + 1),
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.feed.hold(),
+            Fault::SlotDropped { .. } => self.feed.lose_slot(),
+            Fault::PostgresDown { .. } => {
+                self.outage().take_down();
+                self.feed.hold();
+            }
+            Fault::PostgresPaused { .. } => {
+                self.outage().pause();
+                self.feed.hold();
+            }
+            Fault::Compaction => self.feed.compact(),
+            Fault::KeyRotated { .. } => servers.rotate_keys(),
+            Fault::ServerWrite { intents } => self.write(intents),
             _ => {}
         }
     }
@@ -129,15 +171,45 @@ impl World {
     /// A fault ends.
     pub fn heal(&self, key: u32, fault: &Fault) {
         self.network.heal(key);
+        let servers = &self.servers;
         match fault {
-            Fault::BackendDown { .. } => self.network.set_router(Target::Backend, Some(self.backend())),
-            Fault::ServiceDown { .. } => self.start_service(),
-            Fault::ReplicationStalled { .. } => {
-                self.feed.stalls.set(self.feed.stalls.get().saturating_sub(1));
-                self.feed.pump();
+            Fault::BackendDown { .. } => servers.backend_up(),
+            Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => servers.service_up(),
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.feed.go_on(),
+            Fault::SlotDropped { .. } => self.feed.make_slot(),
+            Fault::PostgresDown { .. } => {
+                self.outage().bring_up();
+                self.feed.go_on();
             }
+            Fault::PostgresPaused { .. } => {
+                self.outage().go_on();
+                self.feed.go_on();
+            }
+            Fault::KeyRotated { .. } => servers.fetch_keys(),
             _ => {}
         }
+    }
+
+    /// Undoes what faults without a length of their own have left.
+    pub fn mend(&self) {
+        self.servers.mend();
+    }
+
+    fn outage(&self) -> &Outage {
+        self.servers.outage.as_ref().expect("the plan holds such a fault")
+    }
+
+    /// A transaction of the server's own.
+    fn write(&self, intents: &[Intent]) {
+        let now_us = EPOCH_US + self.recorder.now_us();
+        let desk = Desk { app: &self.servers.setup.app, plan: &self.plan, store: &self.feed.store, now_us };
+        let written = desk
+            .statements(intents)
+            .and_then(|ops| self.feed.store.server_transaction(now_us, &ops).map_err(|error| error.to_string()));
+        if let Err(error) = written {
+            self.recorder.harness_failed(format!("a server-side write: {error}"));
+        }
+        self.feed.pump();
     }
 
     /// What `GET /conflicts` gives the device's user; `None` where the backend has no such route.
@@ -152,7 +224,7 @@ impl World {
     pub fn final_read(&self) {
         self.feed.pump();
         let mut rows = Vec::new();
-        for table in 0..self.setup.app.schema.tables.len() {
+        for table in 0..self.servers.setup.app.schema.tables.len() {
             for (id, row) in self.feed.store.rows(table) {
                 rows.push((self.recorder.row(table, &id), Some(row)));
             }
@@ -163,38 +235,6 @@ impl World {
 }
 
 impl World {
-    fn backend(&self) -> axum::Router {
-        let key = backend::Key { kid: KEY_ID.to_owned(), secret: self.secret.to_vec(), retires_us: None };
-        let config = backend::Config {
-            rules: self.feed.rules.clone(),
-            policy: mutants::backend::policy(self.setup.policy, self.setup.mutant),
-            store: mutants::backend::store(Arc::new(self.feed.store.clone()), self.setup.mutant),
-            clock: plan_clock(&self.recorder),
-            auth: backend::Auth::hs256(vec![key], vec![AUDIENCE.to_owned()]),
-            limits: backend::Limits::default(),
-            retention_us: backend::RETENTION_US,
-            is_development: false,
-        };
-        backend::router(backend::State::new(config))
-    }
-
-    fn start_service(&self) {
-        let (store, mutant) = (self.feed.store.clone(), self.setup.mutant);
-        let mut config = Config::new(
-            self.setup.schema.clone(),
-            self.setup.sync_config.clone(),
-            self.keys.clone(),
-            vec![AUDIENCE.to_owned()],
-            plan_clock(&self.recorder),
-            Arc::new(move || mutants::service::head(store.last_seq(), mutant)),
-        );
-        config.max_streams = 1000;
-        let service = Service::new(config, self.feed.storage.clone());
-        self.network.set_router(Target::Service, Some(sim_service::routes::router(service.clone())));
-        *self.feed.service.borrow_mut() = Some(service);
-        self.feed.pump();
-    }
-
     /// Writes the seed rows as one transaction of the server's own.
     fn seed(&self) {
         let ops: Vec<ServerOp> = self
@@ -214,6 +254,60 @@ impl World {
 }
 
 impl Feed {
+    fn hold(&self) {
+        self.stalls.set(self.stalls.get() + 1);
+    }
+
+    fn go_on(self: &Rc<Self>) {
+        self.stalls.set(self.stalls.get().saturating_sub(1));
+        self.pump();
+    }
+
+    /// The slot goes, and what it held back for the service.
+    fn lose_slot(&self) {
+        self.lost.set(self.lost.get() + 1);
+        self.waiting.borrow_mut().clear();
+        self.parts.borrow_mut().clear();
+        if self.mutant == Some(Mutant::SnapshotForgetsDeletes) {
+            *self.before_loss.borrow_mut() = self.rows();
+        }
+    }
+
+    /// There is a slot again, and with it a snapshot is due.
+    fn make_slot(self: &Rc<Self>) {
+        self.lost.set(self.lost.get().saturating_sub(1));
+        self.wants_snapshot.set(true);
+        self.pump();
+    }
+
+    /// What is due before the next transaction.
+    fn catch_up(&self) {
+        let service = self.service.borrow();
+        let Some(service) = &*service else { return };
+        if self.wants_snapshot.take() {
+            self.waiting.borrow_mut().clear();
+            let rows = mutants::service::snapshot(self.rows(), &self.before_loss.borrow());
+            service.resync(mutants::service::head(self.store.last_seq(), self.mutant), rows);
+        }
+        if self.wants_compaction.take() {
+            service.compact();
+            if self.mutant == Some(Mutant::CompactionDropsRows) {
+                let rows = mutants::service::without_last(self.rows());
+                service.resync(service.storage().replicated_lsn(), rows);
+            }
+        }
+    }
+
+    fn compact(self: &Rc<Self>) {
+        self.wants_compaction.set(true);
+        self.pump();
+    }
+
+    /// All rows of the database, by table and id.
+    fn rows(&self) -> mutants::service::Rows {
+        self.store.snapshot().into_iter().map(|table| table.into_iter().collect()).collect()
+    }
+
     /// Reads new commits into the history, and hands on what replication may deliver now.
     fn pump(self: &Rc<Self>) {
         for commit in self.store.commits_from(self.read.get() + 1) {
@@ -229,11 +323,14 @@ impl Feed {
                     after: change.after.clone(),
                 })
                 .collect();
-            self.waiting.borrow_mut().push_back(SourceTransaction { lsn: commit.seq, changes });
+            if self.lost.get() == 0 {
+                self.waiting.borrow_mut().push_back(SourceTransaction { lsn: commit.seq, changes });
+            }
         }
-        if self.stalls.get() > 0 {
+        if self.stalls.get() > 0 || self.lost.get() > 0 {
             return;
         }
+        self.catch_up();
         while self.service.borrow().is_some() {
             if self.parts.borrow().is_empty() {
                 let Some(transaction) = self.waiting.borrow_mut().pop_front() else { return };

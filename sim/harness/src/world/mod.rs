@@ -60,31 +60,12 @@ impl Kind {
     /// Whether it cannot inject the fault of this name.
     #[must_use]
     pub fn lacks(&self, fault: &str) -> bool {
-        // Every fault that a plan can hold so far is one of the network, of a device or of the two servers.
         match self {
-            Self::Deterministic | Self::Embedded(_) => !INJECTED.contains(&fault),
+            Self::Deterministic => false,
+            Self::Embedded(_) => embedded::LACKS.contains(&fault),
         }
     }
 }
-
-/// The faults that both worlds inject.
-const INJECTED: [&str; 15] = [
-    "offline",
-    "partition",
-    "slow",
-    "lossy",
-    "stream-cut",
-    "half-open",
-    "crash",
-    "suspend",
-    "tab-close",
-    "clock-jump",
-    "wrong-audience",
-    "backend-down",
-    "service-down",
-    "service-paused",
-    "replication-stalled",
-];
 
 impl World {
     /// Brings a world up, with the seed rows in its database. Must be called within a `LocalSet`.
@@ -135,6 +116,14 @@ impl World {
                 Ok(())
             }
             Self::Embedded(world) => world.heal(key, fault).await,
+        }
+    }
+
+    /// Undoes what faults without a length of their own have left.
+    pub fn mend(&self) {
+        match self {
+            Self::Deterministic(world) => world.mend(),
+            Self::Embedded(_) => {}
         }
     }
 

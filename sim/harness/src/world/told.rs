@@ -9,9 +9,10 @@ use backend::record::Author;
 use fixtures::{App, Value};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use sim_core::Plan;
-use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Writer};
+use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Who, Writer};
 use sim_core::plan::{EPOCH_US, Expr};
 
+use crate::device::actor::ABOUT_TX_BITS;
 use crate::interpreter::clock_text;
 use crate::network::sim::SimNetwork;
 use crate::network::{Answer, Ask, Network, Purpose, Target};
@@ -25,7 +26,6 @@ pub(super) struct Teller {
     plan: Rc<Plan>,
     app: Arc<App>,
     recorder: Recorder,
-    clients: Vec<String>,
 }
 
 /// A seed row: the table, its id, and the columns that are set.
@@ -33,8 +33,7 @@ pub(super) type SeedRow = (usize, Arc<str>, Vec<(usize, Value)>);
 
 impl Teller {
     pub(super) fn new(plan: Rc<Plan>, app: Arc<App>, recorder: Recorder) -> Self {
-        let clients = (0u32..).take(plan.devices.len()).map(|device| plan.client_id(device)).collect();
-        Self { plan, app, recorder, clients }
+        Self { plan, app, recorder }
     }
 
     /// A commit in the history's words.
@@ -43,12 +42,17 @@ impl Teller {
         let table_of = |op_id: i64| {
             commit.changes.iter().find(|change| change.by == Some(op_id)).map(|change| change.table)
         };
+        let origin = commit.origin.as_ref().and_then(|origin| {
+            let device = self.recorder.origin(&origin.client_id, origin.tx_id)?;
+            for entry in &commit.ledger {
+                self.recorder.enter(&origin.client_id, entry.epoch, entry.op_id, device);
+            }
+            Some(history::Origin { device, tx_id: origin.tx_id })
+        });
         history::Commit {
             seq: commit.seq,
             received_us: commit.received_us,
-            origin: commit.origin.as_ref().and_then(|origin| {
-                Some(history::Origin { device: self.device(&origin.client_id)?, tx_id: origin.tx_id })
-            }),
+            origin,
             changes: commit
                 .changes
                 .iter()
@@ -66,7 +70,7 @@ impl Teller {
                     op_id: entry.op_id,
                     outcome: outcome(entry.answer.outcome),
                     reason: entry.answer.reason.as_deref().map(str::to_owned),
-                    by: entry.answer.by.as_deref().map(|by| crate::device::actor::writer(&self.plan, by)),
+                    by: entry.answer.by.as_deref().map(|by| self.recorder.writer(by)),
                     merged_into: entry.answer.merged_into.as_deref().and_then(|survivor| {
                         let alias = commit.aliases.iter().find(|(_, _, to)| **to == *survivor);
                         let table = alias.map(|(table, _, _)| *table).or_else(|| table_of(entry.op_id))?;
@@ -93,15 +97,10 @@ impl Teller {
         }
     }
 
-    fn device(&self, client_id: &str) -> Option<u32> {
-        let devices = u32::try_from(self.plan.devices.len()).ok()?;
-        (0..devices).find(|device| self.clients[*device as usize] == client_id)
-    }
-
     fn writer(&self, author: &Author) -> Writer {
         match author {
             Author::Server => Writer::Server,
-            Author::Client(writer) => match self.device(&writer.client) {
+            Author::Client(writer) => match self.recorder.device(&writer.client, writer.epoch, writer.op) {
                 Some(device) => Writer::Client { device, op_id: writer.op },
                 None => Writer::Other(format!("{}/{}", writer.client, writer.op)),
             },
@@ -177,8 +176,8 @@ impl Teller {
                 row: self.recorder.row(table, &record.id),
                 column: record.column,
                 rule: record.rule,
-                loser: crate::device::actor::writer(&self.plan, &record.loser),
-                winner: crate::device::actor::writer(&self.plan, &record.winner),
+                loser: self.recorder.writer(&record.loser),
+                winner: self.recorder.writer(&record.winner),
             });
         }
         Ok((records, reply.last, reply.has_more))
@@ -212,16 +211,14 @@ impl Teller {
     }
 }
 
-/// A second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
-pub(super) fn repeated(ask: &Ask, status: Option<u16>) -> What {
-    What::Upload(history::Upload {
-        phase: history::Phase::Info,
-        tx_id: i64::try_from(ask.about).unwrap_or(i64::MAX),
-        attempt: ask.attempt,
-        status,
-        outcome: None,
-        ops: Vec::new(),
-    })
+/// Records a second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
+pub(super) fn repeated(recorder: &Recorder, device: u32, ask: &Ask, status: Option<u16>) {
+    let losses = u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0);
+    let tx_id = i64::try_from(ask.about & ((1 << ABOUT_TX_BITS) - 1)).unwrap_or(i64::MAX);
+    let maker = recorder.maker(recorder.after_losses(device, losses), tx_id);
+    let (phase, attempt) = (history::Phase::Info, ask.attempt);
+    let upload = history::Upload { phase, tx_id, attempt, status, outcome: None, ops: Vec::new() };
+    recorder.add(Who::Client(maker), What::Upload(upload));
 }
 
 fn outcome(outcome: backend::wire::Outcome) -> Outcome {

@@ -7,5 +7,5 @@
 
 mod encoding;
 pub mod engine;
-mod resync;
+pub(crate) mod resync;
 pub mod store;

@@ -9,7 +9,7 @@ use crate::storage::{Generation, StagedOp};
 
 /// The operations that lead from the buckets of one generation to those of another of the same number, with ids after
 /// `last_op_id`, which moves. Removes of a bucket come before its puts.
-pub(super) fn difference(have: &Generation, want: &Generation, last_op_id: &mut u64) -> Vec<StagedOp> {
+pub(crate) fn difference(have: &Generation, want: &Generation, last_op_id: &mut u64) -> Vec<StagedOp> {
     let mut ops = Vec::new();
     let empty = Bucket::default();
     let names: BTreeMap<&Arc<str>, ()> =

@@ -1,4 +1,4 @@
-//! Random histories: writes, stalls, disconnects at any line, kills, compactions. Whenever a client completes a
+//! Random histories: writes, stalls, disconnects at any line, kills, compactions, lost logs. Whenever a client completes a
 //! checkpoint it holds exactly the rows that the rules gave it at one commit; in the end, at the last.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -51,6 +51,7 @@ enum Action {
     Flow,
     Stall,
     Compact,
+    LoseSlot,
     Kill,
     /// The client reads this many lines.
     Read {
@@ -75,6 +76,7 @@ fn action() -> impl Strategy<Value = Action> {
         4 => Just(Action::Flow),
         1 => Just(Action::Stall),
         1 => Just(Action::Compact),
+        1 => Just(Action::LoseSlot),
         1 => Just(Action::Kill),
         5 => (0..3usize, 0..6usize).prop_map(|(client, lines)| Action::Read { client, lines }),
         1 => (0..3usize).prop_map(|client| Action::Disconnect { client }),
@@ -125,6 +127,13 @@ impl Past {
             let rows = self.committed.pop_front().expect("it was committed");
             self.replicated.entry(rig.storage.last_op_id()).or_default().push(rows);
         }
+    }
+
+    /// What lies between was in a log that is lost.
+    fn skip_to_the_last(&mut self, rig: &Rig) {
+        let rows = self.committed.pop_back().expect("something was committed");
+        self.committed.clear();
+        self.replicated.entry(rig.storage.last_op_id()).or_default().push(rows);
     }
 
     /// Hands the client a line, and judges what it holds when that completes a checkpoint.
@@ -192,6 +201,11 @@ async fn run(actions: &[Action], identity: ReplicaIdentity) {
             }
             Action::Stall => tokio::time::sleep(Duration::from_secs(25)).await,
             Action::Compact => rig.service.compact(),
+            Action::LoseSlot => {
+                past.commit(&mut rig, &model);
+                rig.lose_slot();
+                past.skip_to_the_last(&rig);
+            }
             Action::Kill => {
                 for device in &mut devices {
                     device.stream = None;

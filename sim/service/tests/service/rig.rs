@@ -150,6 +150,13 @@ impl Rig {
         oldest.inspect(|transaction| self.service.replicate(transaction)).is_some()
     }
 
+    /// Loses what is committed and not delivered, and gives the service a snapshot of what the source holds.
+    pub(crate) fn lose_slot(&mut self) {
+        assert!(self.open.is_empty(), "a snapshot shows what is committed");
+        self.committed.clear();
+        self.service.resync(self.head.load(Ordering::SeqCst), self.rows.clone());
+    }
+
     /// Commits and delivers.
     pub(crate) fn flow(&mut self) -> &mut Self {
         self.commit().replicate()

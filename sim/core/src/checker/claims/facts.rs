@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
+use crate::checker::lives::Lives;
 use crate::checker::{Context, Timeline};
 use crate::history::{
     Barrier, Commit, ConflictRecord, LocalOp, LocalTx, Op, Outcome, Phase, RowId, Scope, TxOutcome, What, Who, label,
@@ -25,6 +26,7 @@ pub(super) struct Facts<'a, 't> {
     pub(super) no_end: Option<&'static str>,
     /// (table, id, row), sorted.
     ids: Vec<(usize, &'a str, RowId)>,
+    lives: Lives,
 }
 
 /// An accepted transaction.
@@ -68,6 +70,7 @@ impl<'a, 't> Facts<'a, 't> {
             records: Vec::new(),
             no_end: None,
             ids,
+            lives: Lives::of(history),
         };
         let mut answered = BTreeSet::new();
         let mut refused = BTreeSet::new();
@@ -141,6 +144,9 @@ impl<'a, 't> Facts<'a, 't> {
     pub(super) fn saw(&self, later: &Write<'_>, earlier: &Write<'_>) -> bool {
         if later.tx.device == earlier.tx.device {
             return earlier.op.op_id < later.op.op_id;
+        }
+        if self.lives.has_seen(later.tx.device, earlier.tx.device, earlier.tx.event) {
+            return true;
         }
         earlier.tx.seq.is_some_and(|seq| seq <= self.timeline.seen_row(later.tx.device, later.tx.event, earlier.row))
     }

@@ -356,3 +356,42 @@ fn one_refusal_per_expiry() {
     check("refused twice", claim, false, story(&[200, 401, 401, 200]));
     check("never back", claim, false, story(&[200, 401]));
 }
+
+#[test]
+fn old_tokens_stay_good() {
+    use crate::plan::Fault;
+    let rotation = |phase| What::Fault { phase, key: 7, fault: Fault::KeyRotated { lag_us: 1_000_000 } };
+    let refused = || What::Stream { phase: Phase::Fail, status: Some(401), reason: "refused" };
+    let upload = || What::WriteCheckpoint { phase: Phase::Fail, number: None, status: Some(401) };
+    let claim = Claim::OldTokensStayGood;
+    check("refused while the key is unknown", claim, true, |story| {
+        story.event(Who::Run, rotation(Phase::Invoke));
+        story.event(Who::Client(0), refused());
+        story.event(Who::Client(0), upload());
+        story.event(Who::Run, rotation(Phase::Ok));
+    });
+    check("refused before any rotation", claim, false, |story| {
+        story.event(Who::Client(0), refused());
+        story.event(Who::Run, rotation(Phase::Invoke));
+    });
+    check("refused long after", claim, false, |story| {
+        story.event(Who::Run, rotation(Phase::Invoke));
+        story.event(Who::Run, rotation(Phase::Ok));
+        story.wait(20_000_000);
+        story.event(Who::Client(0), refused());
+    });
+    check("an upload refused", claim, false, |story| {
+        edit(story, 0, CARD, json!({"title": "a"}));
+        story.event(Who::Run, rotation(Phase::Invoke));
+        story.event(Who::Client(0), What::Upload(crate::history::Upload {
+            phase: Phase::Fail,
+            tx_id: 1,
+            attempt: 1,
+            status: Some(401),
+            outcome: None,
+            ops: Vec::new(),
+        }));
+        story.event(Who::Run, rotation(Phase::Ok));
+        story.upload(0);
+    });
+}

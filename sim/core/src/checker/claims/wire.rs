@@ -151,3 +151,43 @@ pub(super) fn one_refusal_per_expiry(ruling: &mut Ruling<'_, '_, '_>) {
     }
     contradictions.into_iter().for_each(|contradiction| ruling.contradict(contradiction));
 }
+
+/// How long a refusal may have been on its way to the device.
+const REFUSAL_TRAVELS_US: i64 = 5_000_000;
+
+/// For scenarios in which no token expires: whoever is refused has a token that its server does not know yet.
+pub(super) fn old_tokens_stay_good(ruling: &mut Ruling<'_, '_, '_>) {
+    let history = ruling.ctx().history;
+    let mut unknown = 0u32;
+    let mut known_since_us = i64::MIN;
+    let mut contradictions = Vec::new();
+    for (event, entry) in history.events.iter().enumerate() {
+        let (device, channel, status) = match (entry.who, &entry.what) {
+            (_, What::Fault { phase: Phase::Invoke, fault: Fault::KeyRotated { .. }, .. }) => {
+                unknown += 1;
+                continue;
+            }
+            (_, What::Fault { phase: Phase::Ok, fault: Fault::KeyRotated { .. }, .. }) => {
+                unknown = unknown.saturating_sub(1);
+                known_since_us = entry.at_us;
+                continue;
+            }
+            (Who::Client(device), What::Upload(upload)) if upload.phase != Phase::Invoke => (device, Channel::Upload, upload.status),
+            (Who::Client(device), What::WriteCheckpoint { status, .. }) => (device, Channel::WriteCheckpoint, *status),
+            (Who::Client(device), What::Stream { status, .. }) => (device, Channel::Stream, *status),
+            _ => continue,
+        };
+        let lawful = channel != Channel::Upload
+            && (unknown > 0 || entry.at_us <= known_since_us.saturating_add(REFUSAL_TRAVELS_US));
+        if status == Some(401) && !lawful {
+            contradictions.push(Contradiction {
+                role: channel.name().to_owned(),
+                what: format!("client/{device} was refused with 401 on {}.", channel.name()),
+                because: "No token has expired; the old key is good until its tokens are not, and the new one was known.".to_owned(),
+                events: vec![event],
+                ..Contradiction::default()
+            });
+        }
+    }
+    contradictions.into_iter().for_each(|contradiction| ruling.contradict(contradiction));
+}

@@ -213,7 +213,14 @@ impl<'a> Judge<'a, '_> {
                         if index < state.registers.len() && register.columns.iter().any(|at| before.get(*at) != after.get(*at)) {
                             state.registers[index] =
                                 Register { by: None, also: None, course: None, low: i64::MIN, high: commit.received_us };
+                            // Whose value it was is overridden by the server, which may.
+                            state.writes.retain(|(at, _)| *at != index);
+                            state.alike.retain(|(at, _)| *at != index);
                         }
+                    }
+                    // What the server wrote is no longer what an insert left to it.
+                    for (column, filled) in state.filled.iter_mut().enumerate() {
+                        *filled &= before.get(column) == after.get(column);
                     }
                 }
                 (_, None) => {

@@ -16,6 +16,8 @@ struct End {
     completed: Option<usize>,
     /// An attempt was sent and may have been acted on, but was not answered.
     unanswered: bool,
+    /// Its device's storage was lost while it was still queued there.
+    gone: bool,
 }
 
 impl<'a> Judge<'a, '_> {
@@ -56,8 +58,11 @@ impl<'a> Judge<'a, '_> {
                 _ => {}
             }
         }
+        let lives = self.lives.clone();
         for ((device, tx_id), end) in open {
-            self.end(device, tx_id, End { worded: end.worded && ledger, ..end }, settled);
+            let queued = self.timeline.local_tx(device, tx_id);
+            let gone = end.completed.is_none() && queued.is_some_and(|queued| lives.is_lost(device, queued));
+            self.end(device, tx_id, End { worded: end.worded && ledger, gone, ..end }, settled);
         }
     }
 
@@ -101,6 +106,16 @@ impl<'a> Judge<'a, '_> {
             (Some(_), _) if end.worded && !end.noted => {
                 return self.vanished(device, tx_event, tx, Some("refusal-not-on-record"),
                     "It was answered refused, and the ledger, which has the outcome of every other transaction, has nothing of it".to_owned());
+            }
+            // Whether an attempt was sent makes no difference: what was not answered may have had its effect or not.
+            (None, None) if end.gone && !end.noted => {
+                self.stats.lost_with_device += tx.ops.len() as u64;
+                return;
+            }
+            // The outcome was on its way to a device that is no more.
+            _ if end.gone => {
+                self.stats.refused += tx.ops.len() as u64;
+                return;
             }
             (Some(refused), Some(completed)) if refused < completed => {
                 self.stats.refused += tx.ops.len() as u64;

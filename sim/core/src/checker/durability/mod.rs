@@ -40,6 +40,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Context;
+use super::lives::Lives;
 use super::timeline::Timeline;
 use crate::history::{RowId, Scope, What, Who};
 use crate::verdict::Finding;
@@ -57,6 +58,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Operations whose transaction was refused, with the outcome delivered.
     pub refused: u64,
+    /// Operations that were lost with their device's storage before any attempt to upload them was answered.
+    pub lost_with_device: u64,
     /// Accepted writes that were overridden lawfully by a write that had not seen them, or that they had not seen,
     /// by rule: `latest`, `deleted`, `revived`, `max`, `keep-server`, `cycle`, `exclusive`, `alias`, `cascade`,
     /// `parent-missing`, or the policy's name.
@@ -104,6 +107,7 @@ struct Judge<'a, 't> {
     running: Vec<BTreeSet<RowId>>,
     /// Transactions that an answer called committed though the feed has no commit of them.
     claimed: BTreeSet<(u32, i64)>,
+    lives: Lives,
     /// How many judgements there were.
     judgements: usize,
     finding: Finding,
@@ -133,6 +137,7 @@ impl<'a, 't> Judge<'a, 't> {
             clients: ctx.history.header.devices.iter().map(|device| device.client_id.as_str()).collect(),
             running: vec![BTreeSet::new(); ctx.app.policy.exclusives.len()],
             claimed: BTreeSet::new(),
+            lives: Lives::of(ctx.history),
             judgements: 0,
             finding: Finding::default(),
             stats: Stats::default(),
@@ -218,6 +223,9 @@ impl<'a, 't> Judge<'a, 't> {
     fn saw(&self, at: &commits::At<'_>, row: RowId, other: &Write) -> bool {
         if other.device == at.device {
             return other.event <= at.tx_event;
+        }
+        if self.lives.has_seen(at.device, other.device, other.event) {
+            return true;
         }
         other.seq <= self.timeline.seen_row(at.device, at.tx_event, row)
     }

@@ -1,6 +1,7 @@
 //! For each anomaly a history that must be rejected and a near twin that must be accepted; then the liars.
 
 mod liars;
+mod lives;
 mod overrides;
 mod structure;
 

@@ -10,7 +10,7 @@ use fixtures::{Row, Value};
 
 use super::{Applied, Differing, State, Timeline, Wrong};
 use crate::checker::view::row_hash;
-use crate::history::{Apply, Event, LocalOp, Op, RowId, Scope, What, Who};
+use crate::history::{Apply, Event, Lifecycle, LocalOp, Op, RowId, Scope, What, Who};
 
 /// How many wrong states of a device are described row by row.
 const DESCRIBED: usize = 4;
@@ -18,7 +18,7 @@ const DESCRIBED: usize = 4;
 const DESCRIBED_ROWS: usize = 6;
 
 /// What one device shows.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Screen {
     /// The hash of each row as shown.
     rows: Vec<u64>,
@@ -43,6 +43,10 @@ impl Timeline<'_> {
     pub(super) fn walk(&mut self) {
         let mut screens: Vec<Screen> = self.devices.iter().map(|_| Screen::default()).collect();
         let live = self.history.header.time.is_virtual();
+        // Which device begins as the copy that a step restores.
+        let heirs: BTreeMap<u32, usize> = (self.history.header.devices.iter().enumerate())
+            .filter_map(|(index, device)| Some((device.copy?.key, index)))
+            .collect();
         for (event, Event { who, what, .. }) in self.history.events.iter().enumerate() {
             let Who::Client(device) = *who else { continue };
             let Some(screen) = screens.get_mut(device as usize) else { continue };
@@ -50,6 +54,12 @@ impl Timeline<'_> {
                 What::Tx(tx) if tx.failed.is_none() => {
                     for op in &tx.ops {
                         self.write(device, screen, op);
+                    }
+                }
+                What::Lifecycle(Lifecycle::CopyTaken(key)) => {
+                    if let Some(heir) = heirs.get(key) {
+                        self.devices[*heir].start = screen.prefix;
+                        screens[*heir] = screen.clone();
                     }
                 }
                 What::Complete { tx_id } => {

@@ -72,7 +72,7 @@ pub(crate) fn play_with(policy: &str, script: &str) -> History {
             time: crate::history::Time::Virtual,
             policy: policy.to_owned(),
             devices: (0..3)
-                .map(|device| DeviceName { kind: Kind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}") })
+                .map(|device| DeviceName { kind: Kind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}"), after: None, copy: None })
                 .collect(),
         },
         rows: names.rows,

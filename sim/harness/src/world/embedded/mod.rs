@@ -39,6 +39,20 @@ use crate::world::told::{Teller, minter, repeated};
 /// How long replication's process may take to be there, when it is to be held.
 const SENDER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// The faults that it cannot inject.
+pub(super) const LACKS: [&str; 10] = [
+    "backend-killed",
+    "compaction",
+    "copy-restored",
+    "key-rotated",
+    "postgres-down",
+    "postgres-paused",
+    "replication-cut",
+    "server-write",
+    "slot-dropped",
+    "sync-config-changed",
+];
+
 /// One embedded world.
 pub struct World {
     site: Site,
@@ -104,7 +118,7 @@ impl World {
             }),
             Box::new({
                 let recorder = recorder.clone();
-                move |device, ask, status| recorder.add(Who::Client(device), repeated(ask, status))
+                move |device, ask, status| repeated(&recorder, device, ask, status)
             }),
         );
         let looking = way.clone();
@@ -176,7 +190,18 @@ impl World {
             | Fault::Suspend { .. }
             | Fault::TabClose { .. }
             | Fault::ClockJump { .. }
-            | Fault::WrongAudience { .. } => Ok(()),
+            | Fault::WrongAudience { .. }
+            | Fault::StorageLost { .. } => Ok(()),
+            Fault::BackendKilled { .. }
+            | Fault::Compaction
+            | Fault::CopyRestored { .. }
+            | Fault::KeyRotated { .. }
+            | Fault::PostgresDown { .. }
+            | Fault::PostgresPaused { .. }
+            | Fault::ReplicationCut { .. }
+            | Fault::ServerWrite { .. }
+            | Fault::SlotDropped { .. }
+            | Fault::SyncConfigChanged { .. } => Err("this world cannot inject it".to_owned()),
         }
     }
 
