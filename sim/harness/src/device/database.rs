@@ -175,6 +175,8 @@ fn open(uri: &str) -> Result<Connection, HostError> {
     )?;
     connection.set_prepared_statement_cache_capacity(512);
     connection.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")?;
+    #[cfg(target_os = "linux")]
+    super::statements::keep(&connection);
     Ok(connection)
 }
 

@@ -7,3 +7,5 @@ pub mod actor;
 pub mod database;
 pub mod host;
 pub mod kind;
+#[cfg(target_os = "linux")]
+mod statements;
