@@ -40,11 +40,16 @@ fn with_idle<T>(act: impl FnOnce(&mut BTreeMap<usize, Idle>) -> T) -> T {
     act(&mut IDLE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// What SQLite tells of a statement's text: without what follows its end.
+fn own_text(text: &[u8]) -> &[u8] {
+    text.trim_ascii_end()
+}
+
 /// An idle statement of the connection for this text; the flag says whether the connection keeps statements at all.
 fn take(db: *mut sqlite3, text: &[u8]) -> (bool, Option<*mut sqlite3_stmt>) {
     with_idle(|idle| {
         let Some(idle) = idle.get_mut(&(db as usize)) else { return (false, None) };
-        let found = idle.by_text.get_mut(text).and_then(Vec::pop);
+        let found = idle.by_text.get_mut(own_text(text)).and_then(Vec::pop);
         idle.count -= usize::from(found.is_some());
         (true, found.map(|address| address as *mut sqlite3_stmt))
     })
@@ -54,6 +59,7 @@ fn take(db: *mut sqlite3, text: &[u8]) -> (bool, Option<*mut sqlite3_stmt>) {
 fn put(db: *mut sqlite3, statement: *mut sqlite3_stmt, text: &[u8]) -> bool {
     with_idle(|idle| {
         let Some(idle) = idle.get_mut(&(db as usize)).filter(|idle| idle.count < KEPT_MAX) else { return false };
+        let text = own_text(text);
         match idle.by_text.get_mut(text) {
             Some(statements) => statements.push(statement as usize),
             None => drop(idle.by_text.insert(text.into(), vec![statement as usize])),
