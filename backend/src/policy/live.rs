@@ -254,6 +254,8 @@ pub(crate) fn set_written(meta: &mut RowMeta, column: usize, value: &Value) {
 pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, register: &Register) -> bool {
     register.columns.iter().all(|column| {
         let base = match s.op.base(*column) {
+            // NULL where there can be none tells nothing: a local insert left the column out.
+            Some(base) if base.is_null() && s.rules.columns[*column].not_null && s.op.sent(*column).is_none() => return true,
             Some(base) => base,
             None if s.op.sent(*column).is_none() => return true,
             None => &Value::Null,

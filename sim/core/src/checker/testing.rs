@@ -238,7 +238,7 @@ impl Story {
         self.commit(Some((device, &tx)), &rows, answers, Vec::new())
     }
 
-    /// The server commits these rows; with an origin, the i-th change is made by its i-th operation.
+    /// The server commits these rows; with an origin, each change is the effect of an operation, where that can be told.
     pub(crate) fn commit(
         &mut self,
         origin: Option<(u32, &LocalTx)>,
@@ -255,7 +255,7 @@ impl Story {
                 None => self.server.remove(row),
             };
             if before.is_some() || after.is_some() {
-                let op_id = origin.and_then(|(_, tx)| tx.ops.get(index)).map(|op| op.op_id);
+                let op_id = origin.and_then(|(_, tx)| effect_of(tx, rows, index));
                 changes.push(Change { row: *row, before, after: after.clone(), op_id });
             }
         }
@@ -406,6 +406,22 @@ impl Story {
 }
 
 /// An answer without details.
+/// The operation whose effect a commit's change is: the row's first operation for its first change, and so on; a lone
+/// operation for what follows from it. `None` where one change stands for several operations.
+fn effect_of(tx: &LocalTx, rows: &[(RowId, Option<Row>)], index: usize) -> Option<i64> {
+    if let [op] = tx.ops.as_slice() {
+        return Some(op.op_id);
+    }
+    let row = rows[index].0;
+    let on_row: Vec<&LocalOp> = tx.ops.iter().filter(|op| op.row == row).collect();
+    let changes = rows.iter().filter(|(of, _)| *of == row).count();
+    if changes != on_row.len() {
+        return None;
+    }
+    let nth = rows[..index].iter().filter(|(of, _)| *of == row).count();
+    on_row.get(nth).map(|op| op.op_id)
+}
+
 pub(crate) fn answer(op_id: i64, outcome: Outcome) -> OpAnswer {
     OpAnswer { op_id, outcome, reason: None, by: None, merged_into: None }
 }

@@ -451,6 +451,18 @@ pub(super) fn defect(app: &App, names: &[RowName], op: &LocalOp) -> Option<&'sta
     if !op.unknown.is_empty() {
         return Some("unknown-column-or-bad-value");
     }
-    let columns = &app.schema.tables[names[op.row as usize].table].columns;
-    op.data.iter().any(|(column, value)| columns[*column].not_null && value.is_null()).then_some("not-null")
+    let table = names[op.row as usize].table;
+    let columns = &app.schema.tables[table].columns;
+    if op.data.iter().any(|(column, value)| columns[*column].not_null && value.is_null()) {
+        return Some("not-null");
+    }
+    let is_too_long = app.policy.uniques.iter().filter(|unique| unique.table == table).any(|unique| {
+        let bytes_max = UNIQUE_BYTES_MAX / unique.columns.len();
+        let texts = op.data.iter().filter(|(column, _)| unique.columns.contains(column)).map(|(_, value)| value.as_text());
+        texts.flatten().any(|text| text.len() > bytes_max)
+    });
+    is_too_long.then_some("too-long-for-a-key")
 }
+
+/// The texts of a unique key together may have so many bytes: an index entry of PostgreSQL holds little more.
+const UNIQUE_BYTES_MAX: usize = 2_000;

@@ -239,7 +239,7 @@ fn a_put_on_a_live_id_merges_with_no_base() {
     check(
         r#"
         0@10 PUT p1 {"label":"a","kind":"tree","waterings":3,"tags":"[\"m\"]","height":4,"x":1} => applied
-        1@5 PUT p1 {"label":"b","waterings":2,"tags":"[\"n\"]","height":6,"y":2} => merged by 0/1; owes p1.label latest 1/1<0/1; owes p1.height max 0/1<1/1; owes p1.spot latest 1/1<0/1
+        1@5 PUT p1 {"label":"b","waterings":2,"tags":"[\"n\"]","height":6,"y":2} => merged; owes p1.label latest 1/1<0/1; owes p1.height max 0/1<1/1; owes p1.spot latest 1/1<0/1
         row p1 {"label":"a","kind":"tree","waterings":3,"tags":"[\"m\",\"n\"]","height":6,"x":1,"y":null}
         1@15 PUT p1 {"label":"b"} => applied; owes p1.label latest 0/1<1/2
         row p1 {"label":"b","kind":"tree"}

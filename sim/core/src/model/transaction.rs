@@ -82,6 +82,12 @@ impl<'a> Model<'a> {
         let facts = &self.tables[table];
         let mut data = self.by_column(table, &op.data);
         let mut old = self.by_column(table, &op.old);
+        // NULL where the server has none tells nothing of what the server had: a local insert left the column out.
+        for (column, schema) in self.app.schema.tables[table].columns.iter().enumerate() {
+            if schema.not_null && data[column].is_none() && old[column].as_ref().is_some_and(Value::is_null) {
+                old[column] = None;
+            }
+        }
         for (_, reference) in &facts.references {
             for value in [&mut data[reference.column], &mut old[reference.column]] {
                 let Some(Value::Text(id)) = value else { continue };

@@ -81,6 +81,10 @@ impl<'a> Edit<'a> {
         self.clock_high = self.clock_high.max(clock);
         self.op_id = op.op_id;
         self.ops += 1;
+        // NULL where the server has none tells nothing of what the server had: a local insert left the column out.
+        let told = |(column, value): &&(usize, Value)| {
+            !(value.is_null() && layout.not_null[*column] && op.data.iter().all(|(sent, _)| sent != column))
+        };
         match op.op {
             Op::Put => {
                 self.put = true;
@@ -95,7 +99,7 @@ impl<'a> Edit<'a> {
             }
             Op::Patch => {
                 let replaced = self.put;
-                for (column, value) in &op.old {
+                for (column, value) in op.old.iter().filter(told) {
                     let cell = self.cell_mut(*column);
                     match (cell.base, cell.new) {
                         (None, None) => cell.base = Some(value),
@@ -122,7 +126,7 @@ impl<'a> Edit<'a> {
             Op::Delete => {
                 self.delete = true;
                 (self.put, self.puts) = (false, 0);
-                for (column, value) in &op.old {
+                for (column, value) in op.old.iter().filter(told) {
                     let cell = self.cell_mut(*column);
                     if cell.base.is_none() && cell.new.is_none() {
                         cell.base = Some(value);

@@ -21,6 +21,8 @@ pub(super) struct Layout<'a> {
     pub(super) running: Vec<Option<usize>>,
     /// Whether each column's writes keep a lease.
     pub(super) heartbeat: Vec<bool>,
+    /// Whether each column may not be NULL on the server.
+    pub(super) not_null: Vec<bool>,
 }
 
 /// One register.
@@ -89,6 +91,7 @@ fn layout(app: &App, index: usize) -> Layout<'_> {
         trees: vec![false; width],
         running: vec![None; width],
         heartbeat: vec![false; width],
+        not_null: table.columns.iter().map(|column| column.not_null).collect(),
     };
     mark(&app.policy, index, &mut layout);
     layout

@@ -25,6 +25,7 @@ fn run(policy: PolicyKind, chosen: &[(&str, u32)]) -> Vec<(String, Tally)> {
         setup: &setup,
         scenarios: &scenarios,
         seed: Seed(0x7e57),
+        first: 0,
         workers: syncstorm::commands::workers(None),
         checkers: None,
         stop: &stop,
