@@ -11,6 +11,8 @@ use super::clock::{Clock, read_clock};
 /// The variable that makes `syncstorm backend` and `syncstorm service` children: the file with the plan's clock, or
 /// [`MACHINE_CLOCK`].
 pub(super) const CLOCK_FILE: &str = "SYNCSTORM_CLOCK_FILE";
+/// The variable with the process id of a child's parent.
+pub(super) const PARENT: &str = "SYNCSTORM_PARENT";
 /// A child that no plan is run against.
 pub(super) const MACHINE_CLOCK: &str = "machine";
 /// How often a server that waits for the clock looks at it again.
@@ -26,11 +28,15 @@ impl Child {
     /// Whether this process is one; it then ends with its parent from now on.
     ///
     /// # Errors
-    /// When the clock cannot be read.
+    /// When the clock cannot be read, or the parent is gone.
     pub fn of_environment() -> Result<Option<Self>, Box<dyn std::error::Error>> {
         let Some(path) = std::env::var_os(CLOCK_FILE) else { return Ok(None) };
         #[cfg(target_os = "linux")]
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // A parent that went before that was asked for is never told of.
+        if std::env::var(PARENT)? != nix::unistd::getppid().to_string() {
+            return Err("the harness that started this server is gone".into());
+        }
         let clock = if path == MACHINE_CLOCK { None } else { Some(read_clock(path.as_ref())?) };
         Ok(Some(Self { clock }))
     }

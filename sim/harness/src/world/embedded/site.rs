@@ -17,7 +17,7 @@ use super::process::Process;
 use crate::network::Target;
 use crate::postgres::{Postgres, Settings};
 use crate::trial::Setup;
-use crate::world::child::{CLOCK_FILE, MACHINE_CLOCK};
+use crate::world::child::{CLOCK_FILE, MACHINE_CLOCK, PARENT};
 use crate::world::clock::ClockFile;
 use crate::world::told::{AUDIENCE, SeedRow};
 
@@ -254,7 +254,7 @@ impl Ground {
         let folder = &self.folder;
         let mut command = Command::new(&self.program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("RUST_LOG", "info,pgwire_replication=off");
-        command.env(CLOCK_FILE, clock).current_dir(folder);
+        command.env(CLOCK_FILE, clock).env(PARENT, std::process::id().to_string()).current_dir(folder);
         let name = match target {
             Target::Backend => {
                 command.arg("backend").env("DATABASE_URL", &self.url).arg("--state-dir").arg(folder.join("state"));

@@ -108,3 +108,18 @@ fn an_interrupted_run_leaves_nothing() {
         assert!(folders.iter().all(|folder| !folder.exists()), "{signals:?}: a folder stays");
     }
 }
+
+/// A parent that is killed before its child has asked to end with it would never be noticed.
+#[test]
+fn a_server_whose_parent_is_gone_does_not_start() {
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_syncstorm"));
+    command.arg("backend").arg("--state-dir").arg(state.path());
+    command.args(["--listen", "127.0.0.1:0", "--app", "flowstate", "--audience", "syncstorm"]);
+    command.env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none");
+    command.env("SYNCSTORM_CLOCK_FILE", "machine").env("SYNCSTORM_PARENT", "0");
+    let ended = command.stdin(Stdio::null()).output().expect("the program starts");
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && told.contains("is gone"), "{}: {told}", ended.status);
+    assert!(ended.stdout.is_empty(), "it listens");
+}
