@@ -150,7 +150,10 @@ pub fn further(campaign: &Campaign<'_>, tallies: &mut Vec<Tally>, plans_max: u32
                 // One that did not run as often as it was to has another reason to be unknown.
                 *planned > 0 && tally.plans >= *planned && tally.plans < plans_max && is_vacuous(scenario, tally)
             })
-            .flat_map(|(index, (_, tally))| (tally.plans..plans_max.min(tally.plans + 2)).map(move |plan| (index, plan)))
+            .flat_map(|(index, (_, tally))| {
+                let plans = tally.plans..plans_max.min(tally.plans + 2);
+                plans.map(move |plan| (index, campaign.first.saturating_add(plan)))
+            })
             .collect();
         if jobs.is_empty() || campaign.stop.load(Ordering::Relaxed) {
             return;
