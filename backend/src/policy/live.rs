@@ -103,11 +103,10 @@ impl<'a> Merge<'a> {
         if !has_base {
             return current.clone();
         }
-        match self.s.op.base(column) {
+        match told(self.s, column) {
             Some(old) if !old.is_null() => old.clone(),
-            None => current.clone(),
-            _ if self.stored.is_defaulted(column) || self.s.rules.columns[column].not_null => current.clone(),
-            _ => Value::Null,
+            Some(_) if !self.stored.is_defaulted(column) => Value::Null,
+            _ => current.clone(),
         }
     }
 
@@ -249,13 +248,18 @@ pub(crate) fn set_written(meta: &mut RowMeta, column: usize, value: &Value) {
     }
 }
 
+/// What the device told of a column that it may not have sent. NULL where there can be none tells nothing: a local
+/// insert left the column out.
+fn told<'s>(s: &Situation<'s>, column: usize) -> Option<&'s Value> {
+    let left_out = s.rules.columns[column].not_null && s.op.sent(column).is_none();
+    s.op.base(column).filter(|base| !(left_out && base.is_null()))
+}
+
 /// Whether the row still holds what the writer saw when it wrote. Of a group's columns, those count that were sent or
 /// of which the device recorded what it saw.
 pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, register: &Register) -> bool {
     register.columns.iter().all(|column| {
-        let base = match s.op.base(*column) {
-            // NULL where there can be none tells nothing: a local insert left the column out.
-            Some(base) if base.is_null() && s.rules.columns[*column].not_null && s.op.sent(*column).is_none() => return true,
+        let base = match told(s, *column) {
             Some(base) => base,
             None if s.op.sent(*column).is_none() => return true,
             None => &Value::Null,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fixtures::{OnMissingParent, OnParentDelete, Value};
+use fixtures::{OnMissingParent, OnParentDelete, Reference, Value};
 
 use crate::policy::Conflict;
 use crate::record::{Author, Cause, StoredRow, Tombstone, Writer};
@@ -56,13 +56,11 @@ impl<S: Session> Run<'_, S> {
                     if reference.on_parent_delete == OnParentDelete::Keep {
                         continue;
                     }
-                    let loses_parent = reference.on_parent_delete == OnParentDelete::Null
-                        && !rules.tables[reference.table].columns[reference.column].not_null;
-                    let goes_later = !loses_parent && self
+                    let goes_later = self
                         .deletes
                         .get(&(reference.table, child.clone()))
                         .is_some_and(|position| *position > self.position);
-                    if goes_later {
+                    if goes_later && !loses_parent(&rules.tables[reference.table], reference) {
                         self.deferred.push(Deferred {
                             reference: *index,
                             child,
@@ -99,7 +97,7 @@ impl<S: Session> Run<'_, S> {
         match reference.on_parent_delete {
             OnParentDelete::Keep => Ok(false),
             OnParentDelete::Cascade => Ok(true),
-            OnParentDelete::Null if !table.columns[column].not_null => {
+            OnParentDelete::Null if loses_parent(table, reference) => {
                 self.lose_parent(reference.table, child, row, column, writer, Author::Client(writer.clone())).await?;
                 Ok(false)
             }
@@ -177,6 +175,11 @@ impl<S: Session> Run<'_, S> {
         }
         Err(Stop::rejected(format!("parent-missing: {name}"), Some(winner)))
     }
+}
+
+/// Whether a child whose parent goes stays, without it.
+fn loses_parent(table: &TableRules, reference: &Reference) -> bool {
+    reference.on_parent_delete == OnParentDelete::Null && !table.columns[reference.column].not_null
 }
 
 /// Everyone whose write is in the row, each once.

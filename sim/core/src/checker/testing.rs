@@ -405,7 +405,6 @@ impl Story {
     }
 }
 
-/// An answer without details.
 /// The operation whose effect a commit's change is: the row's first operation for its first change, and so on; a lone
 /// operation for what follows from it. `None` where one change stands for several operations.
 fn effect_of(tx: &LocalTx, rows: &[(RowId, Option<Row>)], index: usize) -> Option<i64> {
@@ -422,6 +421,7 @@ fn effect_of(tx: &LocalTx, rows: &[(RowId, Option<Row>)], index: usize) -> Optio
     on_row.get(nth).map(|op| op.op_id)
 }
 
+/// An answer without details.
 pub(crate) fn answer(op_id: i64, outcome: Outcome) -> OpAnswer {
     OpAnswer { op_id, outcome, reason: None, by: None, merged_into: None }
 }

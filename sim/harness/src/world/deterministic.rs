@@ -29,13 +29,12 @@ use self::keyring::Keyring;
 use self::outage::Outage;
 use self::servers::Servers;
 use self::writes::Desk;
-use crate::device::actor::ABOUT_TX_BITS;
 use crate::mutants::{self, Mutant};
 use crate::network::Target;
 use crate::network::sim::{Routers, SimNetwork};
 use crate::recorder::Recorder;
 use crate::trial::Setup;
-use crate::world::told::{Teller, repeated};
+use crate::world::told::{Teller, repeated, sender};
 
 /// How long the next part of a transaction takes that a planted defect delivers in parts.
 const BETWEEN_PARTS: Duration = Duration::from_millis(20);
@@ -110,8 +109,7 @@ impl World {
                 let feed = feed.clone();
                 move |request| {
                     if let Some((device, ask)) = request.filter(|(_, ask)| ask.target == Target::Backend) {
-                        let losses = u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0);
-                        feed.recorder.listen_to(Some(feed.recorder.after_losses(device, losses)));
+                        feed.recorder.listen_to(Some(sender(&feed.recorder, device, ask)));
                         feed.pump();
                         feed.recorder.listen_to(None);
                     }

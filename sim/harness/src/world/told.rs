@@ -185,24 +185,15 @@ impl Teller {
 
     /// The seed rows, as the server has them before plan time 0.
     pub(super) fn seed_rows(&self) -> Vec<SeedRow> {
-        let schema = &self.app.schema;
         let mut rows = Vec::new();
         for seed in &self.plan.seed_rows {
-            let table = schema
-                .table_index(&self.plan.rows[seed.row as usize])
-                .expect("plans are checked against the schema");
+            let table = table_of(&self.app, &self.plan, seed.row);
             let mut values = Vec::new();
             for (name, expr) in &seed.set {
-                let Some(column) = schema.tables[table].column_index(name) else { continue };
-                let json = match expr {
-                    Expr::Value(json) => json.clone(),
-                    Expr::Id(row) => self.plan.row_id(*row).into(),
-                    Expr::Now => clock_text(EPOCH_US).into(),
-                    Expr::Device => "server".into(),
-                };
-                match Value::from_json(schema.tables[table].columns[column].ty, &json) {
-                    Ok(value) => values.push((column, value)),
-                    Err(error) => self.recorder.harness_failed(format!("seed row #{}: {name}: {error}", seed.row)),
+                match server_value(&self.app, &self.plan, table, name, expr, EPOCH_US) {
+                    Some(Ok(value)) => values.push(value),
+                    Some(Err(error)) => self.recorder.harness_failed(format!("seed row #{}: {error}", seed.row)),
+                    None => {}
                 }
             }
             rows.push((table, Arc::from(self.plan.row_id(seed.row)), values));
@@ -211,11 +202,41 @@ impl Teller {
     }
 }
 
+/// The table of a symbolic row.
+pub(super) fn table_of(app: &App, plan: &Plan, row: u32) -> usize {
+    app.schema.table_index(&plan.rows[row as usize]).expect("plans are checked against the schema")
+}
+
+/// A column and its value, as the server itself writes it at this instant; `None` for a column that it does not have.
+pub(super) fn server_value(
+    app: &App,
+    plan: &Plan,
+    table: usize,
+    name: &str,
+    expr: &Expr,
+    now_us: i64,
+) -> Option<Result<(usize, Value), String>> {
+    let schema = &app.schema.tables[table];
+    let column = schema.column_index(name)?;
+    let json = match expr {
+        Expr::Value(json) => json.clone(),
+        Expr::Id(row) => plan.row_id(*row).into(),
+        Expr::Now => clock_text(now_us).into(),
+        Expr::Device => "server".into(),
+    };
+    let value = Value::from_json(schema.columns[column].ty, &json);
+    Some(value.map(|value| (column, value)).map_err(|error| format!("{name}: {error}")))
+}
+
+/// The history's name for the device that sent an upload: its storage may have been lost since.
+pub(super) fn sender(recorder: &Recorder, device: u32, ask: &Ask) -> u32 {
+    recorder.after_losses(device, u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0))
+}
+
 /// Records a second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
 pub(super) fn repeated(recorder: &Recorder, device: u32, ask: &Ask, status: Option<u16>) {
-    let losses = u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0);
     let tx_id = i64::try_from(ask.about & ((1 << ABOUT_TX_BITS) - 1)).unwrap_or(i64::MAX);
-    let maker = recorder.maker(recorder.after_losses(device, losses), tx_id);
+    let maker = recorder.maker(sender(recorder, device, ask), tx_id);
     let (phase, attempt) = (history::Phase::Info, ask.attempt);
     let upload = history::Upload { phase, tx_id, attempt, status, outcome: None, ops: Vec::new() };
     recorder.add(Who::Client(maker), What::Upload(upload));

@@ -24,9 +24,14 @@ fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenar
         .map(|scenario| (scenario.plans.min(plans), scenario))
         .map(|(plans, scenario)| (scenario.clone(), if scenario.plans < 20 { 1 } else { plans }))
         .collect();
+    judged(&setup, chosen)
+}
+
+/// Runs plans of each scenario, on every core, and judges them.
+pub(crate) fn judged(setup: &Setup, chosen: Vec<(Scenario, u32)>) -> Vec<(Scenario, Tally)> {
     let stop = AtomicBool::new(false);
     let campaign = Campaign {
-        setup: &setup,
+        setup,
         scenarios: &chosen,
         seed: Seed(0x7e57),
         first: 0,
@@ -38,7 +43,8 @@ fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenar
     chosen.into_iter().map(|(scenario, _)| scenario).zip(tallies).collect()
 }
 
-fn told(tally: &Tally) -> String {
+/// What is wrong with a scenario's plans, in words.
+pub(crate) fn told(tally: &Tally) -> String {
     let mut lines: Vec<String> = Vec::new();
     for failing in &tally.failing {
         for (signature, _) in &failing.signatures {

@@ -1,46 +1,24 @@
 //! What plans come to.
 
-use std::sync::atomic::AtomicBool;
-
 use backend::PolicyKind;
-use sim_core::Seed;
 use sim_core::verdict::Verdict;
-use syncstorm::campaign::{self, Campaign, Tally};
+use syncstorm::campaign::Tally;
 use syncstorm::catalogue;
 
 use super::setup;
+use crate::scenarios::{judged, told};
 
 fn run(policy: PolicyKind, chosen: &[(&str, u32)]) -> Vec<(String, Tally)> {
     let setup = setup(policy);
     let all = catalogue::scenarios(&setup.app).expect("the built-in scenarios are sound");
-    let scenarios: Vec<_> = chosen
+    let scenarios = chosen
         .iter()
         .map(|(name, plans)| {
             let scenario = all.iter().find(|scenario| scenario.name == *name).expect("there is one of the name");
             (scenario.clone(), *plans)
         })
         .collect();
-    let stop = AtomicBool::new(false);
-    let campaign = Campaign {
-        setup: &setup,
-        scenarios: &scenarios,
-        seed: Seed(0x7e57),
-        first: 0,
-        workers: syncstorm::commands::workers(None),
-        checkers: None,
-        stop: &stop,
-    };
-    let tallies = campaign::run(&campaign, &|_| {});
-    chosen.iter().map(|(name, _)| (*name).to_owned()).zip(tallies).collect()
-}
-
-fn told(tally: &Tally) -> String {
-    let failing = tally.failing.iter().flat_map(|failing| {
-        failing.signatures.iter().map(move |(one, _)| format!("plan {}: {} {}", failing.index, one.checker, one.code))
-    });
-    let unknown = tally.unknown.iter().map(|(plan, why)| format!("plan {plan}: unknown: {}", why.join("; ")));
-    let broken = tally.broken.iter().map(|(plan, why)| format!("plan {plan}: harness: {why}"));
-    failing.chain(unknown).chain(broken).collect::<Vec<_>>().join("\n  ")
+    judged(&setup, scenarios).into_iter().map(|(scenario, tally)| (scenario.name, tally)).collect()
 }
 
 /// Ten plans in which servers are killed (SIGKILL) and frozen at random instants, and some of other kinds.
