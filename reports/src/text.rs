@@ -53,6 +53,13 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
             text.push_str(&format!("  {}\n", plain(why)));
         }
     }
+    let not_owed: Vec<&ScenarioRun> = run.scenarios.iter().filter(|scenario| !scenario.not_owed.is_empty()).collect();
+    if !not_owed.is_empty() {
+        text.push_str(&format!("\nNot owed by {}, and not judged there:\n", visible(&run.policy)));
+        for scenario in not_owed {
+            text.push_str(&format!("  {}: {}\n", visible(&scenario.name), scenario.not_owed.join(", ")));
+        }
+    }
     let not_run: Vec<&ScenarioRun> = run.scenarios.iter().filter(|scenario| !ran(scenario)).collect();
     if !not_run.is_empty() {
         text.push_str("\nNot run in this world:\n");

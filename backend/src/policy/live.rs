@@ -2,7 +2,7 @@
 
 use fixtures::{Rule, Value};
 
-use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation};
+use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, lifecycle};
 use crate::record::{Author, CONTRIBUTIONS_MAX, RowMeta, Stamp, StoredRow};
 use crate::rules::Register;
 use crate::wire::Outcome;
@@ -45,6 +45,13 @@ pub(crate) struct Contest<'a> {
     pub(crate) equal: bool,
     /// Who wrote what the row holds.
     pub(crate) author: Author,
+}
+
+impl Contest<'_> {
+    /// The refusal of a counter that would leave its range.
+    pub(crate) fn out_of_range(&self) -> Option<Decision> {
+        lifecycle::out_of_range(self.register.rule, &self.new[0], &self.register.name)
+    }
 }
 
 impl<'a> Merge<'a> {
@@ -248,11 +255,16 @@ pub(crate) fn set_written(meta: &mut RowMeta, column: usize, value: &Value) {
     }
 }
 
-/// What the device told of a column that it may not have sent. NULL where there can be none tells nothing: a local
-/// insert left the column out.
+/// What the device told of a column that it may not have sent.
 fn told<'s>(s: &Situation<'s>, column: usize) -> Option<&'s Value> {
+    s.op.base(column).filter(|_| !tells_nothing(s, column))
+}
+
+/// Whether the device had NULL where the server can have none: a local insert left the column out, or the device had
+/// cleared it and was refused.
+pub(crate) fn tells_nothing(s: &Situation<'_>, column: usize) -> bool {
     let left_out = s.rules.columns[column].not_null && s.op.sent(column).is_none();
-    s.op.base(column).filter(|base| !(left_out && base.is_null()))
+    left_out && s.op.base(column).is_some_and(Value::is_null)
 }
 
 /// Whether the row still holds what the writer saw when it wrote. Of a group's columns, those count that were sent or
@@ -269,13 +281,22 @@ pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, regist
     })
 }
 
+/// Whose write, not the operation's own device's, left something else in the register than the writer saw. What its
+/// own operation left there is its own, also where the server put it in place of what was sent.
+pub(crate) fn changed_by(s: &Situation<'_>, stored: &StoredRow, index: usize) -> Option<Author> {
+    let register = &s.rules.registers[index];
+    if unchanged_since_base(s, stored, register) {
+        return None;
+    }
+    let author = stored.author(index, &register.columns);
+    (!author.is_earlier_of(s.writer)).then_some(author)
+}
+
 /// The whole operation is superseded. An operation that asks for what the row holds already simply stands.
 pub(crate) fn superseded_whole(s: &Situation<'_>, stored: &StoredRow, rule: &'static str, author: Author) -> Decision {
-    let stands = s.op.kind != crate::operation::OpKind::Delete
-        && s.op.data.iter().all(|(column, value)| {
-            s.rules.clock == Some(*column) || s.rules.register(*column).holds_same(stored.value(*column), value)
-        });
-    if stands {
+    let asks_for_what_is_there =
+        || Merge::new(s, stored).contests().iter().all(|contest| s.rules.is_clock(contest.index) || contest.equal);
+    if s.op.kind != crate::operation::OpKind::Delete && asks_for_what_is_there() {
         return Decision::nothing();
     }
     Decision {

@@ -1,7 +1,9 @@
 //! `row-latest`: an operation older than the row's clock is superseded whole, with a record.
 //!
-//! The row's clock is its clock column; in a table without one, the greatest stamp in the row. An operation of
-//! the same age is not older. A DELETE carries no clock, so its clock is its receive time and it is never older.
+//! The row's clock is its clock column; in a table without one, the greatest stamp in the row. As an operation's
+//! clock it is never later than the receipt: a device whose clock runs ahead would keep all others out until then.
+//! An operation of the same age is not older. A DELETE carries no clock, so its clock is its receive time and it is
+//! never older.
 
 use fixtures::Value;
 
@@ -21,6 +23,9 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     }
     let mut merge = Merge::new(s, stored);
     for contest in merge.contests() {
+        if let Some(refusal) = contest.out_of_range() {
+            return refusal;
+        }
         let stamp_us = merge.next_stamp_us(contest.index);
         if contest.unchanged == Some(true) {
             merge.stand(&contest, stamp_us);
@@ -32,8 +37,9 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
 }
 
 fn row_clock_us(s: &Situation<'_>, stored: &StoredRow) -> i64 {
-    if let Some(Value::Time(at_us)) = s.rules.clock.map(|column| stored.value(column)) {
-        return *at_us;
-    }
-    stored.last_stamp_us().unwrap_or(i64::MIN)
+    let row_us = match s.rules.clock.map(|column| stored.value(column)) {
+        Some(Value::Time(at_us)) => *at_us,
+        _ => stored.last_stamp_us().unwrap_or(i64::MIN),
+    };
+    row_us.min(s.received_us)
 }

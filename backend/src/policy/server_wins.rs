@@ -2,7 +2,7 @@
 //!
 //! A group is one register here too. A PUT on a live id has no base, so every column in which it differs keeps the
 //! server's value. A DELETE of a row that changed since its base is superseded: to delete the row would not keep
-//! the changed column's value.
+//! the changed column's value. What the device's own operation left in a column is not changed since its base.
 
 use crate::policy::live::Merge;
 use crate::policy::{Decision, Situation, lifecycle};
@@ -18,7 +18,10 @@ pub fn decide(s: &Situation<'_>) -> Decision {
 fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let mut merge = Merge::new(s, stored);
     for contest in merge.contests() {
-        if contest.unchanged == Some(true) {
+        if contest.unchanged == Some(true) || contest.author.is_earlier_of(s.writer) {
+            if let Some(refusal) = contest.out_of_range() {
+                return refusal;
+            }
             let stamp_us = merge.next_stamp_us(contest.index);
             merge.stand(&contest, stamp_us);
         } else {

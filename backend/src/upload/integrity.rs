@@ -179,11 +179,14 @@ impl<S: Session> Run<'_, S> {
                 loser: own,
                 winner: winner.clone(),
             });
-            // Whether what the operation sent beside the parent gave way as well.
+            // Whether what the operation sent beside the parent gave way as well. What became NULL for want of a
+            // parent took effect as something else.
             let gave_way = |sent: usize| {
                 let name = &table.register(sent).name;
                 decision.conflicts.iter().any(|conflict| {
-                    conflict.column.as_ref() == Some(name) && conflict.loser == Author::Client(writer.clone())
+                    conflict.column.as_ref() == Some(name)
+                        && conflict.loser == Author::Client(writer.clone())
+                        && conflict.rule != "parent-missing"
                 })
             };
             let is_all = op.kind == OpKind::Patch

@@ -58,6 +58,9 @@ fn row(scenario: &ScenarioRun, latency: &str) -> Markup {
                     strong { (visible(&scenario.name)) }
                 }
                 span { (visible(&scenario.claim)) }
+                @if !scenario.not_owed.is_empty() {
+                    span { em { "This policy does not owe, and nobody judged: " (scenario.not_owed.join(", ")) "." } }
+                }
             }
             td data-label="Verdict" {
                 @if ran && scenario.verdict == Verdict::Invalid {

@@ -39,6 +39,44 @@ pub enum Claim {
     OldTokensStayGood,
 }
 
+impl Claim {
+    /// Whether a policy owes the claim. `row-latest`, `version-check` and `server-wins` decide otherwise than by the
+    /// rules of policy.toml, and give up writes that `field-merge` keeps; any other policy is held to those rules.
+    #[must_use]
+    pub fn is_owed_by(self, policy: &str) -> bool {
+        let by_its_rules = matches!(
+            self,
+            Self::NothingOverridden
+                | Self::GreatestStampStays
+                | Self::CountersExact
+                | Self::SetsExact
+                | Self::DeletedStayDeleted
+        );
+        !(by_its_rules && matches!(policy, "row-latest" | "version-check" | "server-wins"))
+    }
+
+    /// Its name, as scenario files write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NothingOverridden => "nothing-overridden",
+            Self::GreatestStampStays => "greatest-stamp-stays",
+            Self::DeletedStayDeleted => "deleted-stay-deleted",
+            Self::GroupsWhole => "groups-whole",
+            Self::CountersExact => "counters-exact",
+            Self::SetsExact => "sets-exact",
+            Self::OneRowPerKey => "one-row-per-key",
+            Self::SameSequence => "same-sequence",
+            Self::OrphansRefused => "orphans-refused",
+            Self::CyclesSuperseded => "cycles-superseded",
+            Self::OneLeader => "one-leader",
+            Self::OneCommitEach => "one-commit-each",
+            Self::OneRefusalPerExpiry => "one-refusal-per-expiry",
+            Self::OldTokensStayGood => "old-tokens-stay-good",
+        }
+    }
+}
+
 /// What a scenario promises of each history.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Promises {

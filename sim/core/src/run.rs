@@ -37,6 +37,8 @@ pub struct ScenarioRun {
     pub name: String,
     /// Its claim, one sentence.
     pub claim: String,
+    /// Claims of the scenario that the policy does not owe, by name: nobody judged them.
+    pub not_owed: Vec<&'static str>,
     /// How many plans ran.
     pub plans: u32,
     /// Over all plans.

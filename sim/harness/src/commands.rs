@@ -222,7 +222,7 @@ pub fn run(
     let mut broken = Vec::new();
     for (((scenario, planned), not_run), tally) in prepared.scenarios.iter().zip(&prepared.not_run).zip(&tallies) {
         broken.extend(tally.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
-        let mut told = summarize(scenario, tally, *planned, prepared.checkers.is_none());
+        let mut told = summarize(scenario, tally, *planned, prepared.checkers.is_none(), args.policy);
         told.not_run.clone_from(not_run);
         if let Some((index, signature, class)) = primary(tally) {
             note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
@@ -338,7 +338,15 @@ fn worst(tally: &Tally) -> Option<Class> {
     tally.failing.iter().flat_map(|failing| &failing.signatures).map(|(_, class)| *class).min()
 }
 
-fn summarize(scenario: &Scenario, tally: &Tally, planned: u32, all_checkers: bool) -> ScenarioRun {
+fn summarize(
+    scenario: &Scenario,
+    tally: &Tally,
+    planned: u32,
+    all_checkers: bool,
+    policy: backend::PolicyKind,
+) -> ScenarioRun {
+    let policy = policy.to_string();
+    let not_owed = scenario.promises.claims.iter().filter(|claim| !claim.is_owed_by(&policy));
     let mut verdict = tally.verdict;
     let mut unknown: Vec<String> =
         tally.unknown.iter().flat_map(|(plan, why)| why.iter().map(move |why| format!("plan {plan}: {why}"))).collect();
@@ -357,6 +365,7 @@ fn summarize(scenario: &Scenario, tally: &Tally, planned: u32, all_checkers: boo
     ScenarioRun {
         name: scenario.name.clone(),
         claim: scenario.claim.clone(),
+        not_owed: not_owed.map(|claim| claim.name()).collect(),
         plans: tally.plans,
         verdict,
         class: None,

@@ -30,15 +30,15 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
         return finding;
     }
     let facts = Facts::gather(ctx, timeline);
-    for claim in &ctx.promises.claims {
+    for claim in ctx.promises.claims.iter().filter(|claim| claim.is_owed_by(&ctx.history.header.policy)) {
         judge(&facts, *claim, &mut finding);
     }
     finding
 }
 
 fn judge(facts: &Facts<'_, '_>, claim: Claim, finding: &mut Finding) {
-    let (code, of_the_end) = name(claim);
-    if of_the_end && let Some(why) = &facts.no_end {
+    let code = claim.name();
+    if is_of_the_end(claim) && let Some(why) = &facts.no_end {
         finding.unknown(format!("{code} is about the end of the run, and {why}"));
         return;
     }
@@ -61,23 +61,23 @@ fn judge(facts: &Facts<'_, '_>, claim: Claim, finding: &mut Finding) {
     }
 }
 
-/// The claim's name, and whether it is about the end of the run.
-fn name(claim: Claim) -> (&'static str, bool) {
+/// Whether the claim is about the end of the run, and not about each commit.
+fn is_of_the_end(claim: Claim) -> bool {
     match claim {
-        Claim::NothingOverridden => ("nothing-overridden", true),
-        Claim::GreatestStampStays => ("greatest-stamp-stays", true),
-        Claim::DeletedStayDeleted => ("deleted-stay-deleted", true),
-        Claim::GroupsWhole => ("groups-whole", true),
-        Claim::CountersExact => ("counters-exact", true),
-        Claim::SetsExact => ("sets-exact", true),
-        Claim::OneRowPerKey => ("one-row-per-key", true),
-        Claim::SameSequence => ("same-sequence", true),
-        Claim::OrphansRefused => ("orphans-refused", true),
-        Claim::CyclesSuperseded => ("cycles-superseded", false),
-        Claim::OneLeader => ("one-leader", false),
-        Claim::OneCommitEach => ("one-commit-each", false),
-        Claim::OneRefusalPerExpiry => ("one-refusal-per-expiry", false),
-        Claim::OldTokensStayGood => ("old-tokens-stay-good", false),
+        Claim::NothingOverridden
+        | Claim::GreatestStampStays
+        | Claim::DeletedStayDeleted
+        | Claim::GroupsWhole
+        | Claim::CountersExact
+        | Claim::SetsExact
+        | Claim::OneRowPerKey
+        | Claim::SameSequence
+        | Claim::OrphansRefused => true,
+        Claim::CyclesSuperseded
+        | Claim::OneLeader
+        | Claim::OneCommitEach
+        | Claim::OneRefusalPerExpiry
+        | Claim::OldTokensStayGood => false,
     }
 }
 

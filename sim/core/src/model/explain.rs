@@ -63,8 +63,10 @@ pub enum Why {
         /// The row's clock.
         clock_us: i64,
     },
-    /// `version-check`.
+    /// `version-check`, and a delete under `server-wins`.
     BaseDiffers,
+    /// `version-check`: an insert of a row that is there.
+    AlreadyThere,
     /// The reference names no row and becomes NULL.
     NoParent,
     /// The write would close a cycle through these rows.
@@ -154,6 +156,7 @@ impl Why {
                 format!("{op_text} is older than the row's clock {}, so it is superseded whole.", time_to_iso(*clock_us))
             }
             Self::BaseDiffers => "An `old` value is not the row's, so the operation is superseded whole.".to_owned(),
+            Self::AlreadyThere => "The insert takes the row for absent, and it is there, so it is superseded whole.".to_owned(),
             Self::NoParent => "The row named by the reference is not there, so the reference becomes NULL.".to_owned(),
             Self::Cycle { path } => {
                 let path: Vec<String> = path.iter().map(|at| row(*at)).collect();

@@ -20,7 +20,7 @@
 //! | Base equals current, and the rule is max or keep-server | Applied as sent, even if smaller: rules are asked only when base and current differ. |
 //! | The clock column | Its stamp is capped at receive time, its value is not. It is bookkeeping: no record, and it counts for the outcome only if the operation names nothing else. |
 //! | Clock of a DELETE, and of a PATCH without the clock column | Receive time. |
-//! | Group columns that are in neither `old` nor `data` | They stay. `old` null where the insert filled in a default stands for that default, unless the current value is null. |
+//! | Group columns that are in neither `old` nor `data` | They stay. `old` null where the row still holds the default that its insert filled in stands for that default. |
 //! | PUT on a live id that names part of a group | Columns not sent stay, those of the group too. |
 //! | PUT on a live id, rules max and keep-server | The column's own rule. |
 //! | Counter or set result that is the value sent | Applied; any other joined result is merged. No record is owed. |

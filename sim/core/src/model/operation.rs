@@ -45,6 +45,8 @@ pub(super) struct Turn<'m, 'a> {
     /// What it sends and what its writer had, by column.
     pub(super) data: Vec<Option<Value>>,
     pub(super) old: Vec<Option<Value>>,
+    /// Columns of which what its writer had says nothing.
+    pub(super) untold: Vec<usize>,
 }
 
 /// A row as the operation leaves it, before structure has its say.
@@ -132,13 +134,12 @@ impl Turn<'_, '_> {
             self.out.aliases.push((self.row, survivor));
             let current = self.state.live(survivor).cloned().expect("only live rows hold keys");
             let fate = self.put_live(survivor, &current)?;
-            return Ok(Fate { outcome: Outcome::Merged, merged_into: Some(survivor), ..fate });
+            let outcome = if fate.outcome == Outcome::Superseded { fate.outcome } else { Outcome::Merged };
+            return Ok(Fate { outcome, merged_into: Some(survivor), ..fate });
         }
         let mut draft = Draft::of(image);
         for register in self.named() {
-            if self.discipline == Discipline::FieldMerge {
-                register::in_range(&self.facts.registers[register], &self.sent(register))?;
-            }
+            register::in_range(&self.facts.registers[register], &self.sent(register))?;
             draft.effects.push((register, Effect::AsSent));
             draft.stamps.push((register, stamp));
         }
@@ -184,7 +185,7 @@ impl Turn<'_, '_> {
         }
         let Some(tombstone) = slot.tombstone.clone() else { return Err("no-such-row") };
         match tombstone.image {
-            Some(image) if self.app.policy.tables[self.table].edit_revives => self.revive(tombstone.stamp, &image),
+            Some(image) if self.revives() => self.revive(tombstone.stamp, &image),
             _ => Ok(self.stays_deleted(tombstone.stamp)),
         }
     }
@@ -197,20 +198,11 @@ impl Turn<'_, '_> {
         let mut draft = Draft::of(current.to_vec());
         for index in self.named() {
             let register = &self.facts.registers[index];
-            let slot = self.state.slot(row);
-            let sides = Sides {
-                current,
-                slot,
-                data: &self.data,
-                old: has_base.then_some(&*self.old),
-                stored: slot.stamp(index),
-                bypassed: slot.is_bypassed(index),
-                op: self.stamp,
-            };
+            let sides = self.sides(self.state.slot(row), current, has_base, Some(index));
             let decision = match self.discipline {
                 Discipline::FieldMerge => register::decide(register, &sides, self.clients)?,
-                Discipline::ServerWins => whole::server_wins(register, &sides),
-                _ => whole::overwrite(register, &sides),
+                Discipline::ServerWins => whole::server_wins(register, &sides)?,
+                other => whole::overwrite(other, register, &sides)?,
             };
             for (column, value) in decision.values {
                 draft.row[column] = value;
@@ -227,18 +219,49 @@ impl Turn<'_, '_> {
         self.settle(row, Some(current), draft)
     }
 
+    /// The operation against a row that is there; `register`: whose stamp is stored.
+    fn sides<'s>(&'s self, slot: &'s Slot, current: &'s [Value], has_base: bool, register: Option<usize>) -> Sides<'s> {
+        Sides {
+            current,
+            slot,
+            data: &self.data,
+            old: has_base.then_some(&*self.old),
+            stored: register.and_then(|index| slot.stamp(index)),
+            bypassed: register.is_some_and(|index| slot.is_bypassed(index)),
+            op: self.stamp,
+        }
+    }
+
     /// The whole-row policies' first question.
     fn superseded_whole(&mut self, row: RowId, current: &Row, has_base: bool) -> Option<Fate> {
         let slot = self.state.slot(row);
+        let at = |register| self.sides(slot, current, has_base, register);
+        let sides = at(None);
+        let deletes = self.op.op == Op::Delete;
         let why = match self.discipline {
-            Discipline::RowLatest => whole::older_than_row(self.facts, current, slot, self.stamp),
-            Discipline::VersionCheck if has_base => whole::base_differs(self.facts, current, slot, &self.old),
+            Discipline::RowLatest => {
+                whole::older_than_row(self.facts, current, slot, self.stamp, self.upload.received_us)
+            }
+            Discipline::VersionCheck if !has_base => Some(Why::AlreadyThere),
+            Discipline::VersionCheck => whole::base_differs(self.facts, at),
+            Discipline::ServerWins if deletes => whole::base_differs(self.facts, at),
             _ => None,
         }?;
-        let winners = slot.writers();
+        if !deletes && whole::asks_for_what_is_there(self.facts, &sides) {
+            self.note(row, None, Why::Equal);
+            return Some(Fate::applied());
+        }
+        // The value that differs may be the seed's, where the base is the device's own that never came.
+        let mut winners = slot.writers();
+        winners.push(Writer::Server);
         self.note(row, None, why);
         self.expect(row, None, Party::only(self.writer()), Party::Anyone, true);
         Some(Fate::superseded(None, winners))
+    }
+
+    /// Whether an edit brings a deleted row of this table back.
+    fn revives(&self) -> bool {
+        self.discipline == Discipline::FieldMerge && self.app.policy.tables[self.table].edit_revives
     }
 
     fn revive(&mut self, deleted: Stamp, image: &Row) -> Result<Fate, &'static str> {
@@ -278,7 +301,7 @@ impl Turn<'_, '_> {
         let edits = self.edited_since(&current);
         let others: Vec<Writer> = edits.iter().map(|(_, stamp)| stamp.writer()).collect();
         let field_merge = self.discipline == Discipline::FieldMerge;
-        if field_merge && self.app.policy.tables[self.table].edit_revives && !edits.is_empty() {
+        if self.revives() && !edits.is_empty() {
             self.note(self.row, None, Why::Edited);
             let adds = |(register, _): &(usize, Stamp)| {
                 matches!(self.facts.registers[*register].rule, Rule::Counter { .. } | Rule::Set)
@@ -305,18 +328,13 @@ impl Turn<'_, '_> {
     /// Registers that another device's operation wrote since the delete's base.
     fn edited_since(&self, current: &Row) -> Vec<(usize, Stamp)> {
         let slot = self.state.slot(self.row);
-        let sides = Sides {
-            current,
-            slot,
-            data: &self.data,
-            old: Some(&self.old),
-            stored: None,
-            bypassed: false,
-            op: self.stamp,
-        };
+        let sides = self.sides(slot, current, true, None);
         let registers = self.facts.registers.iter().enumerate();
         registers
-            .filter(|(_, register)| !register.clock && !sides.unchanged_since(register))
+            .filter(|(_, register)| {
+                let untold = register.columns.iter().any(|column| self.untold.contains(column));
+                !register.clock && (untold || !sides.unchanged_since(register))
+            })
             .filter(|(index, _)| !slot.is_bypassed(*index))
             .filter_map(|(index, _)| Some((index, slot.stamp(index)?)))
             .filter(|(_, stamp)| stamp.device != self.stamp.device)
@@ -363,6 +381,12 @@ impl Turn<'_, '_> {
         let slot = self.state.edit(row);
         for (register, stamp) in draft.stamps {
             slot.set_stamp(register, Some(stamp));
+            // What an operation has written is no default any more.
+            if (stamp.device, stamp.op_id) == (self.stamp.device, self.stamp.op_id) {
+                slot.forget_filled(&self.facts.registers[register].columns, |column, now| {
+                    self.data[column].is_some() || before.is_some_and(|before| before[column] != *now)
+                });
+            }
         }
         draft.joined.into_iter().for_each(|register| slot.written(register));
         for (index, exclusive) in &self.facts.exclusives {

@@ -82,7 +82,7 @@ impl Sides<'_> {
     }
 
     /// Whether the operation's own device did.
-    fn is_own(&self) -> bool {
+    pub(super) fn is_own(&self) -> bool {
         !self.bypassed && self.stored.is_some_and(|stored| stored.device == self.op.device)
     }
 

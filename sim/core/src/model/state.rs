@@ -123,9 +123,20 @@ impl Slot {
         writers
     }
 
-    /// The default that this row's own insert filled in.
+    /// The default that this row's own insert filled in, if nobody has written the column since.
     pub(super) fn filled(&self, column: usize) -> Option<&Value> {
-        self.filled.as_ref()?.iter().find(|(at, _)| *at == column).map(|(_, value)| value)
+        let filled = self.filled.as_ref()?.iter().find(|(at, _)| *at == column).map(|(_, value)| value)?;
+        self.live.as_ref().is_none_or(|live| live[column] == *filled).then_some(filled)
+    }
+
+    /// Those of the columns that are written are no defaults any more; `written` is told the column and its value.
+    pub(super) fn forget_filled(&mut self, columns: &[usize], written: impl Fn(usize, &Value) -> bool) {
+        let (Some(filled), Some(live)) = (&self.filled, &self.live) else { return };
+        let is_written = |column: usize| columns.contains(&column) && written(column, &live[column]);
+        if filled.iter().any(|(column, _)| is_written(*column)) {
+            let left: Vec<_> = filled.iter().filter(|(column, _)| !is_written(*column)).cloned().collect();
+            self.filled = (!left.is_empty()).then(|| Arc::from(left));
+        }
     }
 
     pub(super) fn beat(&self, exclusive: usize) -> Option<i64> {

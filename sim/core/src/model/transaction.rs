@@ -82,10 +82,13 @@ impl<'a> Model<'a> {
         let facts = &self.tables[table];
         let mut data = self.by_column(table, &op.data);
         let mut old = self.by_column(table, &op.old);
-        // NULL where the server has none tells nothing of what the server had: a local insert left the column out.
+        // NULL where the server has none tells nothing of what the server had: a local insert left the column out, or
+        // the device had cleared it and was refused.
+        let mut untold = Vec::new();
         for (column, schema) in self.app.schema.tables[table].columns.iter().enumerate() {
             if schema.not_null && data[column].is_none() && old[column].as_ref().is_some_and(Value::is_null) {
                 old[column] = None;
+                untold.push(column);
             }
         }
         for (_, reference) in &facts.references {
@@ -125,6 +128,7 @@ impl<'a> Model<'a> {
             stamp,
             data,
             old,
+            untold,
         }
     }
 

@@ -59,6 +59,15 @@ pub struct Routers {
     pub service: Option<Router>,
 }
 
+/// How long a message takes.
+#[derive(Clone, Copy)]
+struct Way {
+    /// On the link as it is.
+    usual: Duration,
+    /// What a slow network adds, as long as it is slow.
+    slowed: Duration,
+}
+
 /// Connections made in an earlier epoch are dead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Epochs {
@@ -304,25 +313,52 @@ impl Inner {
         self.plan.seed.fork("network", &key)
     }
 
-    /// The delay of one message, by its own generator.
-    fn delay(&self, rng: &mut sim_core::seed::Rng, device: u32, bytes: usize) -> Duration {
+    /// The way of one message, by its own generator.
+    fn way(&self, rng: &mut sim_core::seed::Rng, device: u32, bytes: usize) -> Way {
         let link = self.plan.link;
-        let mut micros = if link.latency_max_us > link.latency_min_us {
+        let usual_us = if link.latency_max_us > link.latency_min_us {
             rng.random_range(link.latency_min_us..=link.latency_max_us)
         } else {
             link.latency_min_us
         };
+        let mut slowed_us = 0;
         for (_, fault) in self.faults.borrow().iter() {
             if let Fault::Slow { device: of, latency_us, jitter_us, bandwidth, .. } = fault
                 && *of == device
             {
-                micros += latency_us + if *jitter_us > 0 { rng.random_range(0..=*jitter_us) } else { 0 };
+                slowed_us += latency_us + if *jitter_us > 0 { rng.random_range(0..=*jitter_us) } else { 0 };
                 if *bandwidth > 0 {
-                    micros += bytes as u64 * 1_000_000 / bandwidth;
+                    slowed_us += bytes as u64 * 1_000_000 / bandwidth;
                 }
             }
         }
-        Duration::from_micros(micros)
+        Way { usual: Duration::from_micros(usual_us), slowed: Duration::from_micros(slowed_us) }
+    }
+
+    fn is_slow(&self, device: u32) -> bool {
+        self.active(|fault| matches!(fault, Fault::Slow { device: of, .. } if *of == device))
+    }
+
+    /// Waits until a message has arrived. What a slow network still held back comes when it is well again. `false`:
+    /// it took longer than the sender waits, who closed the connection on the unsent rest.
+    async fn travel(&self, device: u32, way: Way, patience: Duration) -> bool {
+        sleep(way.usual).await;
+        if way.slowed.is_zero() {
+            return true;
+        }
+        let arrives = Instant::now() + way.slowed;
+        let gives_up = Instant::now() + patience;
+        loop {
+            let seen = self.changes.version();
+            if !self.is_slow(device) {
+                return true;
+            }
+            tokio::select! {
+                biased;
+                () = sleep_until(arrives.min(gives_up)) => return arrives <= gives_up,
+                () = self.changes.changed_since(seen) => {}
+            }
+        }
     }
 
     fn lossy(&self, device: u32, target: Target) -> Option<(u8, u8, u8)> {
@@ -343,14 +379,16 @@ impl Inner {
         }
         let epoch = self.epoch(device, ask.target);
         let mut rng = self.rng(0, device, ask, 0);
-        let delay = self.delay(&mut rng, device, ask.body.as_ref().map_or(0, Bytes::len));
+        let way = self.way(&mut rng, device, ask.body.as_ref().map_or(0, Bytes::len));
         let lossy = self.lossy(device, ask.target);
         let roll: u8 = rng.random_range(0..100);
         let lost = lossy.is_some_and(|(request_lost, _, _)| roll < request_lost);
         let doubled = lossy.is_some_and(|(_, _, duplicated)| rng.random_range(0..100) < duplicated);
         let again_after = Duration::from_micros(rng.random_range(1_000..3_000_000));
         let mut swallowed = lost || self.is_swallowed(device, ask.target, true);
-        sleep(delay).await;
+        if !self.travel(device, way, ask.timeout).await {
+            return Err(NetError::Timeout);
+        }
         swallowed |= self.is_swallowed(device, ask.target, true);
         if self.epoch(device, ask.target).device != epoch.device {
             return Err(NetError::Reset);
@@ -449,11 +487,13 @@ impl Inner {
             Err(_) => return Err(NetError::Reset),
         };
         let mut rng = self.rng(1, device, ask, 0);
-        let delay = self.delay(&mut rng, device, body.len());
+        let way = self.way(&mut rng, device, body.len());
         let roll: u8 = rng.random_range(0..100);
         let lost = self.lossy(device, ask.target).is_some_and(|(_, reply_lost, _)| roll < reply_lost);
         let mut swallowed = self.is_swallowed(device, ask.target, false);
-        sleep(delay).await;
+        if !self.travel(device, way, ask.timeout).await {
+            return Err(NetError::Timeout);
+        }
         swallowed |= self.is_swallowed(device, ask.target, false);
         if lost || self.epoch(device, ask.target) != epoch {
             return Err(NetError::Reset);
@@ -487,9 +527,17 @@ pub struct SimStream {
     /// Something was swallowed: nothing after it can arrive in order, and the connection resets when the fault heals.
     doomed: bool,
     partial: BytesMut,
-    queue: VecDeque<(Instant, String)>,
+    queue: VecDeque<Queued>,
     lines: u64,
     last_arrival: Instant,
+}
+
+/// A line on its way.
+struct Queued {
+    due: Instant,
+    /// When it would have arrived on a network that is not slow.
+    usual: Instant,
+    line: String,
 }
 
 enum Woken {
@@ -505,7 +553,7 @@ impl Incoming for SimStream {
             if let Some(next) = self.fate() {
                 return next;
             }
-            let due = self.queue.front().map(|(due, _)| *due);
+            let due = self.queue.front().map(|queued| queued.due);
             let may_read = !self.ended && !self.inner.is_paused(Target::Service);
             if self.ended && self.queue.is_empty() && !self.doomed {
                 return Next::End;
@@ -519,15 +567,15 @@ impl Incoming for SimStream {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Woken::Due,
             };
             match woken {
-                Woken::Changed => {}
+                Woken::Changed => self.hasten(),
                 Woken::Frame(None) => self.ended = true,
                 Woken::Frame(Some(bytes)) => {
                     (self.inner.acted)(None);
                     self.receive(&bytes);
                 }
                 Woken::Due => {
-                    if let Some((_, line)) = self.queue.pop_front() {
-                        return Next::Line(line);
+                    if let Some(queued) = self.queue.pop_front() {
+                        return Next::Line(queued.line);
                     }
                 }
             }
@@ -557,6 +605,18 @@ impl SimStream {
         None
     }
 
+    /// What a slow network still held back comes when it is well again.
+    fn hasten(&mut self) {
+        if self.queue.is_empty() || self.inner.is_slow(self.device) {
+            return;
+        }
+        let now = Instant::now();
+        for queued in &mut self.queue {
+            queued.due = queued.due.min(queued.usual.max(now));
+        }
+        self.last_arrival = self.queue.back().map_or(now, |queued| queued.due);
+    }
+
     fn is_silenced(&self) -> bool {
         let device = self.device;
         self.inner.is_swallowed(device, Target::Service, false)
@@ -577,9 +637,10 @@ impl SimStream {
             let key = [2, u64::from(self.device), self.about, self.lines];
             self.lines += 1;
             let mut rng = self.inner.plan.seed.fork("network", &key);
-            let due = Instant::now() + self.inner.delay(&mut rng, self.device, line.len());
-            self.last_arrival = self.last_arrival.max(due);
-            self.queue.push_back((self.last_arrival, line));
+            let way = self.inner.way(&mut rng, self.device, line.len());
+            let usual = Instant::now() + way.usual;
+            self.last_arrival = self.last_arrival.max(usual + way.slowed);
+            self.queue.push_back(Queued { due: self.last_arrival, usual, line });
         }
     }
 }

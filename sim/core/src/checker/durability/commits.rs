@@ -269,6 +269,9 @@ impl<'a> Judge<'a, '_> {
     fn unmeant(&mut self, at: &At<'a>, index: usize, edits: &[Edit<'a>]) {
         let net = &at.nets[index];
         let edit = net.edit.map(|edit| &edits[edit]);
+        if edit.is_none() && self.discipline != super::lawful::Discipline::Rules {
+            self.rows[net.row as usize].everyone.extend(at.tx.ops.iter().map(|op| at.write(op.op_id)));
+        }
         match (&net.before, &net.after) {
             // A row that the transaction deletes and creates again is a new one, with the insert's defaults.
             (Some(_), Some(_)) if net.gone && edit.is_some_and(|edit| edit.put) => {}

@@ -53,7 +53,7 @@ impl<'a> Judge<'a, '_> {
         let differing = self.differing(edit, before);
         let lawful = match self.discipline {
             Discipline::Rules => layout.edit_revives && !(edited.is_empty() && differing.is_empty()),
-            Discipline::RowLatest => lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before) != Win::Yes,
+            Discipline::RowLatest => lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before, at.received_us) != Win::Yes,
             Discipline::VersionCheck | Discipline::ServerWins => {
                 lawful::version_check(edit, &self.rows[edit.row as usize], before) != Win::Yes
             }
@@ -64,7 +64,7 @@ impl<'a> Judge<'a, '_> {
             winners.extend(differing);
             if self.discipline != Discipline::Rules {
                 winners.push(None);
-                winners.extend(self.rows[edit.row as usize].registers.iter().map(|register| register.by));
+                winners.extend(self.rows[edit.row as usize].everyone.iter().copied().map(Some));
             }
             let rule = self.discipline.name("revived");
             self.need(at, &Need {
@@ -122,7 +122,8 @@ impl<'a> Judge<'a, '_> {
             let course = stored.course.filter(|_| stored.by.is_none());
             let mut writes: Vec<Write> = [stored.by, stored.also].into_iter().flatten().collect();
             writes.extend(course.into_iter().flat_map(|course| self.tx_writes(course)));
-            if matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set) {
+            let joins = matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set);
+            if joins && self.discipline == Discipline::Rules {
                 writes.extend(recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write));
             }
             writes.retain(|write| !self.saw(at, row, write));

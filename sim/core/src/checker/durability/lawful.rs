@@ -84,15 +84,15 @@ pub(super) fn beats(edit: &Edit<'_>, device: u32, clients: &[&str], stored: &Reg
 }
 
 /// `row-latest`: whether the edit is as young as its row. The row's clock is its clock column, and the greatest
-/// stamp in a table without one.
-pub(super) fn row_latest(edit: &Edit<'_>, state: &State, clock: Option<usize>, current: &Row) -> Win {
+/// stamp in a table without one; like an edit's, it is never later than the receipt.
+pub(super) fn row_latest(edit: &Edit<'_>, state: &State, clock: Option<usize>, current: &Row, received_us: i64) -> Win {
     let row_us = match clock.and_then(|clock| current.get(clock)) {
         Some(Value::Time(micros)) => Some(*micros),
         _ => None,
     };
     let greatest = |stamp: fn(&Register) -> i64| state.registers.iter().map(stamp).max().unwrap_or(i64::MIN);
-    let low = row_us.unwrap_or_else(|| greatest(|register| register.low));
-    let high = row_us.unwrap_or_else(|| greatest(|register| register.high));
+    let low = row_us.unwrap_or_else(|| greatest(|register| register.low)).min(received_us);
+    let high = row_us.unwrap_or_else(|| greatest(|register| register.high)).min(received_us);
     // Clocks of several operations on one row are known as a range.
     match () {
         () if edit.clock_low > high => Win::Yes,

@@ -146,6 +146,7 @@ impl<'a, 't> Judge<'a, 't> {
                 && !sides.base_equal
                 && !self.saw(at, edit.row, &by)
                 && !stored.also.is_some_and(|also| self.saw(at, edit.row, &also))
+                && !self.may_be_seen(at, edit.row, index)
             {
                 if win == Win::No {
                     let [new, current, _] = self.shown(edit, index, sides);
@@ -219,6 +220,14 @@ impl<'a, 't> Judge<'a, 't> {
         Stand::Lost
     }
 
+    /// Under a policy that supersedes whole operations, whether somebody whose write the device saw may have written
+    /// what the register holds, beside its writer.
+    fn may_be_seen(&self, at: &At<'a>, row: RowId, index: usize) -> bool {
+        let alike = &self.rows[row as usize].alike;
+        self.discipline != Discipline::Rules
+            && alike.iter().any(|(of, write)| *of == index && self.saw(at, row, write))
+    }
+
     /// Structure (a leader, a cycle) took back what an edit wrote, and it came out as it was: the value may be the
     /// edit's now, with its stamp, or still its former writer's.
     fn may_have_written(&mut self, write: Write, edit: &Edit<'_>, index: usize) {
@@ -248,7 +257,7 @@ impl<'a, 't> Judge<'a, 't> {
                 Rule::Max | Rule::KeepServer => Win::No,
                 _ => lawful::beats(edit, at.device, &self.clients, stored),
             },
-            Discipline::RowLatest => lawful::row_latest(edit, state, layout.clock, sides.current),
+            Discipline::RowLatest => lawful::row_latest(edit, state, layout.clock, sides.current, at.received_us),
             Discipline::VersionCheck => lawful::version_check(edit, state, sides.current),
             Discipline::ServerWins if sides.base_equal => Win::Yes,
             Discipline::ServerWins if sides.no_base => Win::Either,
@@ -275,7 +284,7 @@ impl<'a, 't> Judge<'a, 't> {
         winners.extend(stored.course.into_iter().flat_map(|course| self.tx_writes(course)).map(Some));
         if self.discipline != Discipline::Rules {
             winners.push(None);
-            winners.extend(self.rows[row as usize].registers.iter().map(|register| register.by));
+            winners.extend(self.rows[row as usize].everyone.iter().copied().map(Some));
         }
         winners
     }
@@ -318,6 +327,12 @@ impl<'a, 't> Judge<'a, 't> {
         let high = edit.clock_high.max(register.high.saturating_add(1));
         match stand {
             Stand::Lost | Stand::Undone => return,
+            // An operation that is superseded whole wrote nothing, also where it asked for what is there.
+            Stand::Same if self.discipline != Discipline::Rules => {
+                state.alike.push((index, write));
+                register.high = high;
+                return;
+            }
             Stand::Same if register.by.is_some_and(|by| by.device != at.device) => {
                 (register.also, register.high) = (Some(write), high);
                 state.alike.push((index, write));

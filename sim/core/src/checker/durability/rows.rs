@@ -56,13 +56,18 @@ impl<'a> Judge<'a, '_> {
             self.check_buried(at, edit.row, Some(edit).filter(|_| !cascaded), before, cascaded);
             self.bury(at, edit.row, before, Some(edit).filter(|_| !cascaded), cascaded);
         }
-        match (before.filter(|_| !is_new), after) {
+        let tally = match (before.filter(|_| !is_new), after) {
             (Some(before), Some(after)) => self.merge(at, edit, &before, &after),
             (Some(before), None) => self.went(at, edit, &before),
             (None, Some(after)) if edit.put => self.insert(at, edit, &after),
             (None, Some(after)) => self.revive(at, edit, &after),
             (None, None) => self.stays_away(at, edit),
+        };
+        // Of an operation that lost all else, the clock may have come.
+        if self.discipline != super::lawful::Discipline::Rules {
+            self.rows[edit.row as usize].everyone.push(at.write(edit.op_id));
         }
+        tally
     }
 
     /// Counts the writes of other registers of the row that the edit's device had not seen: no conflict, and what a

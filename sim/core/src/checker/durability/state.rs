@@ -72,6 +72,9 @@ pub(super) struct State {
     pub(super) writes: Vec<(usize, Write)>,
     /// Writes of the value that a register holds, beside the one that made it: (register, write).
     pub(super) alike: Vec<(usize, Write)>,
+    /// Whoever wrote anything of the row, its clock alone included, or let structure write it: a policy that
+    /// supersedes operations whole may name any of them. Empty under the others.
+    pub(super) everyone: Vec<Write>,
     /// When the server last received a write of its heartbeat.
     pub(super) heartbeat_us: i64,
     /// When the server last received any write of it.
@@ -91,6 +94,7 @@ impl State {
         let alike = self.alike.iter().filter(|(at, _)| *at == index).map(|(_, write)| *write);
         register.by.into_iter().chain(register.also).chain(alike).map(Some).collect()
     }
+
 
     pub(super) fn is_filled(&self, column: usize) -> bool {
         self.filled.get(column).copied().unwrap_or(false)

@@ -94,7 +94,10 @@ impl<'a> Judge<'a, '_> {
                     writers.push(None);
                     return Some(writers);
                 }
-                writers.push(self.rows[ancestor as usize].register(register).by);
+                // Several may have written the same parent; a row that nobody wrote is the server's.
+                let ancestor_row = &self.rows[ancestor as usize];
+                writers.extend(ancestor_row.writers(register));
+                writers.extend(ancestor_row.register(register).by.is_none().then_some(None));
                 let image = match self.net(at, ancestor) {
                     Some(net) if later => net.after.as_ref(),
                     Some(net) => net.before.as_ref(),
