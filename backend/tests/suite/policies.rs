@@ -179,6 +179,9 @@ fn field_merge() {
         (LIVE, r#"9 b/1 DELETE was {"label":"x","weight":5}"#, "applied delete"),
         (LIVE, r#"9 b/1 DELETE was {"label":"w","weight":4}"#, "applied delete ! * a/1 < b/1"),
         (LIVE, r#"9 a/2 DELETE was {"label":"w"}"#, "applied delete"),
+        // A label cannot be NULL: the device had cleared it and was refused, so what it had seen is not told.
+        (LIVE, r#"9 b/1 DELETE was {"label":null,"weight":5}"#, "applied delete ! * a/1 < b/1"),
+        (LIVE, r#"9 a/2 DELETE was {"label":null,"weight":5}"#, "applied delete"),
         (DELETED, r#"9 b/1 PATCH {"label":"y","touched":"@8"} was {"label":"x"}"#, "superseded ! * b/1 < a/1"),
         (DELETED, r#"9 b/1 PUT {"label":"y","touched":"@3"}"#, "superseded ! * b/1 < a/1"),
         (DELETED, r#"9 b/1 PUT {"label":"y","touched":"@8"}"#, "applied label=y weight=0 state=new ! * a/1 < b/1"),
@@ -205,6 +208,13 @@ fn row_latest() {
         (LIVE, r#"9 b/1 PATCH {"label":"x","touched":"@4"} was {"label":"w"}"#, "applied"),
         (LIVE, r#"9 b/1 PUT {"label":"y","touched":"@4"}"#, "superseded ! * b/1 < a/1"),
         (LIVE, r#"9 b/1 DELETE was {"label":"x"}"#, "applied delete"),
+        // A row whose clock is ahead keeps nobody out: no clock is later than the receipt.
+        (LIVE, r#"4 b/1 PATCH {"label":"y","touched":"@4"} was {"label":"x"}"#, "applied label=y"),
+        (LIVE, r#"4 b/1 PATCH {"label":"y","touched":"@3"} was {"label":"x"}"#, "superseded ! * b/1 < a/1"),
+        (LIVE, r#"4 b/1 DELETE was {"label":"x"}"#, "applied delete"),
+        // A group is one register: it asks for what is there only if all of it is.
+        (LIVE, r#"9 b/1 PATCH {"x":null,"touched":"@4"} was {"x":1.5,"y":null}"#, "applied"),
+        (LIVE, r#"9 b/1 PATCH {"x":null,"touched":"@4"} was {"x":1.5,"y":2.5}"#, "superseded ! * b/1 < a/1"),
         (DELETED, r#"9 b/1 PATCH {"label":"y","touched":"@8"} was {"label":"x"}"#, "superseded ! * b/1 < a/1"),
     ];
     for (target, op, expect) in cases {
@@ -223,6 +233,9 @@ fn version_check() {
         (LIVE, r#"9 b/1 PUT {"label":"y"}"#, "superseded ! * b/1 < a/1"),
         (LIVE, r#"9 b/1 DELETE was {"label":"x"}"#, "applied delete"),
         (LIVE, r#"9 b/1 DELETE was {"label":"w"}"#, "superseded ! * b/1 < a/1"),
+        // What its own device left there last is no change.
+        (LIVE, r#"9 a/2 PATCH {"label":"y"} was {"label":"w"}"#, "applied label=y"),
+        (LIVE, r#"9 a/2 DELETE was {"label":"w"}"#, "applied delete"),
         ("absent", r#"9 b/1 PUT {"label":"y"}"#, "applied label=y weight=0 state=new"),
     ];
     for (target, op, expect) in cases {
@@ -247,6 +260,8 @@ fn server_wins() {
         (LIVE, r#"9 b/1 PUT {"label":"y","weight":5}"#, "merged ! label b/1 < a/1"),
         (LIVE, r#"9 b/1 DELETE was {"label":"x"}"#, "applied delete"),
         (LIVE, r#"9 b/1 DELETE was {"label":"w"}"#, "superseded ! * b/1 < a/1"),
+        (LIVE, r#"9 a/2 PATCH {"label":"y"} was {"label":"w"}"#, "applied label=y"),
+        (LIVE, r#"9 a/2 DELETE was {"label":"w"}"#, "applied delete"),
     ];
     for (target, op, expect) in cases {
         check(ServerWins, target, op, expect);

@@ -855,10 +855,10 @@ fn whole_row_policies() {
         "a/1 applied
          b/1 applied
          a/2 superseded version-check by b/1
-         a/3 superseded version-check by a/1
+         a/3 superseded version-check by b/1
          boxes b1 label=x weight=0 state=B
          ! boxes b1 * version-check: a/2 < b/1
-         ! boxes b1 * version-check: a/3 < a/1",
+         ! boxes b1 * version-check: a/3 < b/1",
     );
     check(
         ServerWins,

@@ -247,16 +247,30 @@ impl Turn<'_, '_> {
             Discipline::ServerWins if deletes => whole::base_differs(self.facts, at),
             _ => None,
         }?;
-        if !deletes && whole::asks_for_what_is_there(self.facts, &sides) {
+        let is_there = !deletes && whole::asks_for_what_is_there(self.facts, &sides);
+        let mut winners = slot.writers();
+        // A heartbeat counts when it is received, whatever becomes of it.
+        self.beat(row);
+        if is_there {
             self.note(row, None, Why::Equal);
             return Some(Fate::applied());
         }
         // The value that differs may be the seed's, where the base is the device's own that never came.
-        let mut winners = slot.writers();
-        winners.push(Writer::Server);
+        if !winners.contains(&Writer::Server) {
+            winners.push(Writer::Server);
+        }
         self.note(row, None, why);
         self.expect(row, None, Party::only(self.writer()), Party::Anyone, true);
         Some(Fate::superseded(None, winners))
+    }
+
+    /// Notes that a heartbeat was received.
+    fn beat(&mut self, row: RowId) {
+        for (index, exclusive) in &self.facts.exclusives {
+            if self.data[exclusive.heartbeat].is_some() {
+                self.state.edit(row).set_beat(*index, self.upload.received_us);
+            }
+        }
     }
 
     /// Whether an edit brings a deleted row of this table back.
@@ -389,11 +403,7 @@ impl Turn<'_, '_> {
             }
         }
         draft.joined.into_iter().for_each(|register| slot.written(register));
-        for (index, exclusive) in &self.facts.exclusives {
-            if self.data[exclusive.heartbeat].is_some() {
-                slot.set_beat(*index, self.upload.received_us);
-            }
-        }
+        self.beat(row);
         let outcome = outcome(self.facts, &draft.effects);
         // The reason says why nothing took effect; of an operation that did in part, records say it by column.
         let reason = draft.reason.filter(|_| outcome == Outcome::Superseded);

@@ -340,20 +340,26 @@ fn the_policies_of_one_line() {
             "row-latest",
             r#"
             seed p1 {"label":"a","kind":"tree","updated_at":7}
-            0@6 PATCH p1 {"label":"b"} old {"label":"a"} => superseded by server; owes p1 * 0/1<*
+            0@6>8 PATCH p1 {"label":"b"} old {"label":"a"} => superseded by server; owes p1 * 0/1<*
             0@10 PATCH p1 {"label":"b"} old {"label":"a"} => applied
-            1@9 PATCH p1 {"kind":"moss"} old {"kind":"tree"} => superseded by 0/2; owes p1 * 1/1<*
+            1@9>10 PATCH p1 {"kind":"moss"} old {"kind":"tree"} => superseded by 0/2|server; owes p1 * 1/1<*
             1@10 PATCH p1 {"label":"c","waterings":4} old {"label":"a"} => applied
-            row p1 {"label":"c","kind":"tree","waterings":4}"#,
+            row p1 {"label":"c","kind":"tree","waterings":4}
+            0@11 PATCH p1 {"updated_at":99} old {"updated_at":10} => applied
+            1@12 PATCH p1 {"label":"d"} old {"label":"c"} => applied
+            0@13 DELETE p1 old {"label":"c"} => applied"#,
         ),
         (
             "version-check",
             r#"
             seed p1 {"label":"a","kind":"tree"}
             0@10 PATCH p1 {"label":"b"} old {"label":"a","kind":"tree"} => applied
-            1@20 PATCH p1 {"kind":"moss"} old {"label":"a","kind":"tree"} => superseded by 0/1; owes p1 * 1/1<*
+            1@20 PATCH p1 {"kind":"moss"} old {"label":"a","kind":"tree"} => superseded by 0/1|server; owes p1 * 1/1<*
             1@5 PATCH p1 {"kind":"moss"} old {"label":"b","kind":"tree"} => applied
-            0@30 DELETE p1 old {"label":"b","kind":"tree"} => superseded by 0/1|1/2; owes p1 * 0/2<*
+            0@30 DELETE p1 old {"label":"b","kind":"tree"} => superseded by 0/1|1/2|server; owes p1 * 0/2<*
+            1@31 PUT p1 {"label":"b"} => applied
+            1@32 PUT p1 {"label":"z"} => superseded by 0/1|1/2|server; owes p1 * 1/4<*
+            1@33 PATCH p1 {"kind":"fern"} old {"label":"b","kind":"oak"} => applied
             0@40 PUT p2 {"label":"n"} => applied
             0@41 PATCH p2 {"kind":"vine"} old {"label":"n","kind":null} => applied
             row p2 {"kind":"vine"}"#,
@@ -365,7 +371,10 @@ fn the_policies_of_one_line() {
             0@10 PATCH p1 {"label":"b"} old {"label":"a"} => applied
             1@20 PATCH p1 {"label":"c","kind":"moss"} old {"label":"a","kind":"tree"} => merged by 0/1; owes p1.label server-wins 1/1<0/1
             1@30 PUT p1 {"label":"c"} => superseded by 0/1; owes p1.label server-wins 1/2<0/1
-            row p1 {"label":"b","kind":"moss"}"#,
+            row p1 {"label":"b","kind":"moss"}
+            0@40 DELETE p1 old {"label":"b","kind":"tree"} => superseded by 0/1|1/1|server; owes p1 * 0/2<*
+            0@41 PATCH p1 {"label":"q"} old {"label":"c"} => applied
+            1@42 DELETE p1 old {"label":"q","kind":"tree"} => applied"#,
         ),
         (
             "arrival-order",

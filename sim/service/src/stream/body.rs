@@ -93,14 +93,12 @@ impl StreamBody {
         let left_us = u64::try_from(self.expiry.due_us().saturating_sub(now_us)).unwrap_or(0).max(1000);
         let left = Duration::from_micros(left_us.min(86_400_000_000));
         let keepalive = Instant::now() + self.shared.config.look_every.map_or(left, |every| left.min(every));
-        let mut deadline = self.pause_until.map_or(keepalive, |until| until.min(keepalive));
-        if let Some(due) = self.shared.activation_due() {
-            deadline = deadline.min(due);
-        }
-        if self.pause_until.is_some() {
-            tokio::time::sleep_until(deadline).await;
+        if let Some(until) = self.pause_until {
+            // An activation that falls due meanwhile waits for the end of the pause: nothing looks at it before.
+            tokio::time::sleep_until(until.min(keepalive)).await;
             return;
         }
+        let deadline = self.shared.activation_due().map_or(keepalive, |due| due.min(keepalive));
         tokio::select! {
             biased;
             () = self.shared.changes.changed_since(self.seen) => {}

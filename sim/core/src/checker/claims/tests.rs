@@ -26,7 +26,7 @@ fn expect(what: &str, claim: Claim, holds: bool, mut story: Story) {
     story.promises.claims = vec![claim];
     let finding = story.judge(judge);
     let found: Vec<&str> = finding.anomalies.iter().map(|anomaly| anomaly.code).collect();
-    let code = super::name(claim).0;
+    let code = claim.name();
     let expected: &[&str] = if holds { &[] } else { &[code] };
     assert_eq!((found.as_slice(), finding.unknown.len()), (expected, 0), "{what}: {finding:#?}");
 }
