@@ -156,7 +156,9 @@ impl<'a> Judge<'a, '_> {
             if op.row as usize >= self.rows.len() {
                 continue;
             }
-            let row = self.target(op.row);
+            // A row that is there has not been merged yet: the transaction may delete it, and merge its insert after.
+            let is_there = self.rows[op.row as usize].live.is_some();
+            let row = if is_there { op.row } else { self.target(op.row) };
             let live = self.rows[row as usize].live.clone();
             let received_us = at.received_us;
             let net = self.net_mut(&mut at, row, || live);

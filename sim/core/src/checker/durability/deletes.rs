@@ -128,7 +128,7 @@ impl<'a> Judge<'a, '_> {
             }
             writes.retain(|write| !self.saw(at, row, write));
             let both_unseen = stored.also.is_none() || writes.len() >= 2;
-            if writes.is_empty() || layout.is_clock(register) || !both_unseen {
+            if writes.is_empty() || layout.is_clock(register) || !both_unseen || self.may_be_seen(at, row, index) {
                 continue;
             }
             let told = edit.filter(|edit| edit.cells.iter().any(|cell| cell.base.is_some()));

@@ -222,7 +222,7 @@ impl<'a, 't> Judge<'a, 't> {
 
     /// Under a policy that supersedes whole operations, whether somebody whose write the device saw may have written
     /// what the register holds, beside its writer.
-    fn may_be_seen(&self, at: &At<'a>, row: RowId, index: usize) -> bool {
+    pub(super) fn may_be_seen(&self, at: &At<'a>, row: RowId, index: usize) -> bool {
         let alike = &self.rows[row as usize].alike;
         self.discipline != Discipline::Rules
             && alike.iter().any(|(of, write)| *of == index && self.saw(at, row, write))
