@@ -11,7 +11,7 @@ use super::facts::Discipline;
 use super::operation::{Turn, defect};
 use super::prediction::{Predicted, Prediction, Refusal};
 use super::state::{Slot, Stamp, Tombstone};
-use crate::history::{LocalOp, Outcome, RowId};
+use crate::history::{LocalOp, Op, Outcome, RowId};
 
 /// A transaction as the server received it.
 pub struct Upload<'t> {
@@ -52,7 +52,11 @@ impl<'a> Model<'a> {
 
     fn refused(&self, upload: &Upload<'_>, index: usize, reason: &'static str) -> Prediction<'a> {
         let also = (0..upload.ops.len())
-            .filter(|other| *other != index && defect(self.app, self.names, &upload.ops[*other]).is_some())
+            .filter(|other| *other != index)
+            .filter(|other| {
+                let op = &upload.ops[*other];
+                defect(self.app, self.names, op).is_some() || self.lacks_a_column(op)
+            })
             .collect();
         let fate = |(at, op): (usize, &LocalOp)| Predicted {
             op_id: op.op_id,
@@ -67,6 +71,18 @@ impl<'a> Model<'a> {
             ops: upload.ops.iter().enumerate().map(fate).collect(),
             ..Prediction::default()
         }
+    }
+
+    /// Whether an insert leaves out a column that must have a value and has no default: wrong where the row is not
+    /// there.
+    fn lacks_a_column(&self, op: &LocalOp) -> bool {
+        let columns = &self.app.schema.tables[self.names[op.row as usize].table].columns;
+        op.op == Op::Put
+            && columns.iter().enumerate().any(|(column, schema)| {
+                schema.not_null
+                    && schema.default == fixtures::Default::Null
+                    && op.data.iter().all(|(sent, _)| *sent != column)
+            })
     }
 
     fn turn<'m>(
