@@ -41,7 +41,7 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
 fn resolve(merge: &mut Merge<'_>, contest: &Contest<'_>) -> Result<(), Box<Decision>> {
     let next_us = merge.next_stamp_us(contest.index);
     if contest.unchanged == Some(true) {
-        in_range(contest, &contest.new[0])?;
+        contest.in_range(&contest.new[0])?;
         merge.add(contest, next_us);
         return Ok(());
     }
@@ -92,7 +92,7 @@ fn counter(merge: &mut Merge<'_>, contest: &Contest<'_>, next_us: i64) -> Result
         return Ok(());
     };
     if contest.unchanged.is_none() {
-        in_range(contest, &contest.new[0])?;
+        contest.in_range(&contest.new[0])?;
         if server > data {
             merge.lose(contest, "counter")
         } else {
@@ -106,16 +106,9 @@ fn counter(merge: &mut Merge<'_>, contest: &Contest<'_>, next_us: i64) -> Result
     let Ok(sum) = i64::try_from(sum) else {
         return Err(Box::new(Decision::rejected(format!("out-of-range: {}", contest.register.name))));
     };
-    in_range(contest, &Value::Int(sum))?;
+    contest.in_range(&Value::Int(sum))?;
     merge.combine(contest, Value::Int(sum), next_us);
     Ok(())
-}
-
-fn in_range(contest: &Contest<'_>, value: &Value) -> Result<(), Box<Decision>> {
-    match lifecycle::out_of_range(contest.register.rule, value, &contest.register.name) {
-        Some(refusal) => Err(Box::new(refusal)),
-        None => Ok(()),
-    }
 }
 
 /// Whether `a` is the greater value; NULL is the smallest. Equal values are not greater.

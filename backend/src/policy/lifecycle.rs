@@ -164,16 +164,12 @@ pub(crate) fn delete(s: &Situation<'_>, stored: &StoredRow) -> Decision {
         if s.rules.is_clock(index) {
             continue;
         }
-        let unseen = match &s.op.old {
-            None => stored.stamp(index).is_some_and(|stamp| !stamp.writer.is_same_client(s.writer)),
-            // Where what the device had tells nothing, it counts as unseen: rather one record too many.
-            Some(_) if register.columns.iter().any(|column| tells_nothing(s, *column)) => {
-                stored.stamp(index).is_some_and(|stamp| !stamp.writer.is_same_client(s.writer))
-            }
-            Some(_) => {
-                register.columns.iter().any(|column| s.op.base(*column).is_some())
-                    && !unchanged_since_base(s, stored, register)
-            }
+        // Where what the device had tells nothing, another's write counts as unseen: rather one record too many.
+        let is_untold = s.op.old.is_none() || register.columns.iter().any(|column| tells_nothing(s, *column));
+        let unseen = if is_untold {
+            stored.stamp(index).is_some_and(|stamp| !stamp.writer.is_same_client(s.writer))
+        } else {
+            !unchanged_since_base(s, stored, register)
         };
         if !unseen {
             continue;
@@ -204,11 +200,7 @@ fn delete_unless_edited(s: &Situation<'_>, stored: &StoredRow) -> Decision {
 
 /// A DELETE that does not stand, because the row changed since its base.
 pub(crate) fn delete_unless_changed(s: &Situation<'_>, stored: &StoredRow, rule: &'static str) -> Decision {
-    let changed = s.rules.registers.iter().enumerate().find_map(|(index, register)| {
-        let has_base = register.columns.iter().any(|column| s.op.base(*column).is_some());
-        if has_base { live::changed_by(s, stored, index) } else { None }
-    });
-    match changed {
+    match live::changed_by_another(s, stored) {
         Some(author) => live::superseded_whole(s, stored, rule, author),
         None => delete(s, stored),
     }

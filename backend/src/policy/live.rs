@@ -48,9 +48,12 @@ pub(crate) struct Contest<'a> {
 }
 
 impl Contest<'_> {
-    /// The refusal of a counter that would leave its range.
-    pub(crate) fn out_of_range(&self) -> Option<Decision> {
-        lifecycle::out_of_range(self.register.rule, &self.new[0], &self.register.name)
+    /// Refuses a counter's value outside its range.
+    pub(crate) fn in_range(&self, value: &Value) -> Result<(), Box<Decision>> {
+        match lifecycle::out_of_range(self.register.rule, value, &self.register.name) {
+            Some(refusal) => Err(Box::new(refusal)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -281,15 +284,15 @@ pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, regist
     })
 }
 
-/// Whose write, not the operation's own device's, left something else in the register than the writer saw. What its
-/// own operation left there is its own, also where the server put it in place of what was sent.
-pub(crate) fn changed_by(s: &Situation<'_>, stored: &StoredRow, index: usize) -> Option<Author> {
-    let register = &s.rules.registers[index];
-    if unchanged_since_base(s, stored, register) {
-        return None;
-    }
-    let author = stored.author(index, &register.columns);
-    (!author.is_earlier_of(s.writer)).then_some(author)
+/// Whose write, not the operation's own device's, left something else in a register than the writer saw: the first
+/// such register's. What its own operation left there is its own, also where the server put it in place of what was
+/// sent. A device that records no `old` at all states no base that could differ.
+pub(crate) fn changed_by_another(s: &Situation<'_>, stored: &StoredRow) -> Option<Author> {
+    s.op.old.as_ref()?;
+    let changed = |(_, register): &(usize, &Register)| !unchanged_since_base(s, stored, register);
+    let registers = s.rules.registers.iter().enumerate().filter(changed);
+    let mut authors = registers.map(|(index, register)| stored.author(index, &register.columns));
+    authors.find(|author| !author.is_earlier_of(s.writer))
 }
 
 /// The whole operation is superseded. An operation that asks for what the row holds already simply stands.

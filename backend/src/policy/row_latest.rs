@@ -23,8 +23,8 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     }
     let mut merge = Merge::new(s, stored);
     for contest in merge.contests() {
-        if let Some(refusal) = contest.out_of_range() {
-            return refusal;
+        if let Err(refusal) = contest.in_range(&contest.new[0]) {
+            return *refusal;
         }
         let stamp_us = merge.next_stamp_us(contest.index);
         if contest.unchanged == Some(true) {

@@ -19,8 +19,8 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let mut merge = Merge::new(s, stored);
     for contest in merge.contests() {
         if contest.unchanged == Some(true) || contest.author.is_earlier_of(s.writer) {
-            if let Some(refusal) = contest.out_of_range() {
-                return refusal;
+            if let Err(refusal) = contest.in_range(&contest.new[0]) {
+                return *refusal;
             }
             let stamp_us = merge.next_stamp_us(contest.index);
             merge.stand(&contest, stamp_us);

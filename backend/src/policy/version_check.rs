@@ -5,7 +5,7 @@
 //! operation left in a register is not changed: a child whose parent its own transaction deleted can be deleted too.
 
 use crate::operation::OpKind;
-use crate::policy::live::{Merge, changed_by, last_author, superseded_whole};
+use crate::policy::live::{Merge, changed_by_another, last_author, superseded_whole};
 use crate::policy::{Decision, Situation, lifecycle};
 use crate::record::StoredRow;
 
@@ -20,18 +20,13 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     if s.op.kind == OpKind::Put {
         return superseded_whole(s, stored, "version-check", last_author(s, stored));
     }
-    let changed = s.rules.registers.iter().enumerate().find_map(|(index, register)| {
-        let has_base =
-            |column: &usize| s.op.base(*column).is_some() || s.op.old.is_some() && s.op.sent(*column).is_some();
-        if register.columns.iter().any(has_base) { changed_by(s, stored, index) } else { None }
-    });
-    if let Some(author) = changed {
+    if let Some(author) = changed_by_another(s, stored) {
         return superseded_whole(s, stored, "version-check", author);
     }
     let mut merge = Merge::new(s, stored);
     for contest in merge.contests() {
-        if let Some(refusal) = contest.out_of_range() {
-            return refusal;
+        if let Err(refusal) = contest.in_range(&contest.new[0]) {
+            return *refusal;
         }
         let stamp_us = merge.next_stamp_us(contest.index);
         merge.stand(&contest, stamp_us);

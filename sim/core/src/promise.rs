@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The policies that decide by a rule of their own, in place of the rules of policy.toml; it bears the policy's name.
+pub const OWN_RULES: [&str; 3] = ["row-latest", "version-check", "server-wins"];
+
 /// Claims of a scenario on each of its histories; each is judged by the checker `claims`.
 ///
 /// Every run owes convergence, durability and the rest in any case. These say what the scenario's own sentence
@@ -40,8 +43,8 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// Whether a policy owes the claim. `row-latest`, `version-check` and `server-wins` decide otherwise than by the
-    /// rules of policy.toml, and give up writes that `field-merge` keeps; any other policy is held to those rules.
+    /// Whether a policy owes the claim. Those with [`OWN_RULES`] give up writes that `field-merge` keeps; any other
+    /// policy is held to the rules of policy.toml.
     #[must_use]
     pub fn is_owed_by(self, policy: &str) -> bool {
         let by_its_rules = matches!(
@@ -52,7 +55,7 @@ impl Claim {
                 | Self::SetsExact
                 | Self::DeletedStayDeleted
         );
-        !(by_its_rules && matches!(policy, "row-latest" | "version-check" | "server-wins"))
+        !(by_its_rules && OWN_RULES.contains(&policy))
     }
 
     /// Its name, as scenario files write it.

@@ -26,6 +26,7 @@ use super::durability::{self, Stats};
 use super::{Context, Timeline};
 use crate::history::{Commit, Lifecycle, LocalTx, Moment, Outcome, Phase, TxOutcome, Upload, What, Who};
 use crate::plan::{Fault, Instant};
+use crate::promise::OWN_RULES;
 use crate::verdict::Finding;
 
 /// More than this share of skipped intents, in percent, makes a scenario vacuous.
@@ -71,12 +72,9 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
     counter.counts
 }
 
-/// The policies that decide by a rule of their own, which takes the place of those of policy.toml in what is counted.
-const OWN_RULES: [&str; 3] = ["row-latest", "version-check", "server-wins"];
-
 /// What of a scenario's `must_occur` never occurred. `unseen-override:latest`, or of any other rule by which a column
-/// resolves, occurred as well where the rule of the run's own policy took its place. `skipped-intents` is judged as well: more than
-/// [`SKIPPED_PERCENT_MAX`] percent of all intents is told as one sentence.
+/// resolves, occurred as well where the rule of the run's own policy took its place. `skipped-intents` is judged as
+/// well: more than [`SKIPPED_PERCENT_MAX`] percent of all intents is told as one sentence.
 #[must_use]
 pub fn missing(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Vec<String> {
     let total = |name: &str| totals.get(name).copied().unwrap_or(0);
@@ -133,7 +131,7 @@ pub fn is_known(name: &str) -> bool {
         "skipped-intents",
     ];
     const KINDS: [&str; 9] = ["row", "column", "group", "counter", "set", "delete", "unique", "parent", "exclusive"];
-    const RULES: [&str; 14] = [
+    const RULES: [&str; 12] = [
         "latest",
         "deleted",
         "revived",
@@ -146,14 +144,12 @@ pub fn is_known(name: &str) -> bool {
         "alias",
         "cascade",
         "parent-missing",
-        "row-latest",
-        "version-check",
     ];
     const MOMENTS: [&str; 5] = ["idle", "before-send", "after-send", "after-answer", "before-write-checkpoint"];
     match name.split_once(':') {
         None => PLAIN.contains(&name),
         Some(("concurrent", kind)) => KINDS.contains(&kind),
-        Some(("unseen-override", rule)) => RULES.contains(&rule) || rule == "server-wins",
+        Some(("unseen-override", rule)) => RULES.contains(&rule) || OWN_RULES.contains(&rule),
         Some(("crash", moment)) => MOMENTS.contains(&moment),
         Some(("backend-killed", instant)) => matches!(instant, "before-commit" | "after-commit"),
         Some(("fault", fault)) => !fault.is_empty(),

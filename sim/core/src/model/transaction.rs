@@ -52,10 +52,9 @@ impl<'a> Model<'a> {
 
     fn refused(&self, upload: &Upload<'_>, index: usize, reason: &'static str) -> Prediction<'a> {
         let also = (0..upload.ops.len())
-            .filter(|other| *other != index)
             .filter(|other| {
                 let op = &upload.ops[*other];
-                defect(self.app, self.names, op).is_some() || self.lacks_a_column(op)
+                *other != index && (defect(self.app, self.names, op).is_some() || self.lacks_a_column(op))
             })
             .collect();
         let fate = |(at, op): (usize, &LocalOp)| Predicted {
