@@ -28,9 +28,9 @@
 //! - An operation that loses every column but moves the clock column is *merged*, for it did change the row.
 //! - A deletion has one record for each operation that it overrides unseen, about the whole row; a counter or a set
 //!   is everybody's who added to it. Cascaded rows have a record for everyone whose write was in them.
-//! - A parent that comes later in the same transaction counts as present; a child that the same transaction deletes
-//!   later is left to that operation. Both are judged again at the end. Cycles and exclusive invariants are judged
-//!   operation by operation.
+//! - Operations act in order, as PostgreSQL's immediate constraints would have it: a parent that comes later in the
+//!   same transaction is missing. Only a child that the same transaction deletes later is left to that operation, and
+//!   judged again at the end.
 //! - An alias rewrites ids and references of later operations, sent and old, and rows that already name the losing
 //!   id. Every operation so rewritten says `merged_into`.
 //! - DELETE of what is not there is *merged* (`already-deleted`), never a reason to refuse a transaction.

@@ -1,16 +1,15 @@
-//! Deletions, and what they do to children; and the checks that wait for the end of the transaction.
+//! Deletions, and what they do to children.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fixtures::{OnMissingParent, OnParentDelete, Reference, Value};
+use fixtures::{OnParentDelete, Reference, Value};
 
 use crate::policy::Conflict;
 use crate::record::{Author, Cause, StoredRow, Tombstone, Writer};
 use crate::rules::TableRules;
 use crate::store::{Session, Stored};
 use crate::upload::transaction::{Deferred, Run, Stop};
-use crate::wire::{OpAnswer, Outcome};
 
 impl<S: Session> Run<'_, S> {
     /// Deletes a live row and deals with its children, theirs included.
@@ -67,7 +66,6 @@ impl<S: Session> Run<'_, S> {
                             parent: id.clone(),
                             position: self.position,
                             writer: writer.clone(),
-                            is_orphan: true,
                         });
                         continue;
                     }
@@ -132,48 +130,28 @@ impl<S: Session> Run<'_, S> {
         Ok(())
     }
 
-    /// Judges what could not be judged before all operations had run.
-    pub(super) async fn settle_deferred(&mut self, answers: &mut [OpAnswer]) -> Result<(), (usize, Stop)> {
+    /// Judges the children that were left to a later operation, now that all have run.
+    pub(super) async fn settle_deferred(&mut self) -> Result<(), (usize, Stop)> {
         for deferred in std::mem::take(&mut self.deferred) {
-            let position = deferred.position;
-            self.settle(&deferred, &mut answers[position]).await.map_err(|stop| (position, stop))?;
+            self.settle(&deferred).await.map_err(|stop| (deferred.position, stop))?;
         }
         Ok(())
     }
 
-    async fn settle(&mut self, deferred: &Deferred, answer: &mut OpAnswer) -> Result<(), Stop> {
+    async fn settle(&mut self, deferred: &Deferred) -> Result<(), Stop> {
         let rules = self.engine.rules.clone();
         let reference = &rules.references[deferred.reference];
         let Stored::Live(row) = self.session.stored(reference.table, &deferred.child).await? else { return Ok(()) };
         let still_named = row.value(reference.column).as_text() == Some(&deferred.parent);
-        let parent = self.session.stored(reference.parent, &deferred.parent).await?;
-        if !still_named || parent.live().is_some() {
+        if !still_named || self.session.stored(reference.parent, &deferred.parent).await?.live().is_some() {
             return Ok(());
         }
         let writer = &deferred.writer;
-        if deferred.is_orphan {
-            if self.release_child(deferred.reference, &deferred.child, &row, writer).await? {
-                let at_us = self.received_us.max(row.last_stamp_us().map_or(i64::MIN, |at| at.saturating_add(1)));
-                self.delete(reference.table, &deferred.child, &row, at_us, writer, Cause::Cascade).await?;
-            }
-            return Ok(());
+        if self.release_child(deferred.reference, &deferred.child, &row, writer).await? {
+            let at_us = self.received_us.max(row.last_stamp_us().map_or(i64::MIN, |at| at.saturating_add(1)));
+            self.delete(reference.table, &deferred.child, &row, at_us, writer, Cause::Cascade).await?;
         }
-        let winner = match &parent {
-            Stored::Deleted(tombstone) => Author::Client(tombstone.writer.clone()),
-            _ => Author::Server,
-        };
-        let table = &rules.tables[reference.table];
-        let name = &table.columns[reference.column].name;
-        if reference.on_missing_parent == OnMissingParent::Null && !table.columns[reference.column].not_null {
-            self.lose_parent(reference.table, &deferred.child, &row, reference.column, writer, winner.clone()).await?;
-            if answer.outcome == Outcome::Applied {
-                answer.outcome = Outcome::Merged;
-            }
-            answer.reason.get_or_insert_with(|| format!("parent-missing: {name}").into());
-            answer.by.get_or_insert_with(|| winner.to_string().into());
-            return Ok(());
-        }
-        Err(Stop::rejected(format!("parent-missing: {name}"), Some(winner)))
+        Ok(())
     }
 }
 

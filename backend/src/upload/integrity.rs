@@ -8,7 +8,7 @@ use crate::operation::{OpKind, Operation};
 use crate::policy::{Conflict, Decision, RowWrite, set_written, superseded_by_deletion};
 use crate::record::{Author, Cause, RowMeta, Stamp, StoredRow, Writer};
 use crate::store::{Put, Session, StoreError, Stored};
-use crate::upload::transaction::{Deferred, Run, Stop, explain};
+use crate::upload::transaction::{Run, Stop, explain};
 use crate::wire::Outcome;
 
 impl<S: Session> Run<'_, S> {
@@ -83,18 +83,6 @@ impl<S: Session> Run<'_, S> {
                 Stored::Deleted(tombstone) => Author::Client(tombstone.writer.clone()),
                 Stored::Absent => Author::Server,
             };
-            let is_coming = self.puts.get(&(reference.parent, parent.clone())).is_some_and(|at| *at > self.position);
-            if is_coming && reference.on_missing_parent != OnMissingParent::Keep {
-                self.deferred.push(Deferred {
-                    reference: *index,
-                    child: op.id.clone(),
-                    parent,
-                    position: self.position,
-                    writer: writer.clone(),
-                    is_orphan: false,
-                });
-                continue;
-            }
             match reference.on_missing_parent {
                 OnMissingParent::Keep => {}
                 OnMissingParent::Null if !table.columns[column].not_null => {

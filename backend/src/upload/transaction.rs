@@ -58,14 +58,13 @@ pub(super) struct Run<'a, S> {
     pub(super) received_us: i64,
     /// The position of the operation that runs.
     pub(super) position: usize,
-    /// The last position at which the transaction inserts, and at which it deletes, each row.
-    pub(super) puts: BTreeMap<(usize, Arc<str>), usize>,
+    /// The last position at which the transaction deletes each row.
     pub(super) deletes: BTreeMap<(usize, Arc<str>), usize>,
     /// What can be judged only when all operations have run.
     pub(super) deferred: Vec<Deferred>,
 }
 
-/// A check that waits for the end of the transaction.
+/// A child of a deleted parent that a later operation is to delete: looked at again at the end of the transaction.
 #[derive(Debug)]
 pub(super) struct Deferred {
     pub(super) reference: usize,
@@ -74,8 +73,6 @@ pub(super) struct Deferred {
     /// The operation to be held responsible: its position and its writer.
     pub(super) position: usize,
     pub(super) writer: Arc<Writer>,
-    /// Whether the parent was deleted by this transaction (else the child was written before its parent).
-    pub(super) is_orphan: bool,
 }
 
 /// Runs one transaction from begin to commit.
@@ -267,7 +264,6 @@ impl<'a, S: Session> Run<'a, S> {
             client,
             received_us: upload.received_us,
             position: 0,
-            puts: BTreeMap::new(),
             deletes: BTreeMap::new(),
             deferred: Vec::new(),
         }
@@ -289,12 +285,10 @@ impl<'a, S: Session> Run<'a, S> {
         }
         for (position, op) in ops.iter().enumerate() {
             let Some(op) = op else { continue };
-            let row = (op.table, self.resolve_id(op.table, &op.id).await?);
-            match op.kind {
-                OpKind::Put => self.puts.insert(row, position),
-                OpKind::Delete => self.deletes.insert(row, position),
-                OpKind::Patch => None,
-            };
+            if op.kind == OpKind::Delete {
+                let row = (op.table, self.resolve_id(op.table, &op.id).await?);
+                self.deletes.insert(row, position);
+            }
         }
         self.session.savepoint().await
     }
@@ -346,7 +340,7 @@ impl<'a, S: Session> Run<'a, S> {
             self.position = position;
             answers.push(self.operation(op.clone()).await.map_err(|stop| (position, stop))?);
         }
-        self.settle_deferred(&mut answers).await?;
+        self.settle_deferred().await?;
         Ok(answers)
     }
 

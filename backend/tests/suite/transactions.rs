@@ -471,26 +471,32 @@ fn parents_that_are_missing() {
 
            3 a PUT memos m1 {"knob":"k9","touched":"@3"}
 
-           4 a PUT boxes b2 {"label":"y","shelf":"s1","touched":"@4"}
+           4 a PUT boxes b3 {"label":"z","touched":"@4"}
            4 a PUT stickers t2 {"box":"b3","words":"w","touched":"@4"}
+           4 a PUT boxes b2 {"label":"y","shelf":"s1","touched":"@4"}
            4 a PUT shelves s1 {"name":"s","touched":"@4"}
-           4 a PUT boxes b3 {"label":"z","touched":"@4"}"#,
+
+           5 a PUT stickers t3 {"box":"b4","words":"w","touched":"@5"}
+           5 a PUT boxes b4 {"label":"z","touched":"@5"}"#,
         "a/1 merged parent-missing: shelf by server
          a/2 rejected parent-missing: box by server
          a/3 applied
          a/4 applied
          a/5 applied
-         a/6 applied
+         a/6 merged parent-missing: shelf by server
          a/7 applied
+         a/8 rejected parent-missing: box by server
+         a/9 rolled_back
          boxes b1 label=x weight=0 state=new
-         boxes b2 label=y weight=0 shelf=s1 state=new
+         boxes b2 label=y weight=0 state=new
          boxes b3 label=z weight=0 state=new
          shelves s1 name=s
          stickers t2 box=b3 words=w
          memos m1 knob=k9
-         ! boxes b1 shelf parent-missing: a/1 < server",
+         ! boxes b1 shelf parent-missing: a/1 < server
+         ! boxes b2 shelf parent-missing: a/6 < server",
     );
-    // The parent that was to come does not: it stays deleted.
+    // A parent that stays deleted, though the transaction would make it again.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}
