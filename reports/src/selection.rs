@@ -40,10 +40,11 @@ pub(crate) fn select(reading: &Reading<'_>, highlight: &[usize], most: usize) ->
     Selection { events, left_out }
 }
 
-/// Attempts of uploads, from the third on, that ended without an answer as those before them did: a device that is
-/// offline for hours makes hundreds of them, and the first two tell it.
+/// Attempts of uploads, from the third on, that failed just as the one before them did: a device that is offline for
+/// hours, or whose transaction the backend cannot take, makes hundreds of them, and the first two tell it.
 fn vain_repeats(events: &[Event]) -> BTreeSet<usize> {
     let mut begun: BTreeMap<(Who, i64), usize> = BTreeMap::new();
+    let mut before: BTreeMap<(Who, i64), Option<u16>> = BTreeMap::new();
     let mut vain = BTreeSet::new();
     for (index, event) in events.iter().enumerate() {
         let What::Upload(upload) = &event.what else { continue };
@@ -55,7 +56,8 @@ fn vain_repeats(events: &[Event]) -> BTreeSet<usize> {
             Phase::Ok => continue,
             Phase::Fail | Phase::Info => begun.remove(&(event.who, upload.tx_id)),
         };
-        if upload.attempt > 2 && upload.status.is_none() {
+        let is_as_before = before.insert((event.who, upload.tx_id), upload.status) == Some(upload.status);
+        if upload.attempt > 2 && is_as_before {
             vain.extend(begin.into_iter().chain([index]));
         }
     }

@@ -11,7 +11,7 @@ fn main() {
     println!("cargo:rustc-env=SYNCSTORM_COMMIT={commit}");
     // Linkers of other systems have no such option; statements are then parsed at each use.
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        for name in ["prepare_v2", "prepare_v3", "finalize", "close", "close_v2"] {
+        for name in ["prepare_v2", "prepare_v3", "exec", "finalize", "close", "close_v2"] {
             println!("cargo:rustc-link-arg=-Wl,--wrap=sqlite3_{name}");
         }
     }

@@ -166,7 +166,10 @@ impl Teller<'_, '_> {
                 "{name} gets no answer{}: it cannot know that {called} is committed",
                 answered(upload.status)
             )),
-            Phase::Info => Some(format!("{name} gets no answer for {called}{}", answered(upload.status))),
+            Phase::Info => Some(match upload.status {
+                Some(status) => format!("{name} gets HTTP {status} for {called}, which tells nothing of its fate"),
+                None => format!("{name} gets no answer for {called}"),
+            }),
             Phase::Fail if upload.outcome == Some(TxOutcome::Refused) => {
                 Some(format!("the backend refuses {called} of {name}{}", self.answers(device, upload)))
             }

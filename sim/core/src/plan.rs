@@ -239,18 +239,13 @@ impl Plan {
         self.seed.uuid("client", &[u64::from(device), u64::from(losses)])
     }
 
-    /// How many operations it holds: one an intent, reads and resumed traffic not counted.
+    /// How many operations it holds, resumed traffic included: one an intent, reads not counted.
     #[must_use]
     pub fn operations(&self) -> usize {
-        self.steps
-            .iter()
-            .map(|step| match &step.action {
-                Action::Tx { intents, .. } => {
-                    intents.iter().filter(|intent| !matches!(intent, Intent::Read { .. })).count()
-                }
-                Action::Fault(_) => 0,
-            })
-            .sum()
+        let steps = self.steps.iter().chain(&self.resume);
+        let transactions = steps.filter(|step| matches!(step.action, Action::Tx { .. }));
+        let intents = transactions.flat_map(|step| step.action.intents());
+        intents.filter(|intent| !matches!(intent, Intent::Read { .. })).count()
     }
 
     /// How many faults it holds.

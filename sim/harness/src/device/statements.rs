@@ -6,17 +6,18 @@
 //! What a statement answers is the same: SQLite itself prepares it again when the schema has changed.
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ptr::null_mut;
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::Connection;
 use rusqlite::ffi::{
-    SQLITE_OK, SQLITE_PREPARE_PERSISTENT, sqlite3, sqlite3_clear_bindings, sqlite3_db_handle, sqlite3_reset, sqlite3_sql,
-    sqlite3_stmt,
+    SQLITE_OK, SQLITE_PREPARE_PERSISTENT, SQLITE_ROW, sqlite3, sqlite3_callback, sqlite3_clear_bindings,
+    sqlite3_db_handle, sqlite3_reset, sqlite3_sql, sqlite3_step, sqlite3_stmt,
 };
 
 /// How many statements a connection keeps.
-const KEPT_MAX: usize = 400;
+const KEPT_MAX: usize = 2_000;
 
 /// The idle statements of one connection, as addresses, by text.
 #[derive(Default)]
@@ -79,6 +80,13 @@ unsafe extern "C" {
         statement: *mut *mut sqlite3_stmt,
         tail: *mut *const c_char,
     ) -> c_int;
+    fn __real_sqlite3_exec(
+        db: *mut sqlite3,
+        sql: *const c_char,
+        callback: sqlite3_callback,
+        argument: *mut c_void,
+        message: *mut *mut c_char,
+    ) -> c_int;
     fn __real_sqlite3_finalize(statement: *mut sqlite3_stmt) -> c_int;
     fn __real_sqlite3_close(db: *mut sqlite3) -> c_int;
     fn __real_sqlite3_close_v2(db: *mut sqlite3) -> c_int;
@@ -129,6 +137,44 @@ unsafe extern "C" fn __wrap_sqlite3_prepare_v2(
 ) -> c_int {
     // SAFETY: version 3 without flags is version 2.
     unsafe { __wrap_sqlite3_prepare_v3(db, sql, bytes, 0, statement, tail) }
+}
+
+/// # Safety
+/// As `sqlite3_exec`.
+#[expect(unsafe_code, reason = "stands in for a C function")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap_sqlite3_exec(
+    db: *mut sqlite3,
+    sql: *const c_char,
+    callback: sqlite3_callback,
+    argument: *mut c_void,
+    message: *mut *mut c_char,
+) -> c_int {
+    // SAFETY: the caller's promises are handed on; each statement is stepped to its end and given up once.
+    unsafe {
+        let asks_nothing = callback.is_none() && message.is_null() && !sql.is_null();
+        if !asks_nothing || !with_idle(|idle| idle.contains_key(&(db as usize))) {
+            return __real_sqlite3_exec(db, sql, callback, argument, message);
+        }
+        let mut rest = sql;
+        while *rest != 0 {
+            let (mut statement, mut tail) = (null_mut(), rest);
+            let code = __wrap_sqlite3_prepare_v2(db, rest, -1, &raw mut statement, &raw mut tail);
+            if code != SQLITE_OK {
+                return code;
+            }
+            rest = tail;
+            if statement.is_null() {
+                continue;
+            }
+            while sqlite3_step(statement) == SQLITE_ROW {}
+            let code = __wrap_sqlite3_finalize(statement);
+            if code != SQLITE_OK {
+                return code;
+            }
+        }
+        SQLITE_OK
+    }
 }
 
 /// # Safety
@@ -212,6 +258,17 @@ mod tests {
             idle.get(&(db as usize)).map(|idle| idle.count)
         });
         assert_eq!(kept, Some(3), "the table's, the count and the insert, each once, wait for their next use");
+        let exec = |sql: &CStr| {
+            // SAFETY: the connection is open, and the text ends with its NUL.
+            #[expect(unsafe_code, reason = "SQLite's own function")]
+            unsafe {
+                rusqlite::ffi::sqlite3_exec(connection.handle(), sql.as_ptr(), None, null_mut(), null_mut())
+            }
+        };
+        assert_eq!(exec(c"DELETE FROM t WHERE a = 1; INSERT INTO t VALUES (7); -- no more"), SQLITE_OK);
+        assert_eq!(connection.query_row("SELECT count(*), max(a) FROM t", [], |row| row.get(1)), Ok(7));
+        assert_ne!(exec(c"INSERT INTO t VALUES (8); INSERT INTO t VALUES (1, 2)"), SQLITE_OK);
+        assert_eq!(connection.query_row("SELECT count(*), max(a) FROM t", [], |row| row.get(1)), Ok(8));
         connection.execute_batch("DROP TABLE t; CREATE TABLE t(b, a)").expect("another schema");
         assert_eq!(count().expect("it is prepared again"), 0);
         assert!(connection.execute("INSERT INTO t VALUES (?1)", [1]).is_err(), "the table has two columns now");
