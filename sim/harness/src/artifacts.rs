@@ -1,4 +1,5 @@
-//! The files of a run: what replays a failure, and where reports go. Nothing else of the harness writes files.
+//! The files of a run: what replays a failure, and where reports go; and the folder of a deployment. Nothing else of the
+//! harness writes files.
 //!
 //! A failure's folder holds `case.json` (the shrunk plan, application, policy, versions, expected failure: all that
 //! `replay` needs), `original.json` (the plan as it was drawn), `history.jsonl`, `verdict.json`, `story.txt` and
@@ -73,6 +74,59 @@ pub fn write_folder(folder: &Path, files: &[(&str, String)]) -> io::Result<()> {
         // The folder stays in its place or nowhere.
         let _ = fs::remove_dir_all(&staging);
     })
+}
+
+/// A file of a folder that is made once and holds secrets.
+pub struct NewFile<'a> {
+    path: &'a str,
+    text: &'a str,
+    mode: u32,
+}
+
+impl<'a> NewFile<'a> {
+    /// One that everybody may read.
+    #[must_use]
+    pub fn open(path: &'a str, text: &'a str) -> Self {
+        Self { path, text, mode: 0o644 }
+    }
+
+    /// One that its owner alone may read.
+    #[must_use]
+    pub fn secret(path: &'a str, text: &'a str) -> Self {
+        Self { path, text, mode: 0o600 }
+    }
+}
+
+/// Makes a folder whole, with files below it and with what `further` adds, or not at all. One that exists is refused.
+///
+/// # Errors
+/// The file system's.
+pub fn write_new_folder(
+    folder: &Path,
+    files: &[NewFile<'_>],
+    further: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    if folder.symlink_metadata().is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists, and nothing in it is overwritten; name a new folder"));
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(parent)?;
+    let staging = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent)?;
+    for file in files {
+        let path = staging.path().join(file.path);
+        if let Some(above) = path.parent() {
+            fs::create_dir_all(above)?;
+        }
+        let mut opened = fs::OpenOptions::new().write(true).create_new(true).mode(file.mode).open(&path)?;
+        io::Write::write_all(&mut opened, file.text.as_bytes())?;
+        // Whatever the umask is.
+        opened.set_permissions(fs::Permissions::from_mode(file.mode))?;
+    }
+    further(staging.path())?;
+    fs::rename(staging.path(), folder)?;
+    drop(staging.keep());
+    Ok(())
 }
 
 /// Writes one file whole.

@@ -5,27 +5,27 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use crate::postgres::PostgresError;
 
 /// PEM texts.
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     /// The authority's certificate, for clients.
-    pub(super) authority: String,
+    pub(crate) authority: String,
     /// The server's certificate.
-    pub(super) server: String,
+    pub(crate) server: String,
     /// The server's key.
-    pub(super) key: String,
+    pub(crate) key: String,
 }
 
-/// A certificate for `localhost` and 127.0.0.1.
-pub(super) fn generate() -> Result<Certificate, PostgresError> {
-    made().map_err(|error| PostgresError::Certificate(error.to_string()))
+/// A certificate for these hosts and addresses.
+pub(crate) fn generate(hosts: &[&str]) -> Result<Certificate, PostgresError> {
+    made(hosts).map_err(|error| PostgresError::Certificate(error.to_string()))
 }
 
-fn made() -> Result<Certificate, rcgen::Error> {
+fn made(hosts: &[&str]) -> Result<Certificate, rcgen::Error> {
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "syncstorm, one run");
+    params.distinguished_name.push(DnType::CommonName, "syncstorm");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-    let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let mut params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())?;
     params.distinguished_name.push(DnType::CommonName, "localhost");
     let key = KeyPair::generate()?;
     let server = params.signed_by(&key, &authority)?;

@@ -72,7 +72,7 @@ impl Postgres {
         let user = unprivileged()?;
         leftovers::sweep(&std::env::temp_dir());
         let template = template::prepare(&binaries, user)?;
-        let certificate = certificate::generate()?;
+        let certificate = certificate::generate(&["localhost", "127.0.0.1"])?;
         let folder = tempfile::Builder::new()
             .prefix(leftovers::PREFIX)
             .permissions(fs::Permissions::from_mode(0o711))

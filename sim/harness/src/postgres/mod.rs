@@ -9,7 +9,7 @@
 //! root; started by root, it runs as `postgres` or `nobody`.
 
 mod binaries;
-mod certificate;
+pub(crate) mod certificate;
 pub mod cluster;
 mod leftovers;
 mod process;
@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 pub use cluster::{Postgres, Settings};
 pub use leftovers::end_all;
+pub(crate) use template::random_word;
 
 /// Why there is no cluster.
 #[derive(Debug, thiserror::Error)]

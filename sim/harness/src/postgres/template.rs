@@ -32,7 +32,7 @@ pub(super) struct Template {
 }
 
 /// A word that nobody guesses: 32 hex digits from the system.
-pub(super) fn random_word() -> Result<String, PostgresError> {
+pub(crate) fn random_word() -> Result<String, PostgresError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| PostgresError::Certificate(error.to_string()))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
