@@ -59,6 +59,11 @@ impl Process {
         self.address
     }
 
+    /// Its process id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it did.
     pub(super) fn ended(&mut self) -> Option<String> {
         let status: ExitStatus = self.child.try_wait().ok().flatten()?;

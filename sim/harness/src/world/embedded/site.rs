@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use backend::PolicyKind;
 use backend::server::keys::Keyring;
@@ -244,6 +245,18 @@ impl Ground {
         self.start_server(target, http, self.folder.join("clock").as_os_str(), &[]).await
     }
 
+    /// Starts a server by the machine's clock; and how long it took until it was ready.
+    async fn standing_server(
+        &self,
+        target: Target,
+        http: &Http,
+        further: &[&str],
+    ) -> Result<(Process, Duration), String> {
+        let began = Instant::now();
+        let server = self.start_server(target, http, OsStr::new(MACHINE_CLOCK), further).await?;
+        Ok((server, began.elapsed()))
+    }
+
     async fn start_server(
         &self,
         target: Target,
@@ -293,9 +306,13 @@ pub struct Standing {
     pub user: String,
     /// A token that both servers take.
     pub token: String,
+    /// How long the backend and the service took, from the start of their processes until they were ready.
+    pub ready_after: [Duration; 2],
+    /// Their process ids.
+    pub process_ids: [u32; 2],
     /// Ended in this order.
-    _servers: [Process; 2],
-    _site: Site,
+    servers: [Process; 2],
+    site: Site,
 }
 
 /// How long its token is good for.
@@ -316,27 +333,34 @@ impl Standing {
             // Nobody reads it here, and it would keep the log for ever.
             feed.sql(&format!("SELECT pg_drop_replication_slot('{}')", feed::SLOT)).await?;
             let http = link::client();
-            let clock = OsStr::new(MACHINE_CLOCK);
             let (backend, service) = tokio::join!(
-                ground.start_server(Target::Backend, &http, clock, &["--development"]),
-                ground.start_server(Target::Service, &http, clock, &[])
+                ground.standing_server(Target::Backend, &http, &["--development"]),
+                ground.standing_server(Target::Service, &http, &[])
             );
             Ok::<_, String>([backend?, service?])
         });
-        let servers = runtime.block_on(started).map_err(|error| error.to_string())??;
+        let [(backend, backend_after), (service, service_after)] = runtime.block_on(started).map_err(|error| error.to_string())??;
         let key = backend::Key { kid: site.ground.key_id.clone(), secret: site.ground.secret.clone(), retires_us: None };
         let auth = backend::Auth::hs256(vec![key], vec![AUDIENCE.to_owned()]);
         let user = "user-1".to_owned();
         let now_us = backend::server::machine_clock_us();
         let token = auth.mint(&user, now_us, TOKEN_LIFETIME_S).ok_or("no key signs tokens")?;
         Ok(Self {
-            backend_url: format!("http://{}", servers[0].address()),
-            service_url: format!("http://{}", servers[1].address()),
+            backend_url: format!("http://{}", backend.address()),
+            service_url: format!("http://{}", service.address()),
             database_url: site.ground.url.clone(),
             user,
             token,
-            _servers: servers,
-            _site: site,
+            ready_after: [backend_after, service_after],
+            process_ids: [backend.id(), service.id()],
+            servers: [backend, service],
+            site,
         })
+    }
+
+    /// Ends the servers; the database is for whoever asks the pool next.
+    pub fn down(self, pool: &Pool) {
+        drop(self.servers);
+        pool.give_back(self.site);
     }
 }
