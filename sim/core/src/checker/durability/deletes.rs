@@ -98,7 +98,7 @@ impl<'a> Judge<'a, '_> {
                 let base = edit.cell(*column).and_then(|cell| cell.base);
                 base.is_some_and(|base| {
                     let now = super::merge::get(before, *column);
-                    !self.equal(layout, register.rule, *column, base, now) && !(base.is_null() && state.is_filled(*column))
+                    !(self.equal(layout, register.rule, *column, base, now) || (base.is_null() && state.is_filled(*column)))
                 })
             });
             if differs && !layout.is_clock(register) {
