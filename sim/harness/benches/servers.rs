@@ -92,7 +92,10 @@ async fn measure(app: &App, standing: &Standing, table: &mut String) -> Result<(
         let mut times = commit_to_line(&http, standing, &database, &insert, streams).await?;
         row(table, &format!("COMMIT sent until its line has come, {streams} streams"), &mut times);
     }
-    let mut large = vec![many_rows(&http, standing, &database, &insert).await?];
+    let mut large = Vec::new();
+    for round in 0..ROUNDS {
+        large.push(many_rows(&http, standing, &database, &insert, round).await?);
+    }
     row(table, &format!("{ROWS} rows in one transaction, until they are complete at a client"), &mut large);
     let mut fresh = Vec::new();
     for client in 0..ROUNDS {
@@ -236,12 +239,13 @@ async fn many_rows(
     standing: &Standing,
     database: &tokio_postgres::Client,
     insert: &Insert,
+    round: usize,
 ) -> Result<Duration, Problem> {
-    let (mut lines, reading) = open(http, standing, "large").await?;
+    let (mut lines, reading) = open(http, standing, &format!("large-{round}")).await?;
     until(&mut lines, |line| line.contains("checkpoint_complete")).await?;
     let sent = Instant::now();
     database
-        .batch_execute(&insert.sql(&format!("(SELECT 'large-' || n FROM generate_series(1, {ROWS}) n)")))
+        .batch_execute(&insert.sql(&format!("(SELECT 'large-{round}-' || n FROM generate_series(1, {ROWS}) n)")))
         .await?;
     let complete = until(&mut lines, |line| line.contains("checkpoint_complete")).await?;
     reading.abort();
