@@ -298,7 +298,7 @@ fn row(table: &mut String, what: &str, times: &mut [Duration]) {
 }
 
 /// What a process holds, now and at its most, in MB (Linux; 0 elsewhere).
-fn memory_mb(process: u32) -> (u64, u64) {
+fn memory_mb(process: i32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let value = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();

@@ -187,7 +187,7 @@ fn wrong_tokens(sound: &str) -> Vec<Option<String>> {
 }
 
 /// What a process holds, in MB: now, and at its most.
-fn memory_mb(process: u32) -> (u64, u64) {
+fn memory_mb(process: i32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the server runs");
     let value = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).expect("Linux tells it");
