@@ -280,18 +280,31 @@ impl Hands {
 
     async fn drop_slot_now(&mut self) -> Result<(), String> {
         self.hold_slot().await?;
+        // A service that connects again at once may take the slot before it is dropped.
+        let runs = self.stage.service_pauses == 0;
+        if let Some(service) = self.stage.service.as_ref().filter(|_| runs) {
+            service.pause()?;
+        }
+        let dropped = self.drop_idle_slot().await;
+        if let Some(service) = self.stage.service.as_ref().filter(|_| runs) {
+            service.resume()?;
+        }
+        dropped?;
+        self.hold_replication().await
+    }
+
+    async fn drop_idle_slot(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + SENDER_TIMEOUT;
         loop {
             self.end_sender().await?;
             let sql = format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE {SLOT}");
             match self.way.feed.sql(&sql).await {
-                Ok(()) => break,
-                // The service was faster.
+                Ok(()) => return Ok(()),
+                // It had asked for the slot again before it was stopped.
                 Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
                 Err(error) => return Err(error),
             }
         }
-        self.hold_replication().await
     }
 
     /// Opens the transaction that keeps a new slot in the making.
