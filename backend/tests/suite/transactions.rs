@@ -521,8 +521,8 @@ fn parents_that_are_missing() {
          boxes b2 label=y weight=0 state=new
          ! boxes b1 * deleted: a/1 < b/1
          ! shelves s1 * deleted: a/2 < b/2
-         ! shelves s1 * deleted: c/2 < b/2
-         ! boxes b2 shelf parent-missing: c/1 < b/2",
+         ! boxes b2 shelf parent-missing: c/1 < b/2
+         ! shelves s1 * deleted: c/2 < b/2",
     );
 }
 

@@ -36,16 +36,18 @@ fn main() -> ExitCode {
         Command::Up(args) => up(&args, &interrupted()),
         Command::Backend(config) => serve(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            Ok(match Child::of_environment()? {
+            match Child::of_environment()? {
                 Some(child) => runtime.block_on(child.backend(*config, announce))?,
                 None => runtime.block_on(backend::server::serve(*config))?,
-            })
+            }
+            Ok(())
         }),
         Command::Service(config) => serve(|| {
-            Ok(match Child::of_environment()? {
+            match Child::of_environment()? {
                 Some(child) => child.service(*config, announce)?,
                 None => sim_service::server::run(*config)?,
-            })
+            }
+            Ok(())
         }),
     };
     match result {

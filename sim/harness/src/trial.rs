@@ -297,6 +297,7 @@ impl Trial {
                 if let Err(problem) = self.world.strike(step.key, fault).await {
                     tracing::warn!(fault = fault.name(), problem, "not injected");
                     self.record_fault(Phase::Fail, step.key, fault);
+                    return;
                 }
                 if let Some(device) = fault.device()
                     && let Some(command) = strikes(step.key, fault)
@@ -342,7 +343,7 @@ impl Trial {
         for key in keys {
             self.end(key).await;
         }
-        self.world.mend();
+        self.world.mend().await;
         self.tell_all(|| Command::Heal);
         self.barrier(Barrier::Heal, Phase::Ok, Vec::new());
     }

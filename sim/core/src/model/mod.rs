@@ -34,7 +34,7 @@
 //! | A write that loses and also names a missing parent, or closes a cycle | Structure looks only at what takes effect. |
 //! | Parent made later in the same transaction | Missing: operations act in order. |
 //! | Cycle in a new row | The parent column is NULL. |
-//! | Children set to NULL, stale sessions stopped | Written by the deleting or starting operation, its stamp behind the stored one; a record if another device had written the register. |
+//! | Children set to NULL, stale sessions stopped | Written by the deleting or starting operation when it is received, its stamp behind the stored one; a record if another device had written the register. |
 //! | Another row runs, its lease is over | It is set to not running by the transaction that starts the next. |
 //! | A running row whose heartbeat was never received (a seed row) | Its lease is over. |
 //! | A second collision: PUT on a live id that would take another row's key | Rejected (unique), mergeable or not. |

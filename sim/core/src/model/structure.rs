@@ -25,7 +25,7 @@ use super::explain::Why;
 use super::operation::{Draft, Turn};
 use super::prediction::{Expected, LeftChild, Party};
 use super::register::Effect;
-use super::state::{Tombstone, key};
+use super::state::{Stamp, Tombstone, key};
 use crate::history::{RowId, Writer};
 
 impl Turn<'_, '_> {
@@ -266,7 +266,8 @@ impl Turn<'_, '_> {
         Ok(())
     }
 
-    /// The transaction sets a column that no operation of it named; it is the operation's write all the same.
+    /// The transaction sets a column that no operation of it named; it is the operation's write all the same, of the
+    /// moment at which it was received.
     fn set_by_server(&mut self, row: RowId, table: usize, column: usize, value: Value) {
         let facts = &self.tables[table];
         let Some(image) = self.state.live(row) else { return };
@@ -275,8 +276,8 @@ impl Turn<'_, '_> {
         self.state.write(facts, row, Some(Arc::from(image)));
         let register = facts.register_of[column];
         let slot = self.state.edit(row);
-        let stamp = self.stamp.after(slot.stamp(register));
-        slot.set_stamp(register, Some(stamp));
+        let received = Stamp { clock_us: self.upload.received_us, ..self.stamp };
+        slot.set_stamp(register, Some(received.after(slot.stamp(register))));
     }
 
     /// A record about a column that structure decided; it may be named by its group. The contract names no rule.

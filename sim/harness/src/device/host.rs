@@ -288,8 +288,7 @@ impl Host {
             self.whole |= !parsed.checkpoint.removed_buckets.is_empty();
             let names = parsed.checkpoint.buckets;
             if line.starts_with("{\"checkpoint\"") {
-                let gone = |known: &Box<str>| !names.iter().any(|named| *named.bucket == **known);
-                self.whole |= self.buckets.iter().any(gone);
+                self.whole |= self.buckets.iter().any(|known| !names.iter().any(|named| *named.bucket == **known));
                 self.buckets.clear();
             }
             for named in names {

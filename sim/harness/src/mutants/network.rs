@@ -33,7 +33,7 @@ impl Network for BentNetwork {
 
     fn ask(&self, device: u32, ask: Ask) -> impl Future<Output = Result<Answer, NetError>> + 'static {
         let future: Boxed<Result<Answer, NetError>> = match self.mutant {
-            Some(Mutant::DropsQueue) if ask.purpose == Purpose::Upload && ask.about % 3 == 0 => {
+            Some(Mutant::DropsQueue) if ask.purpose == Purpose::Upload && ask.about.is_multiple_of(3) => {
                 Box::pin(async { Ok(said_done()) })
             }
             Some(Mutant::CompletesOnError) if ask.purpose == Purpose::Upload => {

@@ -54,6 +54,24 @@ pub struct Ask {
     pub timeout: Duration,
 }
 
+/// Whose request it is, and what about, for those who see no more of it than its HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// The device.
+    pub device: u32,
+    /// [`Ask::about`].
+    pub about: u64,
+}
+
+/// The backend is to be killed while it handles this request, before its commit. A way that can see to that says so by
+/// [`Killed`].
+#[derive(Clone, Copy, Debug)]
+pub struct Doomed;
+
+/// The backend was killed while it handled the request, before its commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Killed;
+
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct Answer {

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt;
 
-use super::{Answer, Ask, Incoming, NetError, Network, Next, Opened, Purpose, Target};
+use super::{Answer, Ask, Doomed, Incoming, Killed, NetError, Network, Next, Opened, Purpose, Sent, Target};
 
 /// A simulated network. Clones share it.
 #[derive(Clone)]
@@ -47,6 +47,7 @@ struct Kill {
     key: u32,
     device: u32,
     instant: plan::Instant,
+    is_inside: bool,
     strike: Rc<dyn Fn()>,
 }
 
@@ -121,9 +122,17 @@ impl SimNetwork {
         }
     }
 
-    /// Calls `strike` at this instant of the next upload of the device that the backend would handle.
-    pub fn kill_in_upload(&self, key: u32, device: u32, instant: plan::Instant, strike: Box<dyn Fn()>) {
-        self.inner.kills.borrow_mut().push(Kill { key, device, instant, strike: strike.into() });
+    /// Calls `strike` at this instant of the next upload of the device that the backend would handle. `is_inside`: the
+    /// way to the backend kills it itself before a commit, and `strike` is told.
+    pub fn kill_in_upload(
+        &self,
+        key: u32,
+        device: u32,
+        instant: plan::Instant,
+        is_inside: bool,
+        strike: Box<dyn Fn()>,
+    ) {
+        self.inner.kills.borrow_mut().push(Kill { key, device, instant, is_inside, strike: strike.into() });
     }
 
     /// Takes such a wish back.
@@ -408,19 +417,20 @@ impl Inner {
                 inner.in_flight.set(inner.in_flight.get() + 1);
                 sleep(again_after).await;
                 // Its answer reaches nobody: the sender took the first.
-                let status = inner.act(device, &ask).await.ok().map(|response| response.status().as_u16());
+                let status = inner.act(device, &ask, None).await.ok().map(|response| response.status().as_u16());
                 (inner.repeated)(device, &ask, status);
                 inner.in_flight.set(inner.in_flight.get() - 1);
             });
         }
         let epoch = self.epoch(device, ask.target);
-        if let Some(strike) = self.kill(device, ask, plan::Instant::BeforeCommit) {
+        let before = self.kill(device, ask, plan::Instant::BeforeCommit);
+        if let Some((false, strike)) = before {
             strike();
             return Err(NetError::Reset);
         }
-        let response = self.act(device, ask).await?;
+        let response = self.act(device, ask, before.map(|(_, strike)| strike)).await?;
         if response.status().is_success()
-            && let Some(strike) = self.kill(device, ask, plan::Instant::AfterCommit)
+            && let Some((_, strike)) = self.kill(device, ask, plan::Instant::AfterCommit)
         {
             // The connection is of an earlier epoch from here on: no reply arrives.
             strike();
@@ -428,13 +438,14 @@ impl Inner {
         Ok((response, epoch))
     }
 
-    /// What kills the backend at this instant of the request, if anything does.
-    fn kill(&self, device: u32, ask: &Ask, instant: plan::Instant) -> Option<Rc<dyn Fn()>> {
+    /// What kills the backend at this instant of the request, if anything does, and whether from inside.
+    fn kill(&self, device: u32, ask: &Ask, instant: plan::Instant) -> Option<(bool, Rc<dyn Fn()>)> {
         if ask.purpose != Purpose::Upload || self.routers.borrow().backend.is_none() {
             return None;
         }
         let kills = self.kills.borrow();
-        kills.iter().find(|kill| kill.device == device && kill.instant == instant).map(|kill| kill.strike.clone())
+        let kill = kills.iter().find(|kill| kill.device == device && kill.instant == instant)?;
+        Some((kill.is_inside, kill.strike.clone()))
     }
 
     async fn wait_while_paused(&self, target: Target) {
@@ -443,7 +454,13 @@ impl Inner {
         }
     }
 
-    async fn act(&self, device: u32, ask: &Ask) -> Result<http::Response<Body>, NetError> {
+    /// Lets the server act. `doom` is called when it was killed meanwhile, as this request asks for.
+    async fn act(
+        &self,
+        device: u32,
+        ask: &Ask,
+        doom: Option<Rc<dyn Fn()>>,
+    ) -> Result<http::Response<Body>, NetError> {
         let router = {
             let routers = self.routers.borrow();
             match ask.target {
@@ -455,7 +472,11 @@ impl Inner {
         let mut request = http::Request::builder()
             .uri(&ask.path)
             .method(if ask.body.is_some() { http::Method::POST } else { http::Method::GET })
+            .extension(Sent { device, about: ask.about })
             .header(http::header::AUTHORIZATION, format!("Bearer {}", ask.token));
+        if doom.is_some() {
+            request = request.extension(Doomed);
+        }
         if ask.body.is_some() {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
         }
@@ -467,6 +488,9 @@ impl Inner {
             Err(never) => match never {},
         };
         (self.acted)(Some((device, ask)));
+        if let Some(strike) = doom.filter(|_| response.extensions().get::<Killed>().is_some()) {
+            strike();
+        }
         // A way to a real server may end without an answer.
         match response.extensions().get::<NetError>() {
             Some(error) => Err(*error),

@@ -3,13 +3,11 @@
 //! Devices meet the servers as HTTP alone. The one thing joined by hand is what PostgreSQL's replication would
 //! join: the store's change feed to the service.
 //!
-//! `servers` the two servers as processes, `keyring` what signs tokens, `outage` the database as they reach it, `writes`
-//! what bypasses them.
+//! `servers` the two servers as processes, `keyring` what signs tokens, `outage` the database as they reach it.
 
 mod keyring;
 mod outage;
 mod servers;
-mod writes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -28,13 +26,13 @@ use sim_service::storage::Storage;
 use self::keyring::Keyring;
 use self::outage::Outage;
 use self::servers::Servers;
-use self::writes::Desk;
 use crate::mutants::{self, Mutant};
-use crate::network::Target;
+use crate::network::{Sent, Target};
 use crate::network::sim::{Routers, SimNetwork};
 use crate::recorder::Recorder;
 use crate::trial::Setup;
 use crate::world::told::{Teller, repeated, sender};
+use crate::world::writes::{Statement, statements};
 
 /// How long the next part of a transaction takes that a planted defect delivers in parts.
 const BETWEEN_PARTS: Duration = Duration::from_millis(20);
@@ -109,7 +107,7 @@ impl World {
                 let feed = feed.clone();
                 move |request| {
                     if let Some((device, ask)) = request.filter(|(_, ask)| ask.target == Target::Backend) {
-                        feed.recorder.listen_to(Some(sender(&feed.recorder, device, ask)));
+                        feed.recorder.listen_to(Some(sender(&feed.recorder, Sent { device, about: ask.about })));
                         feed.pump();
                         feed.recorder.listen_to(None);
                     }
@@ -162,7 +160,21 @@ impl World {
             Fault::Compaction => self.feed.compact(),
             Fault::KeyRotated { .. } => servers.rotate_keys(),
             Fault::ServerWrite { intents } => self.write(intents),
-            _ => {}
+            // These are the network's, or the device's own.
+            Fault::Offline { .. }
+            | Fault::Partition { .. }
+            | Fault::Slow { .. }
+            | Fault::Lossy { .. }
+            | Fault::StreamCut { .. }
+            | Fault::HalfOpen { .. }
+            | Fault::Crash { .. }
+            | Fault::Suspend { .. }
+            | Fault::TabClose { .. }
+            | Fault::ClockJump { .. }
+            | Fault::WrongAudience { .. }
+            | Fault::ServicePaused { .. }
+            | Fault::StorageLost { .. }
+            | Fault::CopyRestored { .. } => {}
         }
     }
 
@@ -200,10 +212,13 @@ impl World {
     /// A transaction of the server's own.
     fn write(&self, intents: &[Intent]) {
         let now_us = EPOCH_US + self.recorder.now_us();
-        let desk = Desk { app: &self.servers.setup.app, plan: &self.plan, store: &self.feed.store, now_us };
-        let written = desk
-            .statements(intents)
-            .and_then(|ops| self.feed.store.server_transaction(now_us, &ops).map_err(|error| error.to_string()));
+        let store = &self.feed.store;
+        let is_complete = |statement: &Statement| statement.names.iter().all(|(table, id)| store.row(*table, id).is_some());
+        let written = statements(&self.servers.setup.app, &self.plan, intents, now_us).and_then(|mut statements| {
+            statements.retain(is_complete);
+            let ops: Vec<ServerOp> = statements.into_iter().map(|statement| statement.op).collect();
+            store.server_transaction(now_us, &ops).map_err(|error| error.to_string())
+        });
         if let Err(error) = written {
             self.recorder.harness_failed(format!("a server-side write: {error}"));
         }

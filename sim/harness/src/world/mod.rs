@@ -5,6 +5,7 @@ mod clock;
 pub mod deterministic;
 pub mod embedded;
 mod told;
+mod writes;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,15 +55,6 @@ impl Kind {
         match self {
             Self::Deterministic => Time::Virtual,
             Self::Embedded(_) => Time::Real,
-        }
-    }
-
-    /// Whether it cannot inject the fault of this name.
-    #[must_use]
-    pub fn lacks(&self, fault: &str) -> bool {
-        match self {
-            Self::Deterministic => false,
-            Self::Embedded(_) => embedded::LACKS.contains(&fault),
         }
     }
 }
@@ -120,10 +112,10 @@ impl World {
     }
 
     /// Undoes what faults without a length of their own have left.
-    pub fn mend(&self) {
+    pub async fn mend(&self) {
         match self {
             Self::Deterministic(world) => world.mend(),
-            Self::Embedded(_) => {}
+            Self::Embedded(world) => world.mend().await,
         }
     }
 

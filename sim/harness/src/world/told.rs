@@ -15,7 +15,7 @@ use sim_core::plan::{EPOCH_US, Expr};
 use crate::device::actor::ABOUT_TX_BITS;
 use crate::interpreter::clock_text;
 use crate::network::sim::SimNetwork;
-use crate::network::{Answer, Ask, Network, Purpose, Target};
+use crate::network::{Answer, Ask, Network, Purpose, Sent, Target};
 use crate::recorder::Recorder;
 
 /// The audience of all tokens.
@@ -229,14 +229,14 @@ pub(super) fn server_value(
 }
 
 /// The history's name for the device that sent an upload: its storage may have been lost since.
-pub(super) fn sender(recorder: &Recorder, device: u32, ask: &Ask) -> u32 {
-    recorder.after_losses(device, u32::try_from(ask.about >> ABOUT_TX_BITS).unwrap_or(0))
+pub(super) fn sender(recorder: &Recorder, sent: Sent) -> u32 {
+    recorder.after_losses(sent.device, u32::try_from(sent.about >> ABOUT_TX_BITS).unwrap_or(0))
 }
 
 /// Records a second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
 pub(super) fn repeated(recorder: &Recorder, device: u32, ask: &Ask, status: Option<u16>) {
     let tx_id = i64::try_from(ask.about & ((1 << ABOUT_TX_BITS) - 1)).unwrap_or(i64::MAX);
-    let maker = recorder.maker(sender(recorder, device, ask), tx_id);
+    let maker = recorder.maker(sender(recorder, Sent { device, about: ask.about }), tx_id);
     let (phase, attempt) = (history::Phase::Info, ask.attempt);
     let upload = history::Upload { phase, tx_id, attempt, status, outcome: None, ops: Vec::new() };
     recorder.add(Who::Client(maker), What::Upload(upload));

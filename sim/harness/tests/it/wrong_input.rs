@@ -77,7 +77,9 @@ fn application_folders() {
     let schema = "CREATE TABLE notes (id TEXT PRIMARY KEY, body TEXT NOT NULL);
         CREATE PUBLICATION powersync FOR TABLE notes;";
     let sync = "bucket_definitions:\n  all:\n    data:\n      - SELECT * FROM notes\n";
-    let table: &[(&[(&str, &str)], &[&str])] = &[
+    /// The files of a folder, and what must be named.
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let table: &[Case<'_>] = &[
         (&[], &["schema.sql"]),
         (&[("schema.sql", "CREATE TABLE (")], &["schema.sql"]),
         (&[("schema.sql", schema), ("policy.toml", "")], &["sync-config.yaml"]),

@@ -55,7 +55,7 @@ pub struct Config {
     #[arg(long, value_name = "URL", env = "SYNCSTORM_SERVICE_JWKS_URL")]
     pub jwks_url: Option<String>,
 
-    /// A file with a JSON Web Key Set
+    /// A file with a JSON Web Key Set. SIGHUP reads it again
     #[arg(long, value_name = "FILE", env = "SYNCSTORM_SERVICE_JWKS_FILE")]
     pub jwks_file: Option<PathBuf>,
 

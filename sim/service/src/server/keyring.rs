@@ -1,6 +1,8 @@
-//! The keys of tokens: fixed ones, and those of a key set that is fetched again when a token names an unknown key.
+//! The keys of tokens: those that settings name, read again when asked to, and those of a key set that is fetched again
+//! when a token names an unknown key.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +29,18 @@ const SIZE_MAX_BYTES: usize = 1 << 20;
 
 /// The keys.
 pub(super) struct Keyring {
-    fixed: Keys,
+    secret: Option<(String, String)>,
+    file: Option<PathBuf>,
     remote: Option<Remote>,
-    keys: Mutex<Arc<Keys>>,
+    known: Mutex<Known>,
+}
+
+/// The keys by where they are from, and all of them.
+#[derive(Default)]
+struct Known {
+    fixed: Keys,
+    fetched: Keys,
+    all: Arc<Keys>,
 }
 
 struct Remote {
@@ -48,16 +59,9 @@ impl fmt::Debug for Keyring {
 impl Keyring {
     pub(super) fn new(config: &Config) -> Result<Self, ServeError> {
         let setting = |problem: String| ServeError::Setting(problem);
-        let mut fixed = Keys::default();
-        if let Some(secret) = &config.hs256_secret {
-            fixed.add_hs256(&config.hs256_key_id, secret.as_bytes());
-        }
-        if let Some(path) = &config.jwks_file {
-            let text =
-                std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.clone(), source })?;
-            let keys = Keys::from_jwks(&text).map_err(|error| setting(format!("{}: {error}", path.display())))?;
-            fixed.extend(&keys);
-        }
+        let secret = config.hs256_secret.clone().map(|secret| (config.hs256_key_id.clone(), secret));
+        let file = config.jwks_file.clone();
+        let fixed = fixed(secret.as_ref(), file.as_deref())?;
         let remote = match &config.jwks_url {
             None if fixed.is_empty() => {
                 return Err(setting("tokens need keys: a JWKS URL, a JWKS file or an HS256 secret".to_owned()));
@@ -79,8 +83,28 @@ impl Keyring {
                 Some(Remote { url: uri, client, tried: tokio::sync::Mutex::new(None) })
             }
         };
-        let keys = Mutex::new(Arc::new(fixed.clone()));
-        Ok(Self { fixed, remote, keys })
+        let keyring = Self { secret, file, remote, known: Mutex::default() };
+        keyring.know(|known| known.fixed = fixed);
+        Ok(keyring)
+    }
+
+    /// Reads what settings name again. A file that is none changes nothing.
+    pub(super) fn reload(&self) {
+        match fixed(self.secret.as_ref(), self.file.as_deref()) {
+            Ok(fixed) => {
+                self.know(|known| known.fixed = fixed);
+                tracing::info!(keys = self.len(), "the keys of tokens were read again");
+            }
+            Err(error) => tracing::warn!(%error, "the keys of tokens stay as they are"),
+        }
+    }
+
+    fn know(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut known);
+        let mut all = known.fetched.clone();
+        all.extend(&known.fixed);
+        known.all = Arc::new(all);
     }
 
     /// The keys, fetched anew if that may bring this one.
@@ -125,14 +149,13 @@ impl Keyring {
     }
 
     fn current(&self) -> Arc<Keys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).all.clone()
     }
 
     async fn refresh(&self, remote: &Remote) -> bool {
         match tokio::time::timeout(LIMIT, remote.fetch()).await {
-            Ok(Ok(mut keys)) => {
-                keys.extend(&self.fixed);
-                *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+            Ok(Ok(keys)) => {
+                self.know(|known| known.fetched = keys);
                 true
             }
             Ok(Err(problem)) => {
@@ -164,6 +187,20 @@ impl Remote {
     }
 }
 
+/// The keys that settings name.
+fn fixed(secret: Option<&(String, String)>, file: Option<&Path>) -> Result<Keys, ServeError> {
+    let mut fixed = Keys::default();
+    if let Some((id, secret)) = secret {
+        fixed.add_hs256(id, secret.as_bytes());
+    }
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.to_owned(), source })?;
+        let keys = Keys::from_jwks(&text);
+        fixed.extend(&keys.map_err(|error| ServeError::Setting(format!("{}: {error}", path.display())))?);
+    }
+    Ok(fixed)
+}
+
 /// The keys of a set that can be used; a set may hold others, for purposes of their own.
 fn usable(text: &str) -> Result<Keys, String> {
     let set: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -190,5 +227,30 @@ mod tests {
         assert!(keys.knows(Some("a")));
         assert!(!keys.knows(Some("b")));
         assert!(usable("{}").is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_again() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("jwks.json");
+        let write = |ids: &[&str]| {
+            let keys: Vec<_> = ids
+                .iter()
+                .map(|id| serde_json::json!({"kty": "oct", "alg": "HS256", "kid": id, "k": "c2VjcmV0"}))
+                .collect();
+            std::fs::write(&file, serde_json::json!({"keys": keys}).to_string()).expect("it can be written");
+        };
+        write(&["a"]);
+        let secret = Some(("mine".to_owned(), "secret".to_owned()));
+        let keyring = Keyring { secret, file: Some(file.clone()), remote: None, known: Mutex::default() };
+        let knows = |id: &str| keyring.current().knows(Some(id));
+        keyring.reload();
+        assert!(knows("mine") && knows("a") && !knows("b"));
+        write(&["b"]);
+        keyring.reload();
+        assert!(knows("mine") && !knows("a") && knows("b"));
+        std::fs::write(&file, "no key set").expect("it can be written");
+        keyring.reload();
+        assert!(knows("mine") && knows("b"), "what was good stays");
     }
 }

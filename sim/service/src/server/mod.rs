@@ -95,7 +95,8 @@ pub struct Server {
     grace: Duration,
 }
 
-/// Runs a service until SIGTERM or SIGINT, on a runtime of its own. SIGUSR1 compacts.
+/// Runs a service until SIGTERM or SIGINT, on a runtime of its own. SIGUSR1 compacts, SIGHUP reads the file of keys
+/// again.
 ///
 /// # Errors
 /// When it cannot start.
@@ -113,10 +114,15 @@ pub fn run_with(config: Config, time: Time, announce: impl FnOnce(SocketAddr)) -
     runtime.block_on(async move {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let mut compact = signal(SignalKind::user_defined1())?;
+        let (mut compact, mut reload) = (signal(SignalKind::user_defined1())?, signal(SignalKind::hangup())?);
         let server = Server::bind_with(config, time).await?;
         announce(server.local_addr()?);
-        let handle = server.handle.clone();
+        let (handle, keyring) = (server.handle.clone(), server.backing.keyring.clone());
+        let reloading = tokio::spawn(async move {
+            while reload.recv().await.is_some() {
+                keyring.reload();
+            }
+        });
         let compacting = tokio::spawn(async move {
             while compact.recv().await.is_some() {
                 say_compacted(&handle).await;
@@ -132,6 +138,7 @@ pub fn run_with(config: Config, time: Time, announce: impl FnOnce(SocketAddr)) -
         };
         let result = server.run(stop).await;
         compacting.abort();
+        reloading.abort();
         result
     })
 }

@@ -98,7 +98,7 @@ impl<'a> Judge<'a, '_> {
                 let base = edit.cell(*column).and_then(|cell| cell.base);
                 base.is_some_and(|base| {
                     let now = super::merge::get(before, *column);
-                    !self.equal(layout, register.rule, *column, base, now) && !(base.is_null() && state.is_filled(*column))
+                    !(self.equal(layout, register.rule, *column, base, now) || (base.is_null() && state.is_filled(*column)))
                 })
             });
             if differs && !layout.is_clock(register) {
@@ -157,12 +157,12 @@ impl<'a> Judge<'a, '_> {
         let edited = self.edited(at, row, edit, before);
         let table = self.table(row);
         let revives = self.layout(row).edit_revives && self.discipline == Discipline::Rules && !cascade;
-        let mut winners: Vec<Option<Write>> = match edit {
+        let mut deletes: Vec<Option<Write>> = match edit {
             Some(edit) if !cascade => vec![Some(at.write(edit.op_id))],
             _ => at.tx.ops.iter().filter(|op| op.op == Op::Delete).map(|op| Some(at.write(op.op_id))).collect(),
         };
         if cascade {
-            winners.push(None);
+            deletes.push(None);
         }
         let rule = if cascade { "cascade" } else { "deleted" };
         let mut told: Vec<(u32, usize)> = Vec::new();
@@ -185,6 +185,12 @@ impl<'a> Judge<'a, '_> {
                 self.lose(at, Loss { code: "wrong-winner", row, register: Some(register), writes: vec![first] }, what, because);
                 continue;
             }
+            // Likewise where the register may hold what the deleting device had written before: that won over them.
+            let alike = &self.rows[row as usize].alike;
+            let own = alike.iter().filter(|(of, write)| *of == register && self.saw(at, row, write));
+            let mut winners: Vec<Option<Write>> = own.map(|(_, write)| Some(*write)).collect();
+            let over = over || !winners.is_empty();
+            winners.extend(&deletes);
             let losers: Vec<Option<Write>> = writes.into_iter().map(Some).collect();
             let rules = [rule, "deleted", "latest", "max", "keep-server", self.discipline.name("latest")];
             self.need(at, &Need {

@@ -38,6 +38,8 @@ pub(super) struct Sides<'s> {
     pub(super) equal: bool,
     /// Whether the register is as the edit has it.
     pub(super) is_new: bool,
+    /// Whether it is so only if the server stopped what the edit let run on.
+    pub(super) is_stopped: bool,
     /// Whether it is as it was.
     pub(super) is_current: bool,
 }
@@ -73,8 +75,16 @@ impl<'a, 't> Judge<'a, 't> {
         current: &'s Row,
         after: &'s Row,
     ) -> Sides<'s> {
-        let mut sides =
-            Sides { current, after, base_equal: true, no_base: false, equal: true, is_new: true, is_current: true };
+        let mut sides = Sides {
+            current,
+            after,
+            base_equal: true,
+            no_base: false,
+            equal: true,
+            is_new: true,
+            is_stopped: false,
+            is_current: true,
+        };
         let state = &self.rows[edit.row as usize];
         let written = edit.cells.iter().filter(|cell| cell.new.is_some() && register.columns.contains(&cell.column));
         let last = written.map(|cell| cell.op_id).max();
@@ -104,7 +114,9 @@ impl<'a, 't> Judge<'a, 't> {
             // A group that carries a running flag along unsent may find that another row runs meanwhile.
             let stopped = cell.new.is_none() && layout.running[column].is_some() && then == &Value::Int(0);
             sides.equal &= kept || self.equal(layout, register.rule, column, new, now);
-            sides.is_new &= (kept && stayed) || stopped || self.equal(layout, register.rule, column, new, then);
+            let is_new = (kept && stayed) || self.equal(layout, register.rule, column, new, then);
+            sides.is_new &= is_new || stopped;
+            sides.is_stopped |= stopped && !is_new;
         }
         sides.base_equal &= !sides.no_base;
         sides
@@ -137,7 +149,9 @@ impl<'a, 't> Judge<'a, 't> {
         let stored = self.rows[edit.row as usize].register(index);
         let (rule, win) = self.contest(at, edit, index, sides, &stored);
         let author = self.register_author(edit, index);
-        if sides.is_new {
+        // Nothing was set, and nothing had to be, where the edit loses.
+        let is_lost = sides.is_stopped && sides.is_current && win == Win::No;
+        if sides.is_new && !is_lost {
             if sides.equal {
                 return Stand::Same;
             }

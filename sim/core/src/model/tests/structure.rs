@@ -139,4 +139,12 @@ fn one_row_runs() {
         0@10 PUT u2 {"on_now":1} => applied
         row u1 {"on_now":0}"#,
     );
+    // The other one is stopped when the start is received, not when its device made it.
+    check(
+        r#"
+        seed u1 {"on_now":1,"speed":1}
+        0@10>40 PUT u2 {"on_now":1} => applied
+        1@20>50 PATCH u1 {"on_now":0,"speed":2} old {"on_now":1,"speed":1} => superseded by 0/1; owes u1.motor latest 1/1<0/1
+        row u1 {"on_now":0,"speed":1}"#,
+    );
 }

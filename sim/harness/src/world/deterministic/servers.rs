@@ -112,7 +112,7 @@ impl Servers {
         self.waiting.borrow_mut().insert(key, fault.clone());
         let servers = self.clone();
         let strike = move || servers.kill(key);
-        self.network.kill_in_upload(key, *device, *instant, Box::new(strike.clone()));
+        self.network.kill_in_upload(key, *device, *instant, false, Box::new(strike.clone()));
         tokio::task::spawn_local(async move {
             sleep(Duration::from_micros(KILL_WAITS_US)).await;
             strike();

@@ -36,12 +36,15 @@ pub(super) struct Feed {
     open: AtomicUsize,
     /// A request ended without an answer: what it may have begun may end at any time.
     unsure: AtomicBool,
+    /// The database is away, and whatever the service has seen of it was read before.
+    is_sealed: AtomicBool,
     /// The end of the last transaction that was read.
     lsn: AtomicU64,
 }
 
 struct Reader {
-    client: Client,
+    /// `None` while the database is away.
+    client: Option<Client>,
     seq: u64,
     conflicts: u64,
 }
@@ -55,6 +58,12 @@ struct Open {
 
 /// A request that may write.
 pub(super) struct Writing(Arc<Feed>);
+
+impl Reader {
+    fn client(&self) -> Result<&Client, String> {
+        self.client.as_ref().ok_or_else(|| "the database is away".to_owned())
+    }
+}
 
 impl Drop for Writing {
     fn drop(&mut self) {
@@ -71,13 +80,14 @@ impl Feed {
         Ok(Self {
             rules,
             app,
-            reader: tokio::sync::Mutex::new(Reader { client, seq: 0, conflicts: 0 }),
+            reader: tokio::sync::Mutex::new(Reader { client: Some(client), seq: 0, conflicts: 0 }),
             told: Mutex::default(),
             broken: Mutex::default(),
             events: AtomicU64::new(0),
             drained: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             unsure: AtomicBool::new(false),
+            is_sealed: AtomicBool::new(false),
             lsn: AtomicU64::new(0),
         })
     }
@@ -94,8 +104,11 @@ impl Feed {
         self.unsure.store(true, Ordering::Release);
     }
 
-    /// Whether there may be commits that were not read.
+    /// Whether the service may show commits that were not read.
     pub(super) fn is_behind(&self) -> bool {
+        if self.is_sealed.load(Ordering::Acquire) {
+            return false;
+        }
         self.open.load(Ordering::Acquire) > 0
             || self.unsure.load(Ordering::Acquire)
             || self.events.load(Ordering::Acquire) != self.drained.load(Ordering::Acquire)
@@ -116,6 +129,24 @@ impl Feed {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The database is about to go away: reads what there is, and lets go of the connection. No reading is under way
+    /// when this returns, so that none is torn; and what a kill makes the slot tell again is known by its position.
+    /// Replication to the service must have been stopped before.
+    pub(super) async fn seal(&self, at_us: i64) -> Result<(), String> {
+        self.drain(at_us).await?;
+        let mut reader = self.reader.lock().await;
+        reader.client = None;
+        self.is_sealed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The database is back.
+    pub(super) async fn open(&self, client: Client) {
+        let mut reader = self.reader.lock().await;
+        reader.client = Some(client);
+        self.is_sealed.store(false, Ordering::Release);
+    }
+
     /// Reads everything that was committed before this call. `at_us` is when writes were received that have no note:
     /// those that bypass the backend.
     pub(super) async fn drain(&self, at_us: i64) -> Result<(), String> {
@@ -125,7 +156,7 @@ impl Feed {
             "SELECT data FROM pg_logical_slot_get_binary_changes('{SLOT}', NULL, NULL, 'proto_version', '1', \
              'publication_names', '{PUBLICATION}', 'messages', 'true')"
         );
-        let rows = reader.client.query(&sql, &[]).await.map_err(|error| said(&error))?;
+        let rows = reader.client()?.query(&sql, &[]).await.map_err(|error| said(&error))?;
         let mut relations: BTreeMap<u32, Option<(usize, Vec<Option<usize>>)>> = BTreeMap::new();
         let mut open = Open::default();
         for row in &rows {
@@ -133,8 +164,11 @@ impl Feed {
             match message {
                 Message::Begin => open = Open::default(),
                 Message::Commit { end_lsn } => {
-                    self.lsn.fetch_max(end_lsn, Ordering::AcqRel);
                     let Open { changes, note } = std::mem::take(&mut open);
+                    if self.lsn.fetch_max(end_lsn, Ordering::AcqRel) >= end_lsn {
+                        // A slot forgets in a crash how far it was read.
+                        continue;
+                    }
                     self.commit(&mut reader, changes, note, at_us)?;
                 }
                 Message::Relation { id, name, columns } => {
@@ -196,7 +230,7 @@ impl Feed {
     pub(super) async fn position(&self) -> Result<u64, String> {
         let reader = self.reader.lock().await;
         let sql = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::int8";
-        let row = reader.client.query_one(sql, &[]).await.map_err(|error| said(&error))?;
+        let row = reader.client()?.query_one(sql, &[]).await.map_err(|error| said(&error))?;
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
 
@@ -206,7 +240,7 @@ impl Feed {
         let columns: Vec<String> = declared.columns.iter().map(|column| format!(", \"{}\"", column.name)).collect();
         let sql = format!("SELECT id{} FROM \"{}\" ORDER BY id", columns.concat(), declared.name);
         let reader = self.reader.lock().await;
-        let answer = reader.client.simple_query(&sql).await.map_err(|error| said(&error))?;
+        let answer = reader.client()?.simple_query(&sql).await.map_err(|error| said(&error))?;
         let mut rows = Vec::new();
         for message in &answer {
             let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
@@ -221,13 +255,13 @@ impl Feed {
 
     /// Runs statements.
     pub(super) async fn sql(&self, statements: &str) -> Result<(), String> {
-        self.reader.lock().await.client.batch_execute(statements).await.map_err(|error| said(&error))
+        self.reader.lock().await.client()?.batch_execute(statements).await.map_err(|error| said(&error))
     }
 
     /// One number that a statement answers; `None` when it answers no row.
     pub(super) async fn number(&self, statement: &str) -> Result<Option<i32>, String> {
         let reader = self.reader.lock().await;
-        let row = reader.client.query_opt(statement, &[]).await.map_err(|error| said(&error))?;
+        let row = reader.client()?.query_opt(statement, &[]).await.map_err(|error| said(&error))?;
         Ok(row.and_then(|row| row.get(0)))
     }
 }

@@ -4,13 +4,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -19,9 +20,12 @@ use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::doom;
 use super::feed::Feed;
-use super::pace::{Busy, Pulse};
-use crate::network::{NetError, Target};
+use super::pace::{Busy, Pulse, Work};
+use super::senders::Senders;
+use super::site::Ground;
+use crate::network::{Doomed, NetError, Sent, Target};
 use crate::world::clock::Clock;
 
 /// The client of all requests of one plan.
@@ -38,6 +42,9 @@ const ASK_EVERY: Duration = Duration::from_millis(1);
 /// How long the database may be away before an answer that it stands behind is taken for lost.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
+/// Where devices ask for write checkpoints.
+const WRITE_CHECKPOINT: &str = "/write-checkpoint";
+
 /// What the stretches to both servers share.
 pub(super) struct Way {
     pub(super) real: Handle,
@@ -50,6 +57,12 @@ pub(super) struct Way {
     pub(super) figures: std::sync::Mutex<Option<SocketAddr>>,
     /// The position that the service is expected to reach.
     pub(super) expected: AtomicU64,
+    /// For kills in the middle of a request: the backend's process; 0 = none.
+    pub(super) backend: AtomicI32,
+    /// The site's, which goes when the site does.
+    pub(super) ground: Weak<Ground>,
+    /// Who sent what, where copies of devices' databases are restored.
+    pub(super) senders: Option<Senders>,
 }
 
 pub(super) fn client() -> Http {
@@ -76,18 +89,31 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
     let (mut parts, body) = request.into_parts();
     // It is in memory already.
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     parts.uri = format!("http://{address}{path}").parse().expect("an address and a path make a URI");
+    if let Some((senders, sent)) = way.senders.as_ref().zip(parts.extensions.remove::<Sent>())
+        && target == Target::Backend
+    {
+        senders.note(sent, &body);
+    }
     // No server sees a request before its time.
     way.pulse.show((way.clock)());
-    let busy = way.pulse.begin(Some(target));
-    let job = way.real.spawn(exchange(way.clone(), target, Request::from_parts(parts, Full::new(body)), busy));
+    let busy = way.pulse.begin(match target {
+        Target::Backend => Work::Backend,
+        Target::Service if path.starts_with(WRITE_CHECKPOINT) => Work::Checkpoint,
+        Target::Service => Work::Service,
+    });
+    let is_doomed = parts.extensions.remove::<Doomed>().is_some();
+    let exchange = exchange(way.clone(), target, Request::from_parts(parts, Full::new(body)), busy);
+    let job = way.real.clone().spawn(async move {
+        if is_doomed { doom::meet(&way, exchange).await } else { exchange.await }
+    });
     job.await.unwrap_or_else(|_| none(NetError::Reset))
 }
 
 async fn exchange(way: Arc<Way>, target: Target, request: Request<Full<Bytes>>, busy: Busy) -> Response<Body> {
     let (is_upload, is_checkpoint) =
-        (request.uri().path() == "/upload", request.uri().path().starts_with("/write-checkpoint"));
+        (request.uri().path() == "/upload", request.uri().path().starts_with(WRITE_CHECKPOINT));
     let writing = is_upload.then(|| way.feed.writes());
     let before = if is_checkpoint { way.feed.position().await.ok() } else { None };
     let lost = |error: NetError| {
@@ -112,6 +138,8 @@ async fn exchange(way: Arc<Way>, target: Target, request: Request<Full<Bytes>>, 
     }
     let Ok(body) = body.collect().await else { return lost(NetError::Reset) };
     drop(writing);
+    let reading = way.pulse.begin(Work::Reading);
+    drop(busy);
     if is_upload {
         if !drained(&way).await {
             return lost(NetError::Reset);
@@ -121,7 +149,7 @@ async fn exchange(way: Arc<Way>, target: Target, request: Request<Full<Bytes>>, 
     if let Some(before) = before {
         expect(&way, before);
     }
-    drop(busy);
+    drop(reading);
     Response::from_parts(parts, Body::from(body.to_bytes()))
 }
 
@@ -150,14 +178,14 @@ async fn carry(way: Arc<Way>, mut body: hyper::body::Incoming, lines: mpsc::Unbo
         };
         let Some(Ok(frame)) = frame else { return };
         let Ok(bytes) = frame.into_data() else { continue };
-        let busy = way.pulse.begin(None);
+        let reading = way.pulse.begin(Work::Reading);
         if way.feed.is_behind() && !drained(&way).await {
             return;
         }
         way.pulse.touch(LINES);
         // The device may have closed its stream.
         let _ = lines.send(bytes);
-        drop(busy);
+        drop(reading);
     }
 }
 
@@ -190,17 +218,29 @@ async fn catch_up(way: Arc<Way>) {
 
 /// The position that the service's clients see.
 async fn replicated(http: &Http, address: SocketAddr) -> Option<u64> {
+    figure(http, address, "replicated_lsn_bytes").await
+}
+
+/// One of the service's figures.
+pub(super) async fn figure(http: &Http, address: SocketAddr, name: &str) -> Option<u64> {
     let uri = format!("http://{address}/metrics").parse().expect("an address and a path make a URI");
     let body = http.get(uri).await.ok()?.into_body().collect().await.ok()?.to_bytes();
-    let text = std::str::from_utf8(&body).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("syncstorm_service_replicated_lsn_bytes "))?.parse().ok()
+    let mut lines = std::str::from_utf8(&body).ok()?.lines();
+    lines.find_map(|line| line.strip_prefix("syncstorm_service_")?.strip_prefix(name)?.strip_prefix(' '))?.parse().ok()
+}
+
+/// How a server answers a request with this token.
+pub(super) async fn status(http: &Http, address: SocketAddr, path: &str, token: &str) -> Option<u16> {
+    let request = Request::get(format!("http://{address}{path}")).header(AUTHORIZATION, format!("Bearer {token}"));
+    let request = request.body(Full::default()).expect("an address and a path make a URI, and tokens are texts");
+    http.request(request).await.ok().map(|response| response.status().as_u16())
 }
 
 /// Asks the service something, so that it has had its turn.
 pub(super) fn look(way: &Arc<Way>) {
     let figures = *way.figures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let Some(address) = figures else { return };
-    let busy = way.pulse.begin(Some(Target::Service));
+    let busy = way.pulse.begin(Work::Service);
     let way = way.clone();
     way.real.clone().spawn(async move {
         let _ = tokio::time::timeout(LAG_MAX, replicated(&way.http, address)).await;

@@ -1,82 +1,69 @@
 //! The embedded world: a private PostgreSQL, the upload backend and the sync service as processes of their own, on
 //! loopback; the devices, their network and its faults as in the deterministic world.
 //!
-//! In reading order: `site` what a worker keeps from plan to plan, `process` one server, `link` a request's way to it
-//! and back, `feed` the database's commits, `pgoutput` how the log tells them, `pace` how plan time passes.
+//! In reading order: `site` what a worker keeps from plan to plan, `process` one server, `stage` the servers of a plan
+//! with what ails them, `servers`, `kills` and `doom` how they are reached and killed, `keys` the keys of tokens,
+//! `writes` what bypasses the backend, `link` a request's way and back, `senders` whose it was, `feed` the database's
+//! commits, `pgoutput` how the log tells them, `pace` how plan time passes.
 
+mod doom;
 mod feed;
+mod keys;
+mod kills;
 mod link;
 mod pace;
 mod pgoutput;
 mod process;
+mod senders;
+mod servers;
 mod site;
+mod stage;
+mod writes;
 
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::sync::Arc;
 
+use backend::Key;
 use jsonwebtoken::EncodingKey;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use sim_core::Plan;
 use sim_core::history::{ConflictRecord, Scope, What, Who};
-use sim_core::plan::Fault;
+use sim_core::plan::{Action, EPOCH_US, Fault, Intent};
 
 pub use site::{Pool, Standing};
 pub(crate) use site::Site;
 
-use self::feed::Feed;
+use self::kills::Kills;
 use self::link::Way;
-use self::process::Process;
-use self::site::Ground;
+use self::pace::Work;
+use self::senders::Senders;
+use self::servers::Servers;
+use self::stage::{Backstage, Hands};
+use self::writes::Written;
 use crate::network::Target;
 use crate::network::sim::{Routers, SimNetwork};
 use crate::recorder::Recorder;
 use crate::trial::Setup;
 use crate::world::clock::plan_clock;
-use crate::world::told::{Teller, minter, repeated};
+use crate::world::told::{Teller, minter, repeated, sender};
+use crate::world::writes::statements;
 
-/// How long replication's process may take to be there, when it is to be held.
-const SENDER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// The faults that it cannot inject.
-pub(super) const LACKS: [&str; 10] = [
-    "backend-killed",
-    "compaction",
-    "copy-restored",
-    "key-rotated",
-    "postgres-down",
-    "postgres-paused",
-    "replication-cut",
-    "server-write",
-    "slot-dropped",
-    "sync-config-changed",
-];
+/// Mints a token for a device, with a wrong audience if asked.
+type Mint = Box<dyn Fn(u32, bool) -> String>;
 
 /// One embedded world.
 pub struct World {
+    plan: Rc<Plan>,
     site: Site,
-    stage: Arc<tokio::sync::Mutex<Stage>>,
+    servers: Servers,
+    kills: Rc<Kills>,
     way: Arc<Way>,
-    network: SimNetwork,
+    mint: Rc<RefCell<Mint>>,
     teller: Rc<Teller>,
     recorder: Recorder,
     setup: Setup,
     pace: tokio::task::JoinHandle<()>,
-}
-
-/// The servers of a plan, and what ails them.
-#[derive(Default)]
-struct Stage {
-    backend: Option<Process>,
-    service: Option<Process>,
-    /// How many faults hold each down, the service frozen, replication up.
-    backend_downs: u32,
-    service_downs: u32,
-    pauses: u32,
-    stalls: u32,
-    /// The frozen process that sends replication.
-    sender: Option<i32>,
 }
 
 impl World {
@@ -87,14 +74,14 @@ impl World {
         let pulse = pace::Pulse::new(site.ground.clock.clone());
         let (ground, seed) = (site.ground.clone(), teller.seed_rows());
         let made = real.spawn(async move {
-            let feed = Arc::new(ground.reset(&seed).await?);
+            let (feed, key) = ground.reset(&seed).await?;
             let http = link::client();
             let (backend, service) =
-                tokio::join!(ground.server(Target::Backend, &http), ground.server(Target::Service, &http));
-            Ok::<_, String>((feed, http, backend?, service?))
+                tokio::join!(ground.server(Target::Backend, &http, true), ground.server(Target::Service, &http, true));
+            Ok::<_, String>((Arc::new(feed), key, http, backend?, service?))
         });
         // No timer runs yet, so that the paused clock stands still.
-        let (feed, http, backend, service) = made.await.map_err(|error| error.to_string())??;
+        let (feed, key, http, backend, service) = made.await.map_err(|error| error.to_string())??;
         let way = Arc::new(Way {
             real,
             http,
@@ -103,18 +90,24 @@ impl World {
             clock: clock.clone(),
             figures: std::sync::Mutex::new(Some(service.address())),
             expected: AtomicU64::new(0),
+            backend: AtomicI32::new(0),
+            ground: Arc::downgrade(&site.ground),
+            senders: plan.steps.iter().any(|step| copies(&step.action)).then(Senders::default),
         });
-        let key = EncodingKey::from_secret(&site.ground.secret);
+        let mint = Rc::new(RefCell::new(signed_with(&plan, &recorder, &key)));
         let network = SimNetwork::new(
             plan.clone(),
             Routers {
                 backend: Some(link::router(&way, Target::Backend, backend.address())),
                 service: Some(link::router(&way, Target::Service, service.address())),
             },
-            Box::new(minter(plan, recorder.clone(), &site.ground.key_id, key)),
             Box::new({
-                let (feed, teller, recorder) = (way.feed.clone(), teller.clone(), recorder.clone());
-                move |_| tell(&feed, &teller, &recorder)
+                let mint = mint.clone();
+                move |device, wrong_audience| (mint.borrow())(device, wrong_audience)
+            }),
+            Box::new({
+                let (way, teller, recorder) = (way.clone(), teller.clone(), recorder.clone());
+                move |_| tell(&way, &teller, &recorder)
             }),
             Box::new({
                 let recorder = recorder.clone();
@@ -123,12 +116,15 @@ impl World {
         );
         let looking = way.clone();
         let pace = tokio::task::spawn_local(pace::drive(way.pulse.clone(), clock, move || link::look(&looking)));
-        let stage = Stage { backend: Some(backend), service: Some(service), ..Stage::default() };
+        let backstage = Backstage::new(way.clone(), backend, service);
+        let servers = Servers { network, backstage, way: way.clone() };
         let world = Self {
+            plan,
             site,
-            stage: Arc::new(tokio::sync::Mutex::new(stage)),
+            kills: Kills::new(servers.clone(), recorder.clone()),
+            servers,
             way,
-            network,
+            mint,
             teller,
             recorder,
             setup: setup.clone(),
@@ -141,44 +137,44 @@ impl World {
     /// How devices reach the servers.
     #[must_use]
     pub fn network(&self) -> &SimNetwork {
-        &self.network
+        &self.servers.network
     }
 
     /// A fault begins.
     ///
     /// # Errors
-    /// Why it could not be injected.
+    /// Why it could not be injected. It is then none.
     pub async fn strike(&self, key: u32, fault: &Fault) -> Result<(), String> {
-        self.network.strike(key, fault);
+        self.network().strike(key, fault);
+        let struck = self.inject(key, fault).await;
+        if struck.is_err() {
+            self.network().heal(key);
+        }
+        struck
+    }
+
+    async fn inject(&self, key: u32, fault: &Fault) -> Result<(), String> {
+        let stage = &self.servers.backstage;
         match fault {
-            Fault::BackendDown { .. } => {
-                self.network.set_router(Target::Backend, None);
-                self.on_stage(|_, way, stage| {
-                    stage.backend_downs += 1;
-                    way.feed.is_unsure();
-                    stage.backend.take().map_or(Ok(()), Process::kill)
-                })
-                .await
+            Fault::BackendDown { .. } => self.servers.take_down(Target::Backend).await,
+            Fault::BackendKilled { .. } => {
+                self.kills.arm(key, fault);
+                Ok(())
             }
-            Fault::ServiceDown { .. } => {
-                self.network.set_router(Target::Service, None);
-                self.on_stage(|_, way, stage| {
-                    stage.service_downs += 1;
-                    set_figures(way, None);
-                    stage.service.take().map_or(Ok(()), Process::kill)
-                })
-                .await
+            Fault::ServiceDown { .. } => self.servers.take_down(Target::Service).await,
+            Fault::SyncConfigChanged { .. } => {
+                stage.act(Hands::deploy).await?;
+                self.servers.take_down(Target::Service).await
             }
-            Fault::ServicePaused { .. } => {
-                self.on_stage(|_, way, stage| {
-                    stage.pauses += 1;
-                    way.pulse.stand_still(Target::Service, true);
-                    set_figures(way, None);
-                    stage.service.as_ref().map_or(Ok(()), Process::pause)
-                })
-                .await
-            }
-            Fault::ReplicationStalled { .. } => self.stall(true).await,
+            Fault::Compaction => stage.act(Hands::compact).await,
+            Fault::KeyRotated { .. } => self.rotate_keys().await,
+            Fault::ServicePaused { .. } => stage.act(Hands::pause_service).await,
+            Fault::ReplicationStalled { .. } => stage.act(Hands::stall).await,
+            Fault::ReplicationCut { .. } => stage.act(Hands::cut).await,
+            Fault::SlotDropped { .. } => stage.act(Hands::drop_slot).await,
+            Fault::PostgresDown { .. } => stage.act(Hands::kill_postgres).await,
+            Fault::PostgresPaused { .. } => stage.act(Hands::pause_postgres).await,
+            Fault::ServerWrite { intents } => self.write(intents).await,
             // These are the network's, or the device's own.
             Fault::Offline { .. }
             | Fault::Partition { .. }
@@ -191,17 +187,8 @@ impl World {
             | Fault::TabClose { .. }
             | Fault::ClockJump { .. }
             | Fault::WrongAudience { .. }
-            | Fault::StorageLost { .. } => Ok(()),
-            Fault::BackendKilled { .. }
-            | Fault::Compaction
-            | Fault::CopyRestored { .. }
-            | Fault::KeyRotated { .. }
-            | Fault::PostgresDown { .. }
-            | Fault::PostgresPaused { .. }
-            | Fault::ReplicationCut { .. }
-            | Fault::ServerWrite { .. }
-            | Fault::SlotDropped { .. }
-            | Fault::SyncConfigChanged { .. } => Err("this world cannot inject it".to_owned()),
+            | Fault::StorageLost { .. }
+            | Fault::CopyRestored { .. } => Ok(()),
         }
     }
 
@@ -210,27 +197,41 @@ impl World {
     /// # Errors
     /// Why it could not be undone.
     pub async fn heal(&self, key: u32, fault: &Fault) -> Result<(), String> {
+        let stage = &self.servers.backstage;
         let healed = match fault {
-            Fault::BackendDown { .. } => self.restart(Target::Backend).await,
-            Fault::ServiceDown { .. } => self.restart(Target::Service).await,
-            Fault::ServicePaused { .. } => {
-                self.on_stage(|_, way, stage| {
-                    stage.pauses = stage.pauses.saturating_sub(1);
-                    if stage.pauses > 0 {
-                        return Ok(());
-                    }
-                    let resumed = stage.service.as_ref().map_or(Ok(()), Process::resume);
-                    way.pulse.stand_still(Target::Service, false);
-                    is_back(way, stage);
-                    resumed
-                })
-                .await
-            }
-            Fault::ReplicationStalled { .. } => self.stall(false).await,
-            _ => Ok(()),
+            Fault::BackendDown { .. } => self.servers.bring_up(Target::Backend).await,
+            Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => self.servers.bring_up(Target::Service).await,
+            Fault::KeyRotated { .. } => stage.act(Hands::fetch_keys).await,
+            Fault::ServicePaused { .. } => stage.act(Hands::resume_service).await,
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => stage.act(Hands::go_on).await,
+            Fault::SlotDropped { .. } => stage.act(Hands::allow_slot).await,
+            Fault::PostgresDown { .. } => stage.act(Hands::start_postgres).await,
+            Fault::PostgresPaused { .. } => stage.act(Hands::resume_postgres).await,
+            // These are the network's or the device's own, have no end, or end by themselves.
+            Fault::Offline { .. }
+            | Fault::Partition { .. }
+            | Fault::Slow { .. }
+            | Fault::Lossy { .. }
+            | Fault::StreamCut { .. }
+            | Fault::HalfOpen { .. }
+            | Fault::Crash { .. }
+            | Fault::Suspend { .. }
+            | Fault::TabClose { .. }
+            | Fault::ClockJump { .. }
+            | Fault::WrongAudience { .. }
+            | Fault::StorageLost { .. }
+            | Fault::CopyRestored { .. }
+            | Fault::BackendKilled { .. }
+            | Fault::Compaction
+            | Fault::ServerWrite { .. } => Ok(()),
         };
-        self.network.heal(key);
+        self.network().heal(key);
         healed
+    }
+
+    /// Undoes what faults without a length of their own have left.
+    pub async fn mend(&self) {
+        self.kills.mend().await;
     }
 
     /// What `GET /conflicts` gives the device's user; `None` where the backend has no such route.
@@ -238,7 +239,7 @@ impl World {
     /// # Errors
     /// In words, when the answer is none.
     pub async fn conflicts(&self, device: u32) -> Result<Option<Vec<ConflictRecord>>, String> {
-        self.teller.conflicts(&self.network, device).await
+        self.teller.conflicts(self.network(), device).await
     }
 
     /// Reads what is still unread of the commits, and every row of the server, into the history.
@@ -247,7 +248,7 @@ impl World {
     /// When the database does not answer.
     pub async fn final_read(&self) -> Result<(), String> {
         let tables = self.setup.app.schema.tables.len();
-        let busy = self.way.pulse.begin(None);
+        let busy = self.way.pulse.begin(Work::Own);
         let way = self.way.clone();
         let read = self.way.real.spawn(async move {
             let _busy = busy;
@@ -270,153 +271,52 @@ impl World {
     /// Takes the world down; the site is for the next plan. A server that ended by itself is told of.
     pub(crate) async fn down(self) -> (Site, Result<(), String>) {
         self.pace.abort();
-        let ended = self
-            .on_stage(|_, way, stage| {
-                set_figures(way, None);
-                release(stage);
-                let ended = [&mut stage.backend, &mut stage.service].map(|server| {
-                    let mut server = server.take()?;
-                    let ended = server.ended();
-                    // Killed as it goes.
-                    drop(server);
-                    ended
-                });
-                ended.into_iter().flatten().next().map_or(Ok(()), Err)
-            })
-            .await;
+        let ended = self.servers.backstage.act(Hands::clear).await;
         let broken = self.way.feed.broken().map_or(Ok(()), Err);
         (self.site, ended.and(broken))
     }
 
     fn tell(&self) {
-        tell(&self.way.feed, &self.teller, &self.recorder);
+        tell(&self.way, &self.teller, &self.recorder);
     }
 
-    /// Does something to the servers on the real runtime, while plan time follows.
-    async fn on_stage(
-        &self,
-        act: impl FnOnce(&Ground, &Arc<Way>, &mut Stage) -> Result<(), String> + Send + 'static,
-    ) -> Result<(), String> {
-        let (stage, way, ground) = (self.stage.clone(), self.way.clone(), self.site.ground.clone());
-        let busy = way.pulse.begin(None);
-        let job = self.way.real.spawn(async move {
-            let _busy = busy;
-            act(&ground, &way, &mut *stage.lock().await)
-        });
-        job.await.map_err(|error| error.to_string())?
-    }
-
-    /// One fault fewer holds a server down; starts it when none is left.
-    async fn restart(&self, target: Target) -> Result<(), String> {
-        let (stage, way, ground) = (self.stage.clone(), self.way.clone(), self.site.ground.clone());
-        let busy = way.pulse.begin(None);
-        let job = self.way.real.spawn(async move {
-            let _busy = busy;
-            let mut stage = stage.lock().await;
-            let downs = match target {
-                Target::Backend => &mut stage.backend_downs,
-                Target::Service => &mut stage.service_downs,
-            };
-            *downs = downs.saturating_sub(1);
-            if *downs > 0 {
-                return Ok(None);
-            }
-            let server = ground.server(target, &way.http).await?;
-            let address = server.address();
-            match target {
-                Target::Backend => stage.backend = Some(server),
-                Target::Service => {
-                    if stage.pauses > 0 {
-                        server.pause()?;
-                    }
-                    stage.service = Some(server);
-                    if stage.stalls > 0 && stage.sender.is_none() {
-                        stage.sender = freeze_sender(&way.feed).await?;
-                    }
-                    is_back(&way, &stage);
-                }
-            }
-            Ok::<_, String>(Some(address))
-        });
-        if let Some(address) = job.await.map_err(|error| error.to_string())?? {
-            self.network.set_router(target, Some(link::router(&self.way, target, address)));
-        }
+    /// A new key signs from now on; the backend, which made it, knows it at once.
+    async fn rotate_keys(&self) -> Result<(), String> {
+        let lifetime_us = i64::from(self.plan.token_lifetime_s) * 1_000_000;
+        let key = self.servers.backstage.act(move |hands| hands.rotate_keys(lifetime_us)).await?;
+        *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, &key);
         Ok(())
     }
 
-    /// Holds replication up, or lets it go on.
-    async fn stall(&self, begins: bool) -> Result<(), String> {
-        let (stage, way) = (self.stage.clone(), self.way.clone());
-        let busy = way.pulse.begin(None);
-        let job = self.way.real.spawn(async move {
-            let _busy = busy;
-            let mut stage = stage.lock().await;
-            if begins {
-                stage.stalls += 1;
-                set_figures(&way, None);
-                if stage.sender.is_none() && stage.service.is_some() {
-                    stage.sender = freeze_sender(&way.feed).await?;
-                }
-                return Ok(());
-            }
-            stage.stalls = stage.stalls.saturating_sub(1);
-            if stage.stalls == 0 {
-                release(&mut stage);
-                is_back(&way, &stage);
-            }
-            Ok::<_, String>(())
-        });
-        job.await.map_err(|error| error.to_string())?
+    /// A transaction of the server's own.
+    async fn write(&self, intents: &[Intent]) -> Result<(), String> {
+        let now_us = EPOCH_US + self.recorder.now_us();
+        let statements = statements(&self.setup.app, &self.plan, intents, now_us)?;
+        let written = Written { statements, now_us };
+        let result = self.servers.backstage.act(move |hands| hands.write(written)).await;
+        self.tell();
+        result
     }
+}
+
+/// Whether it makes several devices share a client id.
+fn copies(action: &Action) -> bool {
+    matches!(action, Action::Fault(Fault::CopyRestored { .. }))
+}
+
+fn signed_with(plan: &Rc<Plan>, recorder: &Recorder, key: &Key) -> Mint {
+    Box::new(minter(plan.clone(), recorder.clone(), &key.kid, EncodingKey::from_secret(&key.secret)))
 }
 
 /// Writes the commits that were read into the history.
-fn tell(feed: &Feed, teller: &Teller, recorder: &Recorder) {
-    for commit in feed.told() {
+fn tell(way: &Way, teller: &Teller, recorder: &Recorder) {
+    for commit in way.feed.told() {
+        let sent = way.senders.as_ref().and_then(|senders| senders.of(&commit));
+        recorder.listen_to(sent.map(|sent| sender(recorder, sent)));
         recorder.add(Who::Server, What::Commit(teller.commit(&commit)));
     }
-    if let Some(problem) = feed.broken() {
+    recorder.listen_to(None);
+    if let Some(problem) = way.feed.broken() {
         recorder.harness_failed(format!("the history's slot: {problem}"));
     }
-}
-
-fn set_figures(way: &Way, address: Option<std::net::SocketAddr>) {
-    *way.figures.lock().unwrap_or_else(PoisonError::into_inner) = address;
-}
-
-/// Something is to be expected of the service again, unless another fault is in the way.
-fn is_back(way: &Arc<Way>, stage: &Stage) {
-    if stage.pauses == 0
-        && stage.stalls == 0
-        && let Some(service) = &stage.service
-    {
-        set_figures(way, Some(service.address()));
-        link::expect(way, way.feed.lsn());
-    }
-}
-
-/// Freezes the server process that sends replication to the service, once there is one.
-async fn freeze_sender(feed: &Feed) -> Result<Option<i32>, String> {
-    let sql = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'powersync_replication_slot'";
-    let deadline = std::time::Instant::now() + SENDER_TIMEOUT;
-    loop {
-        if let Some(pid) = feed.number(sql).await? {
-            return signal(pid, Signal::SIGSTOP).map(|()| Some(pid));
-        }
-        if std::time::Instant::now() > deadline {
-            return Err("nothing replicates that could be held up".to_owned());
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-}
-
-fn release(stage: &mut Stage) {
-    // A sender that has gone meanwhile holds nothing up.
-    if let Some(pid) = stage.sender.take() {
-        let _ = signal(pid, Signal::SIGCONT);
-    }
-}
-
-fn signal(pid: i32, signal: Signal) -> Result<(), String> {
-    kill(Pid::from_raw(pid), signal).map_err(|error| format!("replication's process: {error}"))
 }

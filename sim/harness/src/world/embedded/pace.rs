@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::network::Target;
 use crate::world::clock::{Clock, ClockFile};
 
 /// How long plan time is held at a time, while it follows real time.
@@ -24,13 +23,52 @@ const LEAP: Duration = Duration::from_secs(5);
 /// How long they then have, at least.
 const MOMENT: Duration = Duration::from_millis(4);
 
+/// Something that takes real time, by what it may have to wait for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// A request that the service answers by itself.
+    Service,
+    /// One for which it asks the database.
+    Checkpoint,
+    /// A request at the backend.
+    Backend,
+    /// The reading of commits.
+    Reading,
+    /// Ours alone.
+    Own,
+}
+
+/// What can stand still, so that nothing is waited for that depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Still {
+    /// The service is frozen.
+    Service,
+    /// The database is frozen: whoever asks it waits.
+    Database,
+    /// Commits cannot be read.
+    Commits,
+}
+
+impl Work {
+    fn needs(self) -> &'static [Still] {
+        match self {
+            Self::Service => &[Still::Service],
+            Self::Checkpoint => &[Still::Service, Still::Database],
+            Self::Backend => &[Still::Database],
+            Self::Reading => &[Still::Commits],
+            Self::Own => &[],
+        }
+    }
+}
+
+const ALL_WORK: [Work; 5] = [Work::Service, Work::Checkpoint, Work::Backend, Work::Reading, Work::Own];
+
 /// What is under way, as both runtimes see it.
 pub(super) struct Pulse {
     clock: Arc<ClockFile>,
-    /// Requests and other work under way, by whose it is: the service's, the backend's, our own.
-    open: [AtomicUsize; 3],
-    /// Whether the service or the backend stands still, so that nothing is waited for.
-    is_still: [AtomicBool; 2],
+    /// How much of each kind of work is under way.
+    open: [AtomicUsize; ALL_WORK.len()],
+    is_still: [AtomicBool; 3],
     /// Whether the service has not replicated what was committed.
     is_lagging: AtomicBool,
     quiet_from: Mutex<Instant>,
@@ -40,19 +78,12 @@ pub(super) struct Pulse {
 /// Something under way.
 pub(super) struct Busy {
     pulse: Arc<Pulse>,
-    whose: usize,
+    work: Work,
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.pulse.open[self.whose].fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-fn index(target: Target) -> usize {
-    match target {
-        Target::Service => 0,
-        Target::Backend => 1,
+        self.pulse.open[self.work as usize].fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -68,12 +99,11 @@ impl Pulse {
         })
     }
 
-    /// A request to a server is under way, or work of our own (`None`), until the handle goes.
-    pub(super) fn begin(self: &Arc<Self>, target: Option<Target>) -> Busy {
-        let whose = target.map_or(2, index);
-        self.open[whose].fetch_add(1, Ordering::AcqRel);
+    /// Something is under way until the handle goes.
+    pub(super) fn begin(self: &Arc<Self>, work: Work) -> Busy {
+        self.open[work as usize].fetch_add(1, Ordering::AcqRel);
         self.stirred.notify_one();
-        Busy { pulse: self.clone(), whose }
+        Busy { pulse: self.clone(), work }
     }
 
     /// Something happened that may bring more within this time.
@@ -85,9 +115,9 @@ impl Pulse {
         self.stirred.notify_one();
     }
 
-    /// A server stands still, or goes on.
-    pub(super) fn stand_still(&self, target: Target, is_still: bool) {
-        self.is_still[index(target)].store(is_still, Ordering::Release);
+    /// Something stands still, or goes on.
+    pub(super) fn stand_still(&self, what: Still, is_still: bool) {
+        self.is_still[what as usize].store(is_still, Ordering::Release);
         self.stirred.notify_one();
     }
 
@@ -109,12 +139,12 @@ impl Pulse {
     }
 
     fn is_busy(&self) -> bool {
-        let waits = |whose: usize| {
-            let is_still = self.is_still.get(whose).is_some_and(|still| still.load(Ordering::Acquire));
-            !is_still && self.open[whose].load(Ordering::Acquire) > 0
+        let is_still = |what: &Still| self.is_still[*what as usize].load(Ordering::Acquire);
+        let moves = |work: &Work| {
+            self.open[*work as usize].load(Ordering::Acquire) > 0 && !work.needs().iter().any(is_still)
         };
-        (0..self.open.len()).any(waits)
-            || (self.is_lagging.load(Ordering::Acquire) && !self.is_still[index(Target::Service)].load(Ordering::Acquire))
+        ALL_WORK.iter().any(moves)
+            || (self.is_lagging.load(Ordering::Acquire) && !is_still(&Still::Service))
             || Instant::now() < *self.quiet_from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -55,8 +55,17 @@ impl Process {
         }
     }
 
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("process ids are positive and small")
     }
 
     /// How it ended, if it did.
@@ -80,9 +89,9 @@ impl Process {
         self.signal(Signal::SIGCONT)
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), String> {
-        let pid = i32::try_from(self.child.id()).expect("process ids are positive and small");
-        kill(Pid::from_raw(pid), signal).map_err(|error| format!("{}: {error}", self.name))
+    /// Sends it a signal that it knows.
+    pub(super) fn signal(&self, signal: Signal) -> Result<(), String> {
+        kill(Pid::from_raw(self.pid()), signal).map_err(|error| format!("{}: {error}", self.name))
     }
 
     fn end(&mut self) -> std::io::Result<()> {

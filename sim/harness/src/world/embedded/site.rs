@@ -5,15 +5,17 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use backend::PolicyKind;
-use backend::server::keys::Keyring;
-use fixtures::{App, Default as ColumnDefault, Value};
+use backend::{Key, PolicyKind};
+use fixtures::App;
 use sim_core::plan::EPOCH_US;
 
 use super::feed::{self, Feed};
+use super::keys::Keys;
 use super::link::{self, Http};
 use super::process::Process;
+use super::writes::{identifier, insert};
 use crate::network::Target;
 use crate::postgres::{Postgres, Settings};
 use crate::trial::Setup;
@@ -64,8 +66,7 @@ pub(super) struct Ground {
     rules: Arc<backend::Rules>,
     policy: PolicyKind,
     pub(super) clock: Arc<ClockFile>,
-    pub(super) key_id: String,
-    pub(super) secret: Vec<u8>,
+    pub(super) keys: Keys,
 }
 
 impl Pool {
@@ -128,14 +129,6 @@ impl Site {
     }
 }
 
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 impl Ground {
     async fn start(pool: &Pool) -> Result<Self, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
@@ -155,18 +148,6 @@ impl Ground {
             tables = tables.join(", ")
         );
         client.batch_execute(&sql).await.map_err(|error| feed::said(&error))?;
-        let keys = Keyring::open(&folder.join("state")).map_err(|error| words(&error))?;
-        keys.ensure(&[jsonwebtoken::Algorithm::HS256], BEFORE_US).map_err(|error| words(&error))?;
-        let (secrets, _) = keys.load().map_err(|error| words(&error))?;
-        let key = secrets.into_iter().next().ok_or("no key was generated")?;
-        let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &key.secret);
-        let jwks = serde_json::json!({"keys": [{"kty": "oct", "alg": "HS256", "kid": key.kid, "k": encoded}]});
-        let file = |name: &str, text: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-        };
-        file("jwks.json", &jwks.to_string())?;
-        file("sync-config.yaml", &pool.app.sync_config)?;
         let clock = ClockFile::create(&folder.join("clock"), BEFORE_US).map_err(|error| words(&error))?;
         Ok(Self {
             url: postgres.url(DATABASE),
@@ -177,16 +158,29 @@ impl Ground {
             rules: pool.rules.clone(),
             policy: pool.policy,
             clock: Arc::new(clock),
-            key_id: key.kid,
-            secret: key.secret,
+            keys: Keys::below(&folder),
             folder,
         })
     }
 
-    /// Forgets the plan before, and writes the seed rows.
-    pub(super) async fn reset(&self, seed: &[SeedRow]) -> Result<Feed, String> {
+    /// A connection to the application's database.
+    pub(super) async fn connect(&self) -> Result<tokio_postgres::Client, String> {
+        self.postgres.lock().await.connect(DATABASE).await.map_err(|error| error.to_string())
+    }
+
+    /// Writes the service's sync configuration, as it is or with something after it.
+    pub(super) fn configure(&self, further: &str) -> Result<(), String> {
+        let path = self.folder.join("sync-config.yaml");
+        let text = format!("{}{further}", self.app.sync_config);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and the key of tokens.
+    pub(super) async fn reset(&self, seed: &[SeedRow]) -> Result<(Feed, Key), String> {
         self.clock.show(BEFORE_US);
-        let client = self.postgres.lock().await.connect(DATABASE).await.map_err(|error| error.to_string())?;
+        self.configure("")?;
+        let key = self.keys.begin(BEFORE_US)?;
+        let client = self.connect().await?;
         let tables: Vec<String> = self.app.schema.tables.iter().map(|table| identifier(&table.name)).collect();
         client
             .batch_execute(&format!(
@@ -210,47 +204,38 @@ impl Ground {
         let feed = Feed::start(self.app.clone(), self.rules.clone(), client).await?;
         let mut sql = String::from("BEGIN;");
         for (table, id, values) in seed {
-            sql.push_str(&self.insert(*table, id, values));
+            sql.push_str(&insert(&self.app.schema.tables[*table], id, values, EPOCH_US));
+            sql.push(';');
         }
         sql.push_str("COMMIT");
         feed.sql(&sql).await?;
         feed.drain(EPOCH_US).await?;
-        Ok(feed)
+        Ok((feed, key))
     }
 
-    /// PostgreSQL's `now()` is not the plan's: every column is named.
-    fn insert(&self, table: usize, id: &str, values: &[(usize, Value)]) -> String {
-        let declared = &self.app.schema.tables[table];
-        let (mut names, mut texts) = (vec!["id".to_owned()], vec![literal(id)]);
-        for (index, column) in declared.columns.iter().enumerate() {
-            let set = values.iter().find(|(set, _)| *set == index).map(|(_, value)| value.clone());
-            let value = set.unwrap_or_else(|| match &column.default {
-                ColumnDefault::Null => Value::Null,
-                ColumnDefault::Literal(value) => value.clone(),
-                ColumnDefault::Now => Value::Time(EPOCH_US),
-            });
-            names.push(identifier(&column.name));
-            texts.push(match (&value, value.to_json()) {
-                (Value::Null, _) => "NULL".to_owned(),
-                (_, serde_json::Value::String(text)) => format!("{}::{}", literal(&text), column.ty.sql_name()),
-                (_, other) => format!("{}::{}", literal(&other.to_string()), column.ty.sql_name()),
-            });
+    /// Starts a server by the plan's clock; `waits` until it is ready, or only until it listens.
+    pub(super) async fn server(&self, target: Target, http: &Http, waits: bool) -> Result<Process, String> {
+        let process = self.start_server(target, self.folder.join("clock").as_os_str(), &[]).await?;
+        if waits {
+            link::ready(http, process.address()).await.map_err(|problem| format!("{}: {problem}", process.name()))?;
         }
-        format!("INSERT INTO {} ({}) VALUES ({});", identifier(&declared.name), names.join(", "), texts.join(", "))
+        Ok(process)
     }
 
-    /// Starts a server by the plan's clock, and waits until it is ready.
-    pub(super) async fn server(&self, target: Target, http: &Http) -> Result<Process, String> {
-        self.start_server(target, http, self.folder.join("clock").as_os_str(), &[]).await
-    }
-
-    async fn start_server(
+    /// Starts a server by the machine's clock; and how long it took until it was ready.
+    async fn standing_server(
         &self,
         target: Target,
         http: &Http,
-        clock: &OsStr,
         further: &[&str],
-    ) -> Result<Process, String> {
+    ) -> Result<(Process, Duration), String> {
+        let began = Instant::now();
+        let server = self.start_server(target, OsStr::new(MACHINE_CLOCK), further).await?;
+        link::ready(http, server.address()).await.map_err(|problem| format!("{}: {problem}", server.name()))?;
+        Ok((server, began.elapsed()))
+    }
+
+    async fn start_server(&self, target: Target, clock: &OsStr, further: &[&str]) -> Result<Process, String> {
         let folder = &self.folder;
         let mut command = Command::new(&self.program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("RUST_LOG", "info,pgwire_replication=off");
@@ -275,9 +260,7 @@ impl Ground {
             }
         };
         command.args(further);
-        let process = Process::start(name, command, folder).await?;
-        link::ready(http, process.address()).await.map_err(|problem| format!("{name}: {problem}"))?;
-        Ok(process)
+        Process::start(name, command, folder).await
     }
 }
 
@@ -293,9 +276,13 @@ pub struct Standing {
     pub user: String,
     /// A token that both servers take.
     pub token: String,
+    /// How long the backend and the service took, from the start of their processes until they were ready.
+    pub ready_after: [Duration; 2],
+    /// Their process ids.
+    pub process_ids: [i32; 2],
     /// Ended in this order.
-    _servers: [Process; 2],
-    _site: Site,
+    servers: [Process; 2],
+    site: Site,
 }
 
 /// How long its token is good for.
@@ -312,31 +299,38 @@ impl Standing {
         let ground = site.ground.clone();
         // The servers end with the thread that started them, so that must be one that stays.
         let started = runtime.spawn(async move {
-            let feed = ground.reset(&[]).await?;
+            let (feed, key) = ground.reset(&[]).await?;
             // Nobody reads it here, and it would keep the log for ever.
             feed.sql(&format!("SELECT pg_drop_replication_slot('{}')", feed::SLOT)).await?;
             let http = link::client();
-            let clock = OsStr::new(MACHINE_CLOCK);
             let (backend, service) = tokio::join!(
-                ground.start_server(Target::Backend, &http, clock, &["--development"]),
-                ground.start_server(Target::Service, &http, clock, &[])
+                ground.standing_server(Target::Backend, &http, &["--development"]),
+                ground.standing_server(Target::Service, &http, &[])
             );
-            Ok::<_, String>([backend?, service?])
+            Ok::<_, String>(([backend?, service?], key))
         });
-        let servers = runtime.block_on(started).map_err(|error| error.to_string())??;
-        let key = backend::Key { kid: site.ground.key_id.clone(), secret: site.ground.secret.clone(), retires_us: None };
+        let (servers, key) = runtime.block_on(started).map_err(|error| error.to_string())??;
+        let [(backend, backend_after), (service, service_after)] = servers;
         let auth = backend::Auth::hs256(vec![key], vec![AUDIENCE.to_owned()]);
         let user = "user-1".to_owned();
         let now_us = backend::server::machine_clock_us();
         let token = auth.mint(&user, now_us, TOKEN_LIFETIME_S).ok_or("no key signs tokens")?;
         Ok(Self {
-            backend_url: format!("http://{}", servers[0].address()),
-            service_url: format!("http://{}", servers[1].address()),
+            backend_url: format!("http://{}", backend.address()),
+            service_url: format!("http://{}", service.address()),
             database_url: site.ground.url.clone(),
             user,
             token,
-            _servers: servers,
-            _site: site,
+            ready_after: [backend_after, service_after],
+            process_ids: [backend.pid(), service.pid()],
+            servers: [backend, service],
+            site,
         })
+    }
+
+    /// Ends the servers; the database is for whoever asks the pool next.
+    pub fn down(self, pool: &Pool) {
+        drop(self.servers);
+        pool.give_back(self.site);
     }
 }

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod faults;
+mod fuzz;
 mod parity;
 mod rig;
 mod server;

@@ -3,28 +3,18 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Body;
 use backend::server::config::RotateKeys;
 use backend::server::{Config, Server, ServerError, rotate_keys};
-use backend::{Auth, Key, Limits, PolicyKind, RETENTION_US, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser;
-use http::{Request, StatusCode, header};
-use http_body_util::BodyExt;
 use jsonwebtoken::{DecodingKey, Validation};
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config as ProptestConfig, RngSeed, TestRunner};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tower::ServiceExt;
 
-use crate::embedded_backend::rig::{Rig, START_US, TestClock};
-use crate::embedded_backend::values::hostile_json;
+use crate::embedded_backend::rig::Rig;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -479,128 +469,4 @@ async fn redis_never_matters() {
     assert_eq!(answers(&noted).await, again);
     assert_eq!(answers(&put(1, "b1")).await, first);
     server.stop().await.expect("it ends well");
-}
-
-/// A body that may be anything: nonsense, JSON of another shape, or a sound request with harm in it.
-fn body() -> impl Strategy<Value = Vec<u8>> {
-    let json = hostile_json().prop_recursive(4, 24, 6, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
-            prop::collection::btree_map("\\PC{0,6}", inner, 0..6).prop_map(|members| members.into_iter().collect()),
-        ]
-    });
-    let name =
-        || prop_oneof![30 => "[a-d][0-3]", 1 => "\\PC{0,20}", 1 => Just("x".repeat(1_200)), 1 => Just("\0".to_owned())];
-    let columns = prop::sample::select(vec![
-        "label", "weight", "tags", "x", "y", "shelf", "inside", "touched", "opened", "tiny", "big", "coarse", "sealed",
-        "order", "key", "name", "box", "words", "running", "beat", "code", "knob", "id", "ctid", "\"",
-    ]);
-    let members =
-        || {
-            prop::option::of(prop::collection::btree_map(columns.clone(), json.clone(), 0..5).prop_map(|members| {
-                members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Json>()
-            }))
-        };
-    let op = prop::sample::select(vec!["PUT", "PATCH", "DELETE", "PUT", "PATCH", "TRUNCATE"]);
-    let table = prop::sample::select(vec!["boxes", "shelves", "stickers", "knobs", "belts", "memos", "pg_class", ""]);
-    let op = (any::<prop::sample::Index>(), op, table, name(), members(), members()).prop_map(
-        |(op_id, op, table, id, data, old)| {
-            json!({"op_id": op_id.index(100_000), "op": op, "table": table, "id": id, "data": data, "old": old})
-        },
-    );
-    let sound = (any::<prop::sample::Index>(), "b[0-9]", 0..90i64, any::<f64>(), any::<bool>()).prop_map(
-        |(op_id, id, weight, x, is_put)| {
-            let data = json!({"label": "l", "weight": weight, "x": x, "tags": "[\"a\"]"});
-            json!({"op_id": op_id.index(1_000_000), "op": if is_put { "PUT" } else { "PATCH" }, "table": "boxes", "id": id,
-                "data": data, "old": {"weight": weight}})
-        },
-    );
-    let op = prop_oneof![30 => op, 50 => sound, 1 => json.clone()];
-    let transaction =
-        (any::<i64>(), prop::collection::vec(op, 0..4)).prop_map(|(tx_id, ops)| json!({"tx_id": tx_id, "ops": ops}));
-    let request = (name(), prop::collection::vec(transaction, 0..3))
-        .prop_map(|(client, transactions)| json!({"client_id": client, "transactions": transactions}));
-    let text = prop_oneof![
-        8 => request.clone().prop_map(|json| json.to_string().into_bytes()),
-        1 => json.clone().prop_map(|json| json.to_string().into_bytes()),
-        1 => prop::collection::vec(any::<u8>(), 0..200),
-        1 => (0..3_000usize).prop_map(|depth| "[".repeat(depth).into_bytes()),
-    ];
-    // Some of them cut, or with a byte changed.
-    (
-        text,
-        prop::option::weighted(0.06, any::<prop::sample::Index>()),
-        prop::option::weighted(0.06, (any::<prop::sample::Index>(), any::<u8>())),
-    )
-        .prop_map(|(mut bytes, cut, change)| {
-            if let (Some((at, byte)), false) = (change, bytes.is_empty()) {
-                let at = at.index(bytes.len());
-                bytes[at] = byte;
-            }
-            if let (Some(cut), false) = (cut, bytes.is_empty()) {
-                bytes.truncate(cut.index(bytes.len()));
-            }
-            bytes
-        })
-}
-
-async fn posted(router: &Router, token: &str, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
-    let request =
-        Request::post("/upload").header(header::AUTHORIZATION, format!("Bearer {token}")).body(Body::from(body));
-    let response = router.clone().oneshot(request.expect("a request")).await.expect("the router always answers");
-    let status = response.status();
-    (status, response.into_body().collect().await.expect("a body in memory").to_bytes().to_vec())
-}
-
-/// `SYNCSTORM_FUZZ_BODIES=100000` for the long run.
-#[tokio::test]
-async fn no_body_is_answered_with_a_server_error() {
-    let count = std::env::var("SYNCSTORM_FUZZ_BODIES").ok().and_then(|count| count.parse().ok()).unwrap_or(3_000u32);
-    let rig = Rig::new().await;
-    let key = || Key { kid: "k".to_owned(), secret: b"a secret of the tests".to_vec(), retires_us: None };
-    let auth = Auth::hs256(vec![key()], vec!["warehouse".to_owned()]);
-    let token = auth.mint("someone", START_US, 3600).expect("there is a key");
-    let remembering = PolicyKind::ALL.into_iter().filter(|kind| *kind != PolicyKind::ArrivalOrder);
-    let routers: Vec<Router> = remembering
-        .map(|kind| {
-            backend::router(State::new(backend::Config {
-                rules: rig.rules.clone(),
-                policy: kind.policy(),
-                store: std::sync::Arc::new(rig.store()),
-                clock: TestClock::new().clock(),
-                auth: auth.clone(),
-                limits: Limits::default(),
-                retention_us: RETENTION_US,
-                is_development: false,
-            }))
-        })
-        .collect();
-    let config = ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() };
-    let mut runner = TestRunner::new(config);
-    let strategy = body();
-    let (mut taken, mut refused, mut applied) = (0u32, 0u32, 0u32);
-    for case in 0..count {
-        let bytes = strategy.new_tree(&mut runner).expect("there are bodies").current();
-        let (status, answer) = posted(&routers[case as usize % routers.len()], &token, bytes.clone()).await;
-        let shown = || format!("{}\nanswered {}", String::from_utf8_lossy(&bytes), String::from_utf8_lossy(&answer));
-        match status.as_u16() {
-            200 => {
-                taken += 1;
-                let answer: backend::wire::UploadAnswer = serde_json::from_slice(&answer).expect("an answer");
-                let ops = answer.transactions.iter().flat_map(|transaction| &transaction.ops);
-                applied += ops.filter(|op| op.outcome == backend::wire::Outcome::Applied).count() as u32;
-                assert!(
-                    answer.transactions.iter().all(|t| t.outcome != backend::wire::TransactionOutcome::NotAttempted),
-                    "case {case}: {}",
-                    shown()
-                );
-            }
-            400 | 413 => refused += 1,
-            other => panic!("case {case}: {other} to {}", shown()),
-        }
-    }
-    assert!(
-        taken > count / 5 && refused > count / 20 && applied > count / 20,
-        "{taken} {refused} {applied}: the bodies are all alike"
-    );
 }

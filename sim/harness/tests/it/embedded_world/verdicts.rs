@@ -1,5 +1,7 @@
 //! What plans come to.
 
+use std::collections::BTreeMap;
+
 use backend::PolicyKind;
 use sim_core::verdict::Verdict;
 use syncstorm::campaign::Tally;
@@ -21,25 +23,35 @@ fn run(policy: PolicyKind, chosen: &[(&str, u32)]) -> Vec<(String, Tally)> {
     judged(&setup, scenarios).into_iter().map(|(scenario, tally)| (scenario.name, tally)).collect()
 }
 
-/// Ten plans in which servers are killed (SIGKILL) and frozen at random instants, and some of other kinds.
+/// Ten plans in which PostgreSQL and both servers are killed (SIGKILL) at random instants, and some of other kinds.
 #[test]
 fn plans_hold_against_real_processes() {
     let chosen = [
-        ("servers-restart", 10),
+        ("everything-killed", 10),
+        ("servers-restart", 1),
+        ("postgres-restart", 1),
+        ("slot-lost", 1),
         ("stalled-replication", 1),
+        ("server-writes", 1),
+        ("key-rotation", 1),
+        ("compaction", 1),
+        ("sync-config-change", 1),
+        ("restored-copy", 1),
         ("lost-reply", 1),
         ("same-field", 1),
         ("token-expiry", 1),
         ("web-tab-close", 1),
     ];
-    let mut killed = 0;
+    let mut killed = BTreeMap::new();
     for (name, tally) in run(PolicyKind::FieldMerge, &chosen) {
         assert!(tally.verdict == Verdict::Valid && tally.broken.is_empty(), "{name}:\n  {}", told(&tally));
         assert!(tally.totals.transactions > 0, "{name}: nothing happened");
         let count = |fault: &str| tally.occurred.get(&format!("fault:{fault}")).copied().unwrap_or(0);
-        killed += count("backend-down") + count("service-down");
+        for server in ["postgres-down", "backend-down", "backend-killed", "service-down"] {
+            *killed.entry(server).or_insert(0) += count(server);
+        }
     }
-    assert!(killed >= 10, "servers were killed {killed} times");
+    assert!(killed.values().all(|times| *times >= 10), "how often each was killed: {killed:?}");
 }
 
 #[test]
