@@ -7,6 +7,8 @@ use backend::PolicyKind;
 use clap::{Args, Parser, Subcommand};
 use sim_core::Seed;
 
+use crate::deploy::Storage;
+
 /// Does your offline-first sync stack lose, duplicate, resurrect or diverge anything?
 #[derive(Parser)]
 #[command(name = "syncstorm", version, disable_help_subcommand = true)]
@@ -31,6 +33,9 @@ pub enum Command {
     Mutants(MutantsArgs),
     /// Bring the embedded world up, print where everything is, and leave it running until Ctrl-C.
     Up(UpArgs),
+    /// A deployment of the whole stack in containers, as files.
+    #[command(subcommand)]
+    Deploy(DeployCommand),
     /// The upload backend on PostgreSQL, until SIGTERM or Ctrl-C.
     Backend(Box<backend::server::Config>),
     /// The sync service on PostgreSQL, until SIGTERM or Ctrl-C.
@@ -140,6 +145,45 @@ pub struct UpArgs {
     /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
     #[arg(long, default_value = "field-merge", value_parser = policy)]
     pub policy: PolicyKind,
+}
+
+/// What can be done about a deployment.
+#[derive(Debug, Subcommand)]
+pub enum DeployCommand {
+    /// Make a folder that `docker compose up` starts as it stands: with passwords, keys and certificates of its own.
+    Init(DeployInitArgs),
+}
+
+/// Arguments of `deploy init`.
+#[derive(Debug, Args)]
+pub struct DeployInitArgs {
+    /// The folder; it must not exist.
+    pub folder: PathBuf,
+    /// Which application.
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// Where the sync service keeps its buckets.
+    #[arg(long, value_enum, default_value = "mongodb")]
+    pub storage: Storage,
+    /// The audience of tokens.
+    #[arg(long, default_value = "powersync")]
+    pub audience: String,
+    /// The web client's origin, which the backend lets in.
+    #[arg(long, value_name = "URL", default_value = "http://localhost:5173")]
+    pub web_origin: String,
+    /// Name the locally built images of fixtures/images.toml in the place of a registry's.
+    #[arg(long)]
+    pub stand_ins: bool,
+    /// Another image for a part, as in `postgres=postgres:17.2`; may be given several times.
+    #[arg(long = "image", value_name = "PART=NAME", value_parser = part_and_image)]
+    pub images: Vec<(String, String)>,
+}
+
+fn part_and_image(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((part, image)) if !part.is_empty() && !image.is_empty() => Ok((part.to_owned(), image.to_owned())),
+        _ => Err("expected PART=NAME, as in postgres=postgres:17.2".to_owned()),
+    }
 }
 
 /// Arguments of `mutants`.

@@ -17,7 +17,8 @@ use sim_core::workload;
 use crate::artifacts;
 use crate::campaign::{self, Campaign, Judged, Tally};
 use crate::catalogue;
-use crate::cli::{ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
+use crate::cli::{DeployInitArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
+use crate::deploy;
 use crate::device::database::Cabinet;
 use crate::device::host::HostError;
 use crate::invariants::Bench;
@@ -186,6 +187,22 @@ pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
     let setup = in_world(setup(app, args.policy)?, &args.app.app, "embedded")?;
     let world::Kind::Embedded(pool) = &setup.world else { unreachable!("it was just asked for") };
     embedded::Standing::up(pool).map_err(CommandError::Harness)
+}
+
+/// Makes a deployment's folder.
+///
+/// # Errors
+/// What is wrong with the arguments, or why the folder could not be made.
+pub fn deploy_init(args: &DeployInitArgs) -> Result<(), CommandError> {
+    let app = catalogue::app(&args.app.app).map_err(CommandError::Usage)?;
+    let choice = deploy::Choice {
+        storage: args.storage,
+        audience: args.audience.clone(),
+        origin: args.web_origin.clone(),
+        stand_ins: args.stand_ins,
+        images: args.images.iter().cloned().collect(),
+    };
+    deploy::init(&args.folder, &app, &choice).map_err(CommandError::Usage)
 }
 
 /// Runs scenarios and judges them, shrinks what failed, and writes the report.

@@ -5,8 +5,7 @@
 //! [`trial`] one plan from start to history, [`world`] where it runs, [`invariants`] what the application's own SQL
 //! says of its end, [`device`] one installation of the app over the real sync core, [`interpreter`] what its person
 //! does, [`network`] how it reaches the servers, [`postgres`] a private PostgreSQL, [`recorder`]
-//! the history, [`artifacts`] the files, [`mutants`] planted defects, [`deploy`] a deployment to start with, [`verify`]
-//! the guide's checklists put to a stack that runs.
+//! the history, [`artifacts`] the files, [`mutants`] planted defects, [`deploy`] a deployment to start with.
 
 pub mod artifacts;
 pub mod campaign;
@@ -22,5 +21,4 @@ pub mod network;
 pub mod postgres;
 pub mod recorder;
 pub mod trial;
-pub mod verify;
 pub mod world;

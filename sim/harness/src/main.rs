@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use syncstorm::cli::{Cli, Command, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
+use syncstorm::cli::{Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use syncstorm::commands::{self, CommandError, Prepared};
 use syncstorm::world::child::Child;
 use syncstorm::{catalogue, mutants, postgres};
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::List(args) => list(&args),
         Command::Mutants(args) => plant(&args, &interrupted()),
         Command::Up(args) => up(&args, &interrupted()),
+        Command::Deploy(DeployCommand::Init(args)) => deploy_init(&args),
         Command::Backend(config) => serve(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             match Child::of_environment()? {
@@ -237,6 +238,12 @@ fn up(args: &UpArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
     while !stop.load(Ordering::SeqCst) {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+    Ok(commands::EXIT_VALID)
+}
+
+fn deploy_init(args: &DeployInitArgs) -> Result<u8, CommandError> {
+    commands::deploy_init(args)?;
+    print(&format!("{}\nnext: cd there and `docker compose up --detach --wait`", args.folder.display()));
     Ok(commands::EXIT_VALID)
 }
 
