@@ -133,6 +133,7 @@ pub fn init(folder: &Path, app: &App, choice: &Choice) -> Result<(), String> {
     }
     // MongoDB takes six characters or more of base64.
     let keyfile = format!("{}{}", word()?, word()?);
+    let service = powersync(choice, &certificate.authority);
     let files = [
         NewFile::open("docker-compose.yml", deployment::COMPOSE),
         NewFile::secret(".env", &environment),
@@ -145,7 +146,7 @@ pub fn init(folder: &Path, app: &App, choice: &Choice) -> Result<(), String> {
         NewFile::secret("postgres/server.key", &certificate.key),
         NewFile::open("mongodb/initiate.js", deployment::INITIATE),
         NewFile::secret("mongodb/keyfile", &keyfile),
-        NewFile::open("powersync/powersync.yaml", &powersync(choice, &certificate.authority)),
+        NewFile::open("powersync/powersync.yaml", &service),
         NewFile::open("powersync/sync-config.yaml", &app.sync_config),
     ];
     artifacts::write_new_folder(folder, &files, |staging| sign_in(&staging.join("backend"), own.is_root()))

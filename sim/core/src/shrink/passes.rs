@@ -9,7 +9,11 @@ use crate::plan::Plan;
 /// How often all passes are repeated.
 const ROUNDS_MAX: usize = 4;
 
+/// A plan of no more steps than this is not long.
+const SHORT: usize = 32;
+
 pub(super) fn run(search: &mut Search<'_>) {
+    beginning(search);
     for _ in 0..ROUNDS_MAX {
         let before = search.plan.clone();
         steps(search);
@@ -19,6 +23,22 @@ pub(super) fn run(search: &mut Search<'_>) {
         if search.stopped || search.plan == before {
             break;
         }
+    }
+}
+
+/// How a long plan begins: what goes wrong often does early, and a beginning takes a fraction of the whole to run.
+fn beginning(search: &mut Search<'_>) {
+    let mut length = SHORT / 2;
+    while length < search.plan.steps.len() && search.plan.steps.len() > SHORT && !search.stopped {
+        let first = |length: usize| {
+            let steps = search.plan.steps.iter().take(length).cloned().collect();
+            repair::repaired(Plan { steps, resume: Vec::new(), ..search.plan.clone() })
+        };
+        // Few at once: each costs twice as much as the one before.
+        if search.take_first(vec![first(length), first(2 * length)]).is_some() {
+            return;
+        }
+        length *= 4;
     }
 }
 

@@ -39,6 +39,8 @@ const COALESCING: Duration = Duration::from_millis(13);
 const LAG_MAX: Duration = Duration::from_secs(5);
 /// How often it is asked.
 const ASK_EVERY: Duration = Duration::from_millis(1);
+/// How long a server that listens may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(120);
 /// How long the database may be away before an answer that it stands behind is taken for lost.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
@@ -250,7 +252,7 @@ pub(super) fn look(way: &Arc<Way>) {
 
 /// Waits until a server says that it is ready.
 pub(super) async fn ready(http: &Http, address: SocketAddr) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + READY_MAX;
     loop {
         let uri = format!("http://{address}/probes/readiness").parse().expect("an address and a path make a URI");
         match http.get(uri).await {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a server may take to say where it listens.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take to say where it listens: machines stand still at times.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How much of a log is told.

@@ -229,7 +229,7 @@ async fn assail(standing: &Standing, count: u32) {
     let mut http = client();
     let wrong = wrong_tokens(&standing.token);
     let (mut runner, strategy) = (runner("SYNCSTORM_FUZZ_BODIES", 1), body());
-    let (mut early_mb, mut taken, mut kept_out) = (0, 0, 0);
+    let (mut early_mb, mut taken, mut kept_out, mut late) = (0, 0, 0, 0);
     for case in 0..count {
         let mut bytes = strategy.new_tree(&mut runner).expect("there are bodies").current();
         if case % 2_000 == 7 {
@@ -260,6 +260,8 @@ async fn assail(standing: &Standing, count: u32) {
             (Some(_), StatusCode::UNAUTHORIZED) => kept_out += 1,
             (None, StatusCode::OK) => taken += 1,
             (None, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE) => {}
+            // A machine that stands still for a while is no fault of the body.
+            (None, StatusCode::REQUEST_TIMEOUT) if late < 3 => late += 1,
             (stranger, status) => panic!("case {case}, token {stranger:?}: {status} to {shown}"),
         }
         if case == count / 10 {
