@@ -262,7 +262,10 @@ impl Hands {
         let dropped = self.drop_slot_now().await;
         match dropped {
             Ok(()) => self.stage.losses += 1,
-            Err(_) => self.is_back(),
+            Err(_) => {
+                self.let_slot_be_made();
+                self.is_back();
+            }
         }
         dropped
     }
@@ -270,12 +273,17 @@ impl Hands {
     /// One fault fewer keeps the service without a slot.
     pub(super) async fn allow_slot(mut self) -> Result<(), String> {
         self.stage.losses = self.stage.losses.saturating_sub(1);
+        self.let_slot_be_made();
+        self.is_back();
+        Ok(())
+    }
+
+    /// Ends the transaction that keeps a new slot in the making, unless a fault wants it.
+    fn let_slot_be_made(&mut self) {
         if self.stage.losses == 0 {
             // Its connection ends with it, and with that the transaction.
             self.stage.holder = None;
         }
-        self.is_back();
-        Ok(())
     }
 
     async fn drop_slot_now(&mut self) -> Result<(), String> {
@@ -448,6 +456,8 @@ impl Hands {
                 Later::Cut => self.end_sender().await?,
             }
         }
+        // The fault of a slot that has only now been dropped may have ended while the database was away.
+        self.let_slot_be_made();
         self.hold_replication().await?;
         self.is_back();
         Ok(())
