@@ -1,10 +1,11 @@
 //! The service as a program: PostgreSQL on one side, HTTP on the other, a store between them.
 //!
-//! [`config`] is what it can be told, [`front`] the HTTP surface around the service, [`keyring`] the keys of tokens.
+//! [`config`] is what it can be told, [`official`] how the official service is told it, [`front`] the HTTP surface around the service, [`keyring`] the keys of tokens.
 
 pub mod config;
 mod front;
 mod keyring;
+pub mod official;
 
 use std::future::{Future, IntoFuture as _};
 use std::net::SocketAddr;
