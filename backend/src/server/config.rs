@@ -87,6 +87,10 @@ pub struct Config {
     #[arg(long, env = "SYNC_BACKEND_ANNOTATE_COMMITS")]
     pub annotate_commits: bool,
 
+    /// Go by the clock in this file, which a test harness moves. Never in production
+    #[arg(long, env = "SYNC_BACKEND_CLOCK_FILE", value_name = "FILE", hide = true)]
+    pub clock_file: Option<PathBuf>,
+
     /// Seconds that requests under way have after SIGTERM or SIGINT
     #[arg(long, env = "SYNC_BACKEND_SHUTDOWN_TIMEOUT_S", default_value_t = 10)]
     pub shutdown_timeout_s: u64,

@@ -1,11 +1,12 @@
 //! The program `syncstorm-backend`: the router on a socket, with keys, limits, metrics and an end.
 //!
-//! In reading order: [`config`] what can be set, [`keys`] the keys in the state directory, `layers` what surrounds
+//! In reading order: [`config`] what can be set, [`clock`] what time it is, [`keys`] the keys in the state directory, `layers` what surrounds
 //! every request, `metrics` what is counted, `cache` Redis.
 //!
 //! [`Server::bind`] and [`Server::run`] are the program without its process, for whoever embeds it.
 
 mod cache;
+pub mod clock;
 pub mod config;
 pub mod keys;
 mod layers;
@@ -14,7 +15,7 @@ mod metrics;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Router;
 use fixtures::{App, AppError};
@@ -23,12 +24,14 @@ use tokio::sync::watch;
 
 use crate::auth::{Algorithm, Auth};
 use crate::rules::Rules;
+use crate::server::clock::file_clock;
 use crate::server::keys::{KeyError, Keyring};
 use crate::server::metrics::{Counted, Metrics};
 use crate::state::{Limits, State};
 use crate::upload::Clock;
 use crate::store::postgres::{PostgresConfig, PostgresStore, PrepareError, UploadCache};
 
+pub use clock::machine_clock_us;
 pub use config::Config;
 
 /// How often the state directory is looked at for rotated keys.
@@ -73,14 +76,6 @@ pub struct Server {
     audiences: Vec<String>,
     clock: Clock,
     shutdown_timeout: Duration,
-}
-
-/// Microseconds since 1970-01-01 UTC by the machine's clock.
-#[must_use]
-pub fn machine_clock_us() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "the program's edge: everything below has its clock injected")]
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Server {
@@ -238,7 +233,12 @@ async fn follow_keys(
 /// # Errors
 /// Those of [`Server::bind`] and [`Server::run`].
 pub async fn serve(config: Config) -> Result<(), ServerError> {
-    serve_with(config, Arc::new(machine_clock_us), |_| ()).await
+    let clock = match &config.clock_file {
+        None => Arc::new(machine_clock_us),
+        Some(path) => file_clock(path)
+            .map_err(|error| ServerError::Setting(format!("--clock-file {}: {error}", path.display())))?,
+    };
+    serve_with(config, clock, |_| ()).await
 }
 
 /// The same by another clock; `announce` is told where the server listens.

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if !matches!(cli.command, Command::Backend(_) | Command::Service(_)) {
+        log("error");
+    }
     let result = match cli.command {
         Command::Run(args) => run(&args, &interrupted()),
         Command::Replay(args) => replay(&args),
@@ -80,10 +83,15 @@ fn interrupted() -> Arc<AtomicBool> {
 
 /// Runs a server until it is told to end; it logs to standard error.
 fn serve(server: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>) -> Result<u8, CommandError> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,pgwire_replication=off"));
+    log("info,pgwire_replication=off");
+    server().map(|()| commands::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
+}
+
+/// Logs to standard error, what `RUST_LOG` asks for or else this.
+fn log(usual: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    server().map(|()| commands::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
 }
 
 /// Tells the parent where its child listens.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::clock::{Clock, read_clock};
+use backend::server::clock::file_clock;
+
+use super::clock::Clock;
 
 /// The variable that makes `syncstorm backend` and `syncstorm service` children: the file with the plan's clock, or
 /// [`MACHINE_CLOCK`].
@@ -37,7 +39,7 @@ impl Child {
         if std::env::var(PARENT)? != nix::unistd::getppid().to_string() {
             return Err("the harness that started this server is gone".into());
         }
-        let clock = if path == MACHINE_CLOCK { None } else { Some(read_clock(path.as_ref())?) };
+        let clock = if path == MACHINE_CLOCK { None } else { Some(file_clock(path.as_ref())?) };
         Ok(Some(Self { clock }))
     }
 

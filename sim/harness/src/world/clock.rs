@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use backend::server::clock::CLOCK_FILE_BYTES;
 use sim_core::plan::EPOCH_US;
 
 use crate::recorder::Recorder;
@@ -28,7 +29,7 @@ pub(super) fn plan_clock(recorder: &Recorder) -> Clock {
     })
 }
 
-/// An instant in a file: the value, and its complement, by which a torn read is known.
+/// An instant in a file, as servers read it (`backend::server::clock`).
 #[derive(Debug)]
 pub(super) struct ClockFile {
     file: File,
@@ -49,7 +50,7 @@ impl ClockFile {
         if self.shown_us.swap(at_us, Ordering::AcqRel) == at_us {
             return;
         }
-        let mut bytes = [0; 16];
+        let mut bytes = [0; CLOCK_FILE_BYTES];
         bytes[..8].copy_from_slice(&at_us.to_le_bytes());
         bytes[8..].copy_from_slice(&(!at_us).to_le_bytes());
         if let Err(error) = self.file.write_all_at(&bytes, 0) {
@@ -63,32 +64,10 @@ impl ClockFile {
     }
 }
 
-/// The clock of a process that reads such a file.
-///
-/// # Errors
-/// When there is no such file.
-pub(super) fn read_clock(path: &Path) -> io::Result<Clock> {
-    let file = File::open(path)?;
-    let last = AtomicI64::new(EPOCH_US);
-    Ok(Arc::new(move || {
-        for _ in 0..1000 {
-            let mut bytes = [0; 16];
-            if file.read_exact_at(&mut bytes, 0).is_err() {
-                break;
-            }
-            let half = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-            let (value, complement) = (half(0), half(8));
-            if value == !complement {
-                last.store(value, Ordering::Relaxed);
-                return value;
-            }
-        }
-        last.load(Ordering::Relaxed)
-    }))
-}
-
 #[cfg(test)]
 mod tests {
+    use backend::server::clock::file_clock;
+
     use super::*;
 
     #[test]
@@ -96,10 +75,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("clock");
         let shown = ClockFile::create(&path, 5).expect("it can be made");
-        let read = read_clock(&path).expect("it is there");
+        let read = file_clock(&path).expect("it is there");
         assert_eq!((read(), shown.shown_us()), (5, 5));
         shown.show(-7);
         assert_eq!(read(), -7);
-        assert!(read_clock(&folder.path().join("none")).is_err());
+        assert!(file_clock(&folder.path().join("none")).is_err());
     }
 }

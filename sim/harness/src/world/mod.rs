@@ -4,6 +4,7 @@ pub mod child;
 mod clock;
 pub mod deterministic;
 pub mod embedded;
+pub(crate) mod real;
 mod told;
 mod writes;
 

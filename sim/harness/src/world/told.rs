@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backend::record::Author;
 use fixtures::{App, Value};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::Header;
 use sim_core::Plan;
 use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Who, Writer};
 use sim_core::plan::{EPOCH_US, Expr};
@@ -17,6 +17,7 @@ use crate::interpreter::clock_text;
 use crate::network::sim::SimNetwork;
 use crate::network::{Answer, Ask, Network, Purpose, Sent, Target};
 use crate::recorder::Recorder;
+use crate::world::real::keys::Signer;
 
 /// The audience of all tokens.
 pub(super) const AUDIENCE: &str = "syncstorm";
@@ -252,30 +253,29 @@ fn outcome(outcome: backend::wire::Outcome) -> Outcome {
     }
 }
 
+/// What a token says.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Claims {
+    pub(super) sub: String,
+    pub(super) aud: String,
+    pub(super) iat: i64,
+    pub(super) exp: i64,
+}
+
+/// A signed token. Times are in seconds since 1970.
+pub(super) fn signed(signer: &Signer, subject: &str, audience: &str, iat: i64, exp: i64) -> String {
+    let mut header = Header::new(signer.algorithm);
+    header.kid = Some(signer.kid.clone());
+    let claims = Claims { sub: subject.to_owned(), aud: audience.to_owned(), iat, exp };
+    jsonwebtoken::encode(&header, &claims, &signer.key).expect("a key signs any claims by its own algorithm")
+}
+
 /// Mints tokens as the app's sign-in would.
-pub(super) fn minter(
-    plan: Rc<Plan>,
-    recorder: Recorder,
-    key_id: &str,
-    key: EncodingKey,
-) -> impl Fn(u32, bool) -> String + use<> {
-    #[derive(serde::Serialize)]
-    struct Claims<'a> {
-        sub: &'a str,
-        aud: &'a str,
-        iat: i64,
-        exp: i64,
-    }
-    let mut header = Header::new(Algorithm::HS256);
-    header.kid = Some(key_id.to_owned());
+pub(super) fn minter(plan: Rc<Plan>, recorder: Recorder, signer: Signer) -> impl Fn(u32, bool) -> String + use<> {
     move |device, wrong_audience| {
         let iat = (EPOCH_US + recorder.now_us()).div_euclid(1_000_000);
-        let claims = Claims {
-            sub: &plan.devices[device as usize].user,
-            aud: if wrong_audience { "another-app" } else { AUDIENCE },
-            iat,
-            exp: iat + i64::from(plan.token_lifetime_s),
-        };
-        jsonwebtoken::encode(&header, &claims, &key).expect("an HS256 key signs any claims")
+        let audience = if wrong_audience { "another-app" } else { AUDIENCE };
+        let exp = iat + i64::from(plan.token_lifetime_s);
+        signed(&signer, &plan.devices[device as usize].user, audience, iat, exp)
     }
 }

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use jsonwebtoken::EncodingKey;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use rand::RngCore as _;
 use sim_core::Plan;
 use sim_core::plan::EPOCH_US;
@@ -12,6 +12,7 @@ use sim_service::auth::Keys;
 
 use crate::mutants::Mutant;
 use crate::recorder::Recorder;
+use crate::world::real::keys::Signer;
 use crate::world::told::{AUDIENCE, minter};
 
 const KEY_ID: &str = "local-dev-key";
@@ -88,7 +89,9 @@ impl Held {
         let key: &[u64] = if number == 1 { &[] } else { &[number] };
         plan.seed.fork("secret", key).fill_bytes(&mut secret);
         let kid = if number == 1 { KEY_ID.to_owned() } else { format!("{KEY_ID}-{number}") };
-        let mint = minter(plan.clone(), recorder.clone(), &kid, EncodingKey::from_secret(&secret));
+        let key = EncodingKey::from_secret(&secret);
+        let signer = Signer { kid: kid.clone(), algorithm: Algorithm::HS256, key };
+        let mint = minter(plan.clone(), recorder.clone(), signer);
         Self { kid, secret, retires_us: None, mint: Box::new(mint) }
     }
 }

@@ -5,10 +5,17 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::world::real::ground::{Killer, Later, Server};
+use crate::world::real::keys;
+use crate::world::real::link::Http;
 
 /// How long a server may take to say where it listens: machines stand still at times.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,7 +52,7 @@ impl Process {
                 server.address = address;
                 return Ok(server);
             }
-            if let Some(ended) = server.ended() {
+            if let Some(ended) = server.look() {
                 return Err(ended);
             }
             if Instant::now() > deadline {
@@ -55,42 +62,18 @@ impl Process {
         }
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Its process id.
     pub(super) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("process ids are positive and small")
     }
 
     /// How it ended, if it did.
-    pub(super) fn ended(&mut self) -> Option<String> {
+    fn look(&mut self) -> Option<String> {
         let status: ExitStatus = self.child.try_wait().ok().flatten()?;
         Some(format!("{} ended by itself ({status}): {}", self.name, self.log_tail()))
     }
 
-    /// Ends it at once (SIGKILL).
-    pub(super) fn kill(mut self) -> Result<(), String> {
-        self.end().map_err(|error| format!("{}: {error}", self.name))
-    }
-
-    /// Freezes it.
-    pub(super) fn pause(&self) -> Result<(), String> {
-        self.signal(Signal::SIGSTOP)
-    }
-
-    /// Lets it go on.
-    pub(super) fn resume(&self) -> Result<(), String> {
-        self.signal(Signal::SIGCONT)
-    }
-
-    /// Sends it a signal that it knows.
-    pub(super) fn signal(&self, signal: Signal) -> Result<(), String> {
+    fn signal(&self, signal: Signal) -> Result<(), String> {
         kill(Pid::from_raw(self.pid()), signal).map_err(|error| format!("{}: {error}", self.name))
     }
 
@@ -103,6 +86,53 @@ impl Process {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+}
+
+impl Server for Process {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn killer(&self) -> Killer {
+        let (name, pid) = (self.name, Pid::from_raw(self.pid()));
+        Arc::new(move || {
+            let killed = kill(pid, Signal::SIGKILL).map_err(|error| format!("{name}: {error}"));
+            ready(killed).boxed()
+        })
+    }
+
+    fn kill(mut self: Box<Self>) -> Later<'static, ()> {
+        let ended = self.end().map_err(|error| format!("{}: {error}", self.name));
+        ready(ended).boxed()
+    }
+
+    fn pause(&self) -> Later<'_, ()> {
+        ready(self.signal(Signal::SIGSTOP)).boxed()
+    }
+
+    fn resume(&self) -> Later<'_, ()> {
+        ready(self.signal(Signal::SIGCONT)).boxed()
+    }
+
+    fn compact(&self) -> Later<'_, ()> {
+        ready(self.signal(Signal::SIGUSR1)).boxed()
+    }
+
+    fn learn_keys<'a>(&'a self, http: &'a Http, count: u64, waits: bool) -> Later<'a, ()> {
+        async move {
+            self.signal(Signal::SIGHUP)?;
+            if waits { keys::known(http, self.address, count).await } else { Ok(()) }
+        }
+        .boxed()
+    }
+
+    fn ended(&mut self) -> BoxFuture<'_, Option<String>> {
+        ready(self.look()).boxed()
     }
 }
 

@@ -2,31 +2,39 @@
 //! the plan's.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use backend::{Key, PolicyKind};
+use backend::PolicyKind;
 use fixtures::App;
-use sim_core::plan::EPOCH_US;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio_postgres::Client;
 
-use super::feed::{self, Feed};
-use super::keys::Keys;
-use super::link::{self, Http};
 use super::process::Process;
-use super::writes::{identifier, insert};
 use crate::network::Target;
 use crate::postgres::{Postgres, Settings};
 use crate::trial::Setup;
 use crate::world::child::{CLOCK_FILE, MACHINE_CLOCK, PARENT};
 use crate::world::clock::ClockFile;
-use crate::world::told::{AUDIENCE, SeedRow};
+use crate::world::real;
+use crate::world::real::feed;
+use crate::world::real::ground::{BEFORE_US, Blow, Common, Ground, Later, Pace, Server, publish, reset};
+use crate::world::real::keys::Keys;
+use crate::world::real::link::{self, Http};
+use crate::world::real::writes::identifier;
+use crate::world::told::{self, AUDIENCE};
 
 /// The application's database.
 const DATABASE: &str = "app";
-/// How long ago servers believe it is while a plan is prepared.
-const BEFORE_US: i64 = EPOCH_US - 60_000_000;
+/// Servers see the plan's clock, so that they may be left alone for long, and need no more than their turn.
+const PACE: Pace =
+    Pace { leap: Duration::from_secs(5), moment: Duration::from_millis(4), is_service_apart: false };
 
 /// Sites that nobody uses at the moment; made when there is none.
 pub struct Pool {
@@ -40,7 +48,7 @@ pub struct Pool {
 
 /// One worker's.
 pub(crate) struct Site {
-    pub(super) ground: Arc<Ground>,
+    ground: Arc<Private>,
     /// Taken when the site goes.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -55,18 +63,15 @@ impl Drop for Site {
 }
 
 /// What a site has for all its plans.
-pub(super) struct Ground {
+struct Private {
+    common: Common,
     /// Below the cluster's, so that it goes with it, also when a later run sweeps.
     folder: PathBuf,
-    pub(super) postgres: tokio::sync::Mutex<Postgres>,
+    postgres: tokio::sync::Mutex<Postgres>,
     url: String,
     program: PathBuf,
-    pub(super) app: Arc<App>,
     app_source: PathBuf,
-    rules: Arc<backend::Rules>,
     policy: PolicyKind,
-    pub(super) clock: Arc<ClockFile>,
-    pub(super) keys: Keys,
 }
 
 impl Pool {
@@ -120,16 +125,23 @@ impl Site {
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        let ground = runtime.block_on(Ground::start(pool))?;
+        let ground = runtime.block_on(Private::start(pool))?;
         Ok(Self { ground: Arc::new(ground), runtime: Some(runtime) })
     }
 
-    pub(super) fn real(&self) -> tokio::runtime::Handle {
+}
+
+impl real::Site for Site {
+    fn ground(&self) -> Arc<dyn Ground> {
+        self.ground.clone()
+    }
+
+    fn real(&self) -> tokio::runtime::Handle {
         self.runtime.as_ref().expect("it goes with the site").handle().clone()
     }
 }
 
-impl Ground {
+impl Private {
     async fn start(pool: &Pool) -> Result<Self, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let postgres = Postgres::start(Settings::default()).await.map_err(|error| words(&error))?;
@@ -141,88 +153,31 @@ impl Ground {
         let identities: String =
             tables.iter().map(|table| format!("ALTER TABLE {table} REPLICA IDENTITY FULL;")).collect();
         let sql = format!(
-            "{};{identities}DROP PUBLICATION IF EXISTS powersync;CREATE PUBLICATION powersync FOR TABLE {tables};\
-             CREATE PUBLICATION {} FOR TABLE {tables}",
+            "{};{identities}DROP PUBLICATION IF EXISTS powersync;CREATE PUBLICATION powersync FOR TABLE {}",
             pool.app.schema_sql,
-            feed::PUBLICATION,
-            tables = tables.join(", ")
+            tables.join(", ")
         );
         client.batch_execute(&sql).await.map_err(|error| feed::said(&error))?;
+        publish(&client, &pool.app).await?;
         let clock = ClockFile::create(&folder.join("clock"), BEFORE_US).map_err(|error| words(&error))?;
         Ok(Self {
             url: postgres.url(DATABASE),
             postgres: tokio::sync::Mutex::new(postgres),
             program: pool.program.clone(),
-            app: pool.app.clone(),
             app_source: pool.app_source.clone(),
-            rules: pool.rules.clone(),
             policy: pool.policy,
-            clock: Arc::new(clock),
-            keys: Keys::below(&folder),
+            common: Common {
+                app: pool.app.clone(),
+                rules: pool.rules.clone(),
+                clock: Arc::new(clock),
+                keys: Keys::shared(folder.join("state"), folder.join("jwks.json")),
+                pace: PACE,
+            },
             folder,
         })
     }
 
-    /// A connection to the application's database.
-    pub(super) async fn connect(&self) -> Result<tokio_postgres::Client, String> {
-        self.postgres.lock().await.connect(DATABASE).await.map_err(|error| error.to_string())
-    }
-
-    /// Writes the service's sync configuration, as it is or with something after it.
-    pub(super) fn configure(&self, further: &str) -> Result<(), String> {
-        let path = self.folder.join("sync-config.yaml");
-        let text = format!("{}{further}", self.app.sync_config);
-        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-    }
-
-    /// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and the key of tokens.
-    pub(super) async fn reset(&self, seed: &[SeedRow]) -> Result<(Feed, Key), String> {
-        self.clock.show(BEFORE_US);
-        self.configure("")?;
-        let key = self.keys.begin(BEFORE_US)?;
-        let client = self.connect().await?;
-        let tables: Vec<String> = self.app.schema.tables.iter().map(|table| identifier(&table.name)).collect();
-        client
-            .batch_execute(&format!(
-                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid IS NOT NULL;
-                 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-                    WHERE datname = current_database() AND pid <> pg_backend_pid();
-                 SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
-                 DROP SCHEMA IF EXISTS sync_backend CASCADE;
-                 TRUNCATE {}",
-                tables.join(", ")
-            ))
-            .await
-            .map_err(|error| feed::said(&error))?;
-        let store = self.folder.join("service.sqlite");
-        for ending in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{ending}", store.display()));
-        }
-        for name in ["backend.log", "service.log"] {
-            let _ = std::fs::remove_file(self.folder.join(name));
-        }
-        let feed = Feed::start(self.app.clone(), self.rules.clone(), client).await?;
-        let mut sql = String::from("BEGIN;");
-        for (table, id, values) in seed {
-            sql.push_str(&insert(&self.app.schema.tables[*table], id, values, EPOCH_US));
-            sql.push(';');
-        }
-        sql.push_str("COMMIT");
-        feed.sql(&sql).await?;
-        feed.drain(EPOCH_US).await?;
-        Ok((feed, key))
-    }
-
-    /// Starts a server by the plan's clock; `waits` until it is ready, or only until it listens.
-    pub(super) async fn server(&self, target: Target, http: &Http, waits: bool) -> Result<Process, String> {
-        let process = self.start_server(target, self.folder.join("clock").as_os_str(), &[]).await?;
-        if waits {
-            link::ready(http, process.address()).await.map_err(|problem| format!("{}: {problem}", process.name()))?;
-        }
-        Ok(process)
-    }
-
-    /// Starts a server by the machine's clock; and how long it took until it was ready.
+    /// Starts a server by the machine's clock, and says how long it took until it was ready.
     async fn standing_server(
         &self,
         target: Target,
@@ -264,6 +219,68 @@ impl Ground {
     }
 }
 
+impl Ground for Private {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn connect(&self) -> Later<'_, Client> {
+        async { self.postgres.lock().await.connect(DATABASE).await.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn configure(&self, further: &str) -> Result<(), String> {
+        let path = self.folder.join("sync-config.yaml");
+        let text = format!("{}{further}", self.common.app.sync_config);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn forget(&self) -> Later<'_, ()> {
+        let store = self.folder.join("service.sqlite");
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{ending}", store.display()));
+        }
+        for name in ["backend.log", "service.log"] {
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
+        ready(Ok(())).boxed()
+    }
+
+    fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>> {
+        async move {
+            let process = self.start_server(target, self.folder.join("clock").as_os_str(), &[]).await?;
+            if waits {
+                let ready = link::ready(http, process.address()).await;
+                ready.map_err(|problem| format!("{}: {problem}", process.name()))?;
+            }
+            Ok::<Box<dyn Server>, String>(Box::new(process))
+        }
+        .boxed()
+    }
+
+    fn strike(&self, blow: Blow) -> Later<'_, ()> {
+        async move {
+            let mut postgres = self.postgres.lock().await;
+            let struck = match blow {
+                Blow::Kill => postgres.kill_hard().await,
+                Blow::Restart => postgres.restart().await,
+                Blow::Pause => postgres.pause(),
+                Blow::Resume => postgres.resume(),
+            };
+            struck.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
+    fn signal(&self, pid: i32, signal: Signal) -> Later<'_, ()> {
+        let sent = kill(Pid::from_raw(pid), signal).map_err(|error| format!("replication's process: {error}"));
+        ready(sent).boxed()
+    }
+
+    fn replicated<'a>(&'a self, http: &'a Http, service: SocketAddr) -> BoxFuture<'a, Option<u64>> {
+        link::replicated(http, service).boxed()
+    }
+}
+
 /// A stack that runs until its handle goes, by the machine's clock.
 pub struct Standing {
     /// The upload backend.
@@ -299,7 +316,7 @@ impl Standing {
         let ground = site.ground.clone();
         // The servers end with the thread that started them, so that must be one that stays.
         let started = runtime.spawn(async move {
-            let (feed, key) = ground.reset(&[]).await?;
+            let (feed, key) = reset(&*ground, &[]).await?;
             // Nobody reads it here, and it would keep the log for ever.
             feed.sql(&format!("SELECT pg_drop_replication_slot('{}')", feed::SLOT)).await?;
             let http = link::client();
@@ -311,10 +328,9 @@ impl Standing {
         });
         let (servers, key) = runtime.block_on(started).map_err(|error| error.to_string())??;
         let [(backend, backend_after), (service, service_after)] = servers;
-        let auth = backend::Auth::hs256(vec![key], vec![AUDIENCE.to_owned()]);
         let user = "user-1".to_owned();
-        let now_us = backend::server::machine_clock_us();
-        let token = auth.mint(&user, now_us, TOKEN_LIFETIME_S).ok_or("no key signs tokens")?;
+        let now_s = backend::server::machine_clock_us().div_euclid(1_000_000);
+        let token = told::signed(&key, &user, AUDIENCE, now_s, now_s + TOKEN_LIFETIME_S);
         Ok(Self {
             backend_url: format!("http://{}", backend.address()),
             service_url: format!("http://{}", service.address()),

@@ -5,13 +5,11 @@
 //! back with its connections before the lock goes.
 
 use std::future::Future;
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio_postgres::Client;
 
 use super::feed::said;
@@ -72,12 +70,10 @@ async fn wait(client: &Client) -> Result<(), String> {
 }
 
 async fn strike(way: &Way, client: &Client) -> Result<(), String> {
-    let backend = way.backend.load(Ordering::Acquire);
-    if backend == 0 {
-        return Err("another fault was faster".to_owned());
-    }
+    let killer = way.backend.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let killer = killer.ok_or("another fault was faster")?;
     way.feed.is_unsure();
-    kill(Pid::from_raw(backend), Signal::SIGKILL).map_err(|error| format!("the backend: {error}"))?;
+    killer().await?;
     // Should this fail, the database itself is going.
     client.batch_execute(END_SESSIONS).await.or_else(|error| if client.is_closed() { Ok(()) } else { Err(said(&error)) })
 }

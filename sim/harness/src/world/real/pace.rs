@@ -2,7 +2,7 @@
 //!
 //! The plan's thread runs on tokio's paused clock. While anything is really under way (a request at a server, a
 //! process that starts, replication that has not caught up, lines that arrived a moment ago), plan time follows real
-//! time; when nothing is, it goes from timer to timer as in the deterministic world, for [`LEAP`] at a time, after
+//! time; when nothing is, it goes from timer to timer as in the deterministic world, for a leap at a time, after
 //! which the servers are given a moment to look at the clock. So plan time is never behind real time, pauses cost
 //! next to nothing, and no timer constant is scaled.
 //!
@@ -14,14 +14,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::ground::Pace;
 use crate::world::clock::{Clock, ClockFile};
 
 /// How long plan time is held at a time, while it follows real time.
 const TICK: Duration = Duration::from_millis(1);
-/// How far plan time may go by itself before the servers are waited for.
-const LEAP: Duration = Duration::from_secs(5);
-/// How long they then have, at least.
-const MOMENT: Duration = Duration::from_millis(4);
 
 /// Something that takes real time, by what it may have to wait for.
 #[derive(Clone, Copy, Debug)]
@@ -157,9 +154,9 @@ async fn hold() {
     let _ = held.await;
 }
 
-/// Lets plan time pass, for ever. `look` is called when servers should show that they have seen the clock.
-pub(super) async fn drive(pulse: Arc<Pulse>, now: Clock, look: impl Fn()) {
-    let mut leap_ends = tokio::time::Instant::now() + LEAP;
+/// Lets plan time pass, for ever; with leaps of no length, as real time does. `look` is called when servers should show that they have seen the clock.
+pub(super) async fn drive(pulse: Arc<Pulse>, pace: Pace, now: Clock, look: impl Fn()) {
+    let mut leap_ends = tokio::time::Instant::now() + pace.leap;
     let mut since = Instant::now();
     loop {
         hold().await;
@@ -167,7 +164,7 @@ pub(super) async fn drive(pulse: Arc<Pulse>, now: Clock, look: impl Fn()) {
         since += passed;
         tokio::time::advance(passed).await;
         pulse.show(now());
-        if pulse.is_busy() {
+        if pulse.is_busy() || pace.leap.is_zero() {
             continue;
         }
         tokio::select! {
@@ -178,8 +175,8 @@ pub(super) async fn drive(pulse: Arc<Pulse>, now: Clock, look: impl Fn()) {
         since = Instant::now();
         pulse.show(now());
         if tokio::time::Instant::now() >= leap_ends {
-            leap_ends = tokio::time::Instant::now() + LEAP;
-            pulse.touch(MOMENT);
+            leap_ends = tokio::time::Instant::now() + pace.leap;
+            pulse.touch(pace.moment);
             look();
         }
     }

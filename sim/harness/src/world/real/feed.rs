@@ -17,12 +17,12 @@ use tokio_postgres::Client;
 use super::pgoutput::{Cell, Message};
 
 /// The slot.
-pub(super) const SLOT: &str = "syncstorm_history";
+pub(in crate::world) const SLOT: &str = "syncstorm_history";
 /// Its publication.
 pub(super) const PUBLICATION: &str = "syncstorm_history";
 
 /// The change feed of one plan. Everything here happens on the real runtime.
-pub(super) struct Feed {
+pub(in crate::world) struct Feed {
     rules: Arc<Rules>,
     app: Arc<App>,
     reader: tokio::sync::Mutex<Reader>,
@@ -254,12 +254,12 @@ impl Feed {
     }
 
     /// Runs statements.
-    pub(super) async fn sql(&self, statements: &str) -> Result<(), String> {
+    pub(in crate::world) async fn sql(&self, statements: &str) -> Result<(), String> {
         self.reader.lock().await.client()?.batch_execute(statements).await.map_err(|error| said(&error))
     }
 
     /// One number that a statement answers; `None` when it answers no row.
-    pub(super) async fn number(&self, statement: &str) -> Result<Option<i32>, String> {
+    pub(in crate::world) async fn number(&self, statement: &str) -> Result<Option<i32>, String> {
         let reader = self.reader.lock().await;
         let row = reader.client()?.query_opt(statement, &[]).await.map_err(|error| said(&error))?;
         Ok(row.and_then(|row| row.get(0)))
@@ -267,7 +267,7 @@ impl Feed {
 }
 
 /// What the database said, rather than that it said something.
-pub(super) fn said(error: &tokio_postgres::Error) -> String {
+pub(in crate::world) fn said(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 

@@ -5,27 +5,24 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use backend::Key;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_postgres::Client;
 
 use super::feed;
-use super::keys;
+use super::ground::{Blow, Ground, Killer, Server};
+use super::keys::Signer;
 use super::link::{self, Way};
 use super::pace::{Still, Work};
-use super::process::Process;
-use super::site::Ground;
 use super::writes::Written;
 use crate::network::Target;
 
-/// How long replication's process may take to be there when it is to be held, or to be gone when it is ended.
-const SENDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long replication's process may take to be there when it is to be held, or to be gone when it is ended: machines
+/// stand still at times.
+const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -42,8 +39,8 @@ pub(super) struct Backstage {
 /// What runs, and what ails it.
 #[derive(Default)]
 struct Stage {
-    backend: Option<Process>,
-    service: Option<Process>,
+    backend: Option<Box<dyn Server>>,
+    service: Option<Box<dyn Server>>,
     /// How often the sync configuration was changed, and whether buckets are to be compacted that nobody has open.
     deployed: u32,
     compacts: bool,
@@ -72,14 +69,14 @@ enum Later {
 
 /// The stage, in the hands of one who changes it.
 pub(super) struct Hands {
-    ground: Arc<Ground>,
+    ground: Arc<dyn Ground>,
     way: Arc<Way>,
     stage: OwnedMutexGuard<Stage>,
 }
 
 impl Backstage {
-    pub(super) fn new(way: Arc<Way>, backend: Process, service: Process) -> Self {
-        way.backend.store(backend.pid(), Ordering::Release);
+    pub(super) fn new(way: Arc<Way>, backend: Box<dyn Server>, service: Box<dyn Server>) -> Self {
+        can_kill(&way, Some(backend.killer()));
         let stage = Stage { backend: Some(backend), service: Some(service), ..Stage::default() };
         Self { way, stage: Arc::new(Mutex::new(stage)) }
     }
@@ -116,7 +113,7 @@ impl Hands {
             Target::Backend => {
                 stage.backend_downs += 1;
                 self.way.feed.is_unsure();
-                self.way.backend.store(0, Ordering::Release);
+                can_kill(&self.way, None);
                 stage.backend.take()
             }
             Target::Service => {
@@ -125,7 +122,10 @@ impl Hands {
                 stage.service.take()
             }
         };
-        server.map_or(Ok(()), Process::kill)
+        match server {
+            Some(server) => server.kill().await,
+            None => Ok(()),
+        }
     }
 
     /// One fault fewer holds a server down; starts it when none is left, and says where it is.
@@ -143,15 +143,15 @@ impl Hands {
         let address = server.address();
         match target {
             Target::Backend => {
-                self.way.backend.store(server.pid(), Ordering::Release);
+                can_kill(&self.way, Some(server.killer()));
                 self.stage.backend = Some(server);
             }
             Target::Service => {
                 if self.stage.service_pauses > 0 {
-                    server.pause()?;
+                    server.pause().await?;
                 }
                 if std::mem::take(&mut self.stage.compacts) {
-                    server.signal(Signal::SIGUSR1)?;
+                    server.compact().await?;
                 }
                 self.stage.service = Some(server);
                 self.hold_replication().await?;
@@ -165,7 +165,10 @@ impl Hands {
         self.stage.service_pauses += 1;
         self.show_still();
         set_figures(&self.way, None);
-        self.stage.service.as_ref().map_or(Ok(()), Process::pause)
+        match &self.stage.service {
+            Some(service) => service.pause().await,
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn resume_service(mut self) -> Result<(), String> {
@@ -173,7 +176,10 @@ impl Hands {
         if self.stage.service_pauses > 0 {
             return Ok(());
         }
-        let resumed = self.stage.service.as_ref().map_or(Ok(()), Process::resume);
+        let resumed = match &self.stage.service {
+            Some(service) => service.resume().await,
+            None => Ok(()),
+        };
         self.show_still();
         self.hold_replication().await?;
         self.is_back();
@@ -187,7 +193,10 @@ impl Hands {
     /// The service compacts its buckets, as soon as it runs.
     pub(super) async fn compact(mut self) -> Result<(), String> {
         self.stage.compacts = self.stage.service.is_none();
-        self.stage.service.as_ref().map_or(Ok(()), |service| service.signal(Signal::SIGUSR1))
+        match &self.stage.service {
+            Some(service) => service.compact().await,
+            None => Ok(()),
+        }
     }
 
     /// From its next start on the service has a sync configuration of another text: the same rules as a new version.
@@ -197,20 +206,16 @@ impl Hands {
     }
 
     /// A new key signs; the backend knows it at once.
-    pub(super) async fn rotate_keys(self, lifetime_us: i64) -> Result<Key, String> {
-        let (now_us, backend) = (self.way.pulse.shown_us(), self.stage.backend.as_ref());
-        self.ground.keys.rotate(now_us, lifetime_us, backend, &self.way.http).await
+    pub(super) async fn rotate_keys(self, lifetime_us: i64) -> Result<Signer, String> {
+        let (now_us, backend) = (self.way.pulse.shown_us(), self.stage.backend.as_deref());
+        self.ground.common().keys.rotate(now_us, lifetime_us, backend, &self.way.http).await
     }
 
     /// The service gets all keys, and reads them if it runs.
     pub(super) async fn fetch_keys(self) -> Result<(), String> {
-        let count = self.ground.keys.publish()?;
+        let count = self.ground.common().keys.publish()?;
         let Some(service) = &self.stage.service else { return Ok(()) };
-        service.signal(Signal::SIGHUP)?;
-        if self.stage.service_pauses > 0 {
-            return Ok(());
-        }
-        keys::known(&self.way.http, service, count).await
+        service.learn_keys(&self.way.http, count, self.stage.service_pauses == 0).await
     }
 }
 
@@ -233,7 +238,7 @@ impl Hands {
     pub(super) async fn go_on(mut self) -> Result<(), String> {
         self.stage.stalls = self.stage.stalls.saturating_sub(1);
         if self.stage.stalls == 0 && self.stage.postgres_pauses == 0 {
-            self.release();
+            self.release().await;
         }
         self.is_back();
         Ok(())
@@ -291,11 +296,11 @@ impl Hands {
         // A service that connects again at once may take the slot before it is dropped.
         let runs = self.stage.service_pauses == 0;
         if let Some(service) = self.stage.service.as_ref().filter(|_| runs) {
-            service.pause()?;
+            service.pause().await?;
         }
         let dropped = self.drop_idle_slot().await;
         if let Some(service) = self.stage.service.as_ref().filter(|_| runs) {
-            service.resume()?;
+            service.resume().await?;
         }
         dropped?;
         self.hold_replication().await
@@ -328,7 +333,7 @@ impl Hands {
     /// Ends the server process that sends replication, if there is one.
     async fn end_sender(&mut self) -> Result<(), String> {
         // A frozen process takes no notice.
-        self.release();
+        self.release().await;
         let wait_ms = SENDER_TIMEOUT.as_millis();
         let sql = format!(
             "SELECT pg_terminate_backend(active_pid, {wait_ms}) FROM pg_replication_slots \
@@ -347,7 +352,7 @@ impl Hands {
         let deadline = Instant::now() + SENDER_TIMEOUT;
         loop {
             if let Some(pid) = self.sender().await? {
-                signal(pid, Signal::SIGSTOP)?;
+                self.ground.signal(pid, Signal::SIGSTOP).await?;
                 self.stage.sender = Some(pid);
                 return Ok(());
             }
@@ -362,10 +367,10 @@ impl Hands {
         self.way.feed.number(&format!("SELECT active_pid FROM pg_replication_slots WHERE {SLOT}")).await
     }
 
-    fn release(&mut self) {
+    async fn release(&mut self) {
         // One that has gone meanwhile holds nothing up.
         if let Some(pid) = self.stage.sender.take() {
-            let _ = signal(pid, Signal::SIGCONT);
+            let _ = self.ground.signal(pid, Signal::SIGCONT).await;
         }
     }
 }
@@ -380,9 +385,9 @@ impl Hands {
         self.stage.postgres_downs += 1;
         // Everything it was went with it.
         self.stage.sender = None;
-        let killed = self.ground.postgres.lock().await.kill_hard().await;
+        let killed = self.ground.strike(Blow::Kill).await;
         self.show_still();
-        killed.map_err(|error| error.to_string())
+        killed
     }
 
     pub(super) async fn start_postgres(mut self) -> Result<(), String> {
@@ -390,12 +395,10 @@ impl Hands {
         if self.stage.postgres_downs > 0 {
             return Ok(());
         }
-        let mut postgres = self.ground.postgres.lock().await;
-        postgres.restart().await.map_err(|error| error.to_string())?;
+        self.ground.strike(Blow::Restart).await?;
         if self.stage.postgres_pauses > 0 {
-            postgres.pause().map_err(|error| error.to_string())?;
+            self.ground.strike(Blow::Pause).await?;
         }
-        drop(postgres);
         self.open().await
     }
 
@@ -404,9 +407,9 @@ impl Hands {
             self.seal().await?;
         }
         self.stage.postgres_pauses += 1;
-        let paused = self.ground.postgres.lock().await.pause();
+        let paused = self.ground.strike(Blow::Pause).await;
         self.show_still();
-        paused.map_err(|error| error.to_string())
+        paused
     }
 
     pub(super) async fn resume_postgres(mut self) -> Result<(), String> {
@@ -414,7 +417,7 @@ impl Hands {
         if self.stage.postgres_pauses > 0 {
             return Ok(());
         }
-        self.ground.postgres.lock().await.resume().map_err(|error| error.to_string())?;
+        self.ground.strike(Blow::Resume).await?;
         // Its processes all go on, also the one that was held for itself.
         self.stage.sender = None;
         self.open().await
@@ -426,13 +429,13 @@ impl Hands {
         if self.stage.sender.is_none()
             && let Some(pid) = self.sender().await?
         {
-            signal(pid, Signal::SIGSTOP)?;
+            self.ground.signal(pid, Signal::SIGSTOP).await?;
             self.stage.sender = Some(pid);
         }
         let sealed = self.way.feed.seal(self.way.pulse.shown_us()).await;
         if sealed.is_err() {
             if self.stage.stalls == 0 {
-                self.release();
+                self.release().await;
             }
             self.is_back();
         }
@@ -474,7 +477,7 @@ impl Hands {
 
     async fn write_now(&mut self, written: &Written) -> Result<(), String> {
         let writing = self.way.feed.writes();
-        let result = written.run(&self.ground).await;
+        let result = written.run(&*self.ground).await;
         drop(writing);
         self.way.feed.drain(self.way.pulse.shown_us()).await?;
         self.is_back();
@@ -488,19 +491,19 @@ impl Hands {
     /// Everything is undone, and the servers end. One that ended by itself is told of.
     pub(super) async fn clear(mut self) -> Result<(), String> {
         set_figures(&self.way, None);
-        self.release();
+        self.release().await;
+        let ground = self.ground.clone();
         let stage = &mut *self.stage;
         stage.holder = None;
-        let mut postgres = self.ground.postgres.lock().await;
         let mut ended = Ok(());
         if stage.postgres_downs > 0 {
-            ended = postgres.restart().await.map_err(|error| error.to_string());
+            ended = ground.strike(Blow::Restart).await;
         } else if stage.postgres_pauses > 0 {
-            ended = postgres.resume().map_err(|error| error.to_string());
+            ended = ground.strike(Blow::Resume).await;
         }
         for server in [&mut stage.backend, &mut stage.service] {
             let Some(mut server) = server.take() else { continue };
-            if let Some(by_itself) = server.ended() {
+            if let Some(by_itself) = server.ended().await {
                 ended = ended.and(Err(by_itself));
             }
             // Killed as it goes.
@@ -530,6 +533,6 @@ fn set_figures(way: &Way, address: Option<SocketAddr>) {
     *way.figures.lock().unwrap_or_else(PoisonError::into_inner) = address;
 }
 
-fn signal(pid: i32, signal: Signal) -> Result<(), String> {
-    kill(Pid::from_raw(pid), signal).map_err(|error| format!("replication's process: {error}"))
+fn can_kill(way: &Way, killer: Option<Killer>) {
+    *way.backend.lock().unwrap_or_else(PoisonError::into_inner) = killer;
 }

@@ -1,39 +1,37 @@
-//! The embedded world: a private PostgreSQL, the upload backend and the sync service as processes of their own, on
-//! loopback; the devices, their network and its faults as in the deterministic world.
+//! A world of real servers, whichever way they run: the upload backend and the sync service on a real PostgreSQL; the
+//! devices, their network and its faults as in the deterministic world.
 //!
-//! In reading order: `site` what a worker keeps from plan to plan, `process` one server, `stage` the servers of a plan
-//! with what ails them, `servers`, `kills` and `doom` how they are reached and killed, `keys` the keys of tokens,
-//! `writes` what bypasses the backend, `link` a request's way and back, `senders` whose it was, `feed` the database's
-//! commits, `pgoutput` how the log tells them, `pace` how plan time passes.
+//! In reading order: `ground` what the servers stand on, `stage` the servers of a plan with what ails them, `servers`,
+//! `kills` and `doom` how they are reached and killed, `keys` the keys of tokens, `writes` what bypasses the backend,
+//! `link` a request's way and back, `apart` tokens for a service by another clock, `senders` whose it was, `feed` the
+//! database's commits, `pgoutput` how the log tells them, `pace` how plan time passes.
 
+mod apart;
 mod doom;
-mod feed;
-mod keys;
+pub(super) mod feed;
+pub(super) mod ground;
+pub(super) mod keys;
 mod kills;
-mod link;
+pub(super) mod link;
 mod pace;
 mod pgoutput;
-mod process;
 mod senders;
 mod servers;
-mod site;
 mod stage;
-mod writes;
+pub(super) mod writes;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicI32, AtomicU64};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use backend::Key;
-use jsonwebtoken::EncodingKey;
 use sim_core::Plan;
 use sim_core::history::{ConflictRecord, Scope, What, Who};
 use sim_core::plan::{Action, EPOCH_US, Fault, Intent};
 
-pub use site::{Pool, Standing};
-pub(crate) use site::Site;
-
+use self::ground::Ground;
+use self::keys::Signer;
 use self::kills::Kills;
 use self::link::Way;
 use self::pace::Work;
@@ -49,13 +47,25 @@ use crate::world::clock::plan_clock;
 use crate::world::told::{Teller, minter, repeated, sender};
 use crate::world::writes::statements;
 
+/// Tokens that live so long outlive any plan.
+const LONG_TOKEN_S: u64 = 600;
+
 /// Mints a token for a device, with a wrong audience if asked.
 type Mint = Box<dyn Fn(u32, bool) -> String>;
 
-/// One embedded world.
-pub struct World {
+/// Where the plans of one worker run, one after the other.
+pub(crate) trait Site {
+    /// What the servers stand on.
+    fn ground(&self) -> Arc<dyn Ground>;
+
+    /// The real runtime beside the plan's.
+    fn real(&self) -> tokio::runtime::Handle;
+}
+
+/// One world of real servers.
+pub struct World<S> {
     plan: Rc<Plan>,
-    site: Site,
+    site: S,
     servers: Servers,
     kills: Rc<Kills>,
     way: Arc<Way>,
@@ -66,18 +76,23 @@ pub struct World {
     pace: tokio::task::JoinHandle<()>,
 }
 
-impl World {
+impl<S: Site> World<S> {
     /// Brings the world up, with the seed rows in its database.
-    pub(crate) async fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder, site: Site) -> Result<Self, String> {
+    pub(crate) async fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder, site: S) -> Result<Self, String> {
         let teller = Rc::new(Teller::new(plan.clone(), setup.app.clone(), recorder.clone()));
-        let (clock, real) = (plan_clock(&recorder), site.real());
-        let pulse = pace::Pulse::new(site.ground.clock.clone());
-        let (ground, seed) = (site.ground.clone(), teller.seed_rows());
+        let (clock, real, ground) = (plan_clock(&recorder), site.real(), site.ground());
+        let pulse = pace::Pulse::new(ground.common().clock.clone());
+        let mut pace = ground.common().pace;
+        if pace.is_service_apart && u64::from(plan.token_lifetime_s) < LONG_TOKEN_S {
+            // Tokens expire in this plan, and by the machine's clock where the service looks at that.
+            pace.leap = Duration::ZERO;
+        }
+        let (on, seed) = (ground.clone(), teller.seed_rows());
         let made = real.spawn(async move {
-            let (feed, key) = ground.reset(&seed).await?;
+            let (feed, key) = ground::reset(&*on, &seed).await?;
             let http = link::client();
             let (backend, service) =
-                tokio::join!(ground.server(Target::Backend, &http, true), ground.server(Target::Service, &http, true));
+                tokio::join!(on.server(Target::Backend, &http, true), on.server(Target::Service, &http, true));
             Ok::<_, String>((Arc::new(feed), key, http, backend?, service?))
         });
         // No timer runs yet, so that the paused clock stands still.
@@ -90,11 +105,12 @@ impl World {
             clock: clock.clone(),
             figures: std::sync::Mutex::new(Some(service.address())),
             expected: AtomicU64::new(0),
-            backend: AtomicI32::new(0),
-            ground: Arc::downgrade(&site.ground),
+            backend: std::sync::Mutex::default(),
+            ground: Arc::downgrade(&ground),
+            is_service_apart: pace.is_service_apart,
             senders: plan.steps.iter().any(|step| copies(&step.action)).then(Senders::default),
         });
-        let mint = Rc::new(RefCell::new(signed_with(&plan, &recorder, &key)));
+        let mint = Rc::new(RefCell::new(signed_with(&plan, &recorder, key)));
         let network = SimNetwork::new(
             plan.clone(),
             Routers {
@@ -115,7 +131,7 @@ impl World {
             }),
         );
         let looking = way.clone();
-        let pace = tokio::task::spawn_local(pace::drive(way.pulse.clone(), clock, move || link::look(&looking)));
+        let pace = tokio::task::spawn_local(pace::drive(way.pulse.clone(), pace, clock, move || link::look(&looking)));
         let backstage = Backstage::new(way.clone(), backend, service);
         let servers = Servers { network, backstage, way: way.clone() };
         let world = Self {
@@ -269,7 +285,7 @@ impl World {
     }
 
     /// Takes the world down; the site is for the next plan. A server that ended by itself is told of.
-    pub(crate) async fn down(self) -> (Site, Result<(), String>) {
+    pub(crate) async fn down(self) -> (S, Result<(), String>) {
         self.pace.abort();
         let ended = self.servers.backstage.act(Hands::clear).await;
         let broken = self.way.feed.broken().map_or(Ok(()), Err);
@@ -284,7 +300,7 @@ impl World {
     async fn rotate_keys(&self) -> Result<(), String> {
         let lifetime_us = i64::from(self.plan.token_lifetime_s) * 1_000_000;
         let key = self.servers.backstage.act(move |hands| hands.rotate_keys(lifetime_us)).await?;
-        *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, &key);
+        *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, key);
         Ok(())
     }
 
@@ -304,8 +320,8 @@ fn copies(action: &Action) -> bool {
     matches!(action, Action::Fault(Fault::CopyRestored { .. }))
 }
 
-fn signed_with(plan: &Rc<Plan>, recorder: &Recorder, key: &Key) -> Mint {
-    Box::new(minter(plan.clone(), recorder.clone(), &key.kid, EncodingKey::from_secret(&key.secret)))
+fn signed_with(plan: &Rc<Plan>, recorder: &Recorder, signer: Signer) -> Mint {
+    Box::new(minter(plan.clone(), recorder.clone(), signer))
 }
 
 /// Writes the commits that were read into the history.

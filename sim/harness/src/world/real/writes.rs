@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::feed::said;
-use super::site::Ground;
+use super::ground::Ground;
 use crate::world::writes::Statement;
 
 /// How often a transaction that met a deadlock is tried.
@@ -24,7 +24,7 @@ impl Written {
     ///
     /// # Errors
     /// What the database said.
-    pub(super) async fn run(&self, ground: &Ground) -> Result<(), String> {
+    pub(super) async fn run(&self, ground: &dyn Ground) -> Result<(), String> {
         let client = ground.connect().await?;
         for _ in 1..TRIES {
             match self.attempt(ground, &client).await {
@@ -38,8 +38,8 @@ impl Written {
         Err("a server-side write met one deadlock after the other".to_owned())
     }
 
-    async fn attempt(&self, ground: &Ground, client: &Client) -> Result<(), tokio_postgres::Error> {
-        let tables = &ground.app.schema.tables;
+    async fn attempt(&self, ground: &dyn Ground, client: &Client) -> Result<(), tokio_postgres::Error> {
+        let tables = &ground.common().app.schema.tables;
         client.batch_execute("BEGIN").await?;
         let mut sql = String::new();
         for Statement { op, names } in &self.statements {
@@ -111,7 +111,7 @@ fn typed(value: &Value, ty: Type) -> String {
     }
 }
 
-pub(super) fn identifier(name: &str) -> String {
+pub(in crate::world) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

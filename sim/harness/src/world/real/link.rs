@@ -4,8 +4,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -20,16 +20,17 @@ use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use super::apart;
 use super::doom;
 use super::feed::Feed;
 use super::pace::{Busy, Pulse, Work};
 use super::senders::Senders;
-use super::site::Ground;
+use super::ground::{Ground, Killer};
 use crate::network::{Doomed, NetError, Sent, Target};
 use crate::world::clock::Clock;
 
 /// The client of all requests of one plan.
-pub(super) type Http = Client<HttpConnector, Full<Bytes>>;
+pub(in crate::world) type Http = Client<HttpConnector, Full<Bytes>>;
 
 /// After a part of a stream, the next may follow.
 const LINES: Duration = Duration::from_millis(3);
@@ -59,15 +60,17 @@ pub(super) struct Way {
     pub(super) figures: std::sync::Mutex<Option<SocketAddr>>,
     /// The position that the service is expected to reach.
     pub(super) expected: AtomicU64,
-    /// For kills in the middle of a request: the backend's process; 0 = none.
-    pub(super) backend: AtomicI32,
+    /// For kills in the middle of a request: how to kill the backend, while it runs.
+    pub(super) backend: std::sync::Mutex<Option<Killer>>,
     /// The site's, which goes when the site does.
-    pub(super) ground: Weak<Ground>,
+    pub(super) ground: Weak<dyn Ground>,
+    /// Whether the service goes by the machine's clock.
+    pub(super) is_service_apart: bool,
     /// Who sent what, where copies of devices' databases are restored.
     pub(super) senders: Option<Senders>,
 }
 
-pub(super) fn client() -> Http {
+pub(in crate::world) fn client() -> Http {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     Client::builder(TokioExecutor::new()).build(connector)
@@ -99,7 +102,14 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
         senders.note(sent, &body);
     }
     // No server sees a request before its time.
-    way.pulse.show((way.clock)());
+    let now_us = (way.clock)();
+    way.pulse.show(now_us);
+    if way.is_service_apart
+        && target == Target::Service
+        && let Some(ground) = way.ground.upgrade()
+    {
+        apart::translate(&mut parts.headers, &ground.common().keys, now_us, backend::server::machine_clock_us());
+    }
     let busy = way.pulse.begin(match target {
         Target::Backend => Work::Backend,
         Target::Service if path.starts_with(WRITE_CHECKPOINT) => Work::Checkpoint,
@@ -205,7 +215,8 @@ async fn catch_up(way: Arc<Way>) {
     while let Some(address) = figures() {
         let asked = Instant::now();
         let expected = way.expected.load(Ordering::Acquire);
-        let reached = tokio::time::timeout(LAG_MAX, replicated(&way.http, address)).await.ok().flatten();
+        let Some(ground) = way.ground.upgrade() else { break };
+        let reached = tokio::time::timeout(LAG_MAX, ground.replicated(&way.http, address)).await.ok().flatten();
         if reached.is_some_and(|reached| reached >= expected) || asked > deadline {
             if way.expected.load(Ordering::Acquire) == expected {
                 break;
@@ -219,12 +230,12 @@ async fn catch_up(way: Arc<Way>) {
 }
 
 /// The position that the service's clients see.
-async fn replicated(http: &Http, address: SocketAddr) -> Option<u64> {
+pub(in crate::world) async fn replicated(http: &Http, address: SocketAddr) -> Option<u64> {
     figure(http, address, "replicated_lsn_bytes").await
 }
 
 /// One of the service's figures.
-pub(super) async fn figure(http: &Http, address: SocketAddr, name: &str) -> Option<u64> {
+pub(in crate::world) async fn figure(http: &Http, address: SocketAddr, name: &str) -> Option<u64> {
     let uri = format!("http://{address}/metrics").parse().expect("an address and a path make a URI");
     let body = http.get(uri).await.ok()?.into_body().collect().await.ok()?.to_bytes();
     let mut lines = std::str::from_utf8(&body).ok()?.lines();
@@ -245,13 +256,15 @@ pub(super) fn look(way: &Arc<Way>) {
     let busy = way.pulse.begin(Work::Service);
     let way = way.clone();
     way.real.clone().spawn(async move {
-        let _ = tokio::time::timeout(LAG_MAX, replicated(&way.http, address)).await;
+        if let Some(ground) = way.ground.upgrade() {
+            let _ = tokio::time::timeout(LAG_MAX, ground.replicated(&way.http, address)).await;
+        }
         drop(busy);
     });
 }
 
 /// Waits until a server says that it is ready.
-pub(super) async fn ready(http: &Http, address: SocketAddr) -> Result<(), String> {
+pub(in crate::world) async fn ready(http: &Http, address: SocketAddr) -> Result<(), String> {
     let deadline = Instant::now() + READY_MAX;
     loop {
         let uri = format!("http://{address}/probes/readiness").parse().expect("an address and a path make a URI");
