@@ -50,6 +50,21 @@ pub struct AppArgs {
     pub app: String,
 }
 
+/// What a deployment in containers is made of.
+#[derive(Clone, Debug, Args)]
+pub struct StackArgs {
+    /// In containers: where the sync service keeps its buckets.
+    #[arg(long, value_enum, default_value = "mongodb")]
+    pub storage: Storage,
+    /// In containers: the locally built images of fixtures/images.toml in the place of a registry's. Without MongoDB.
+    #[arg(long, env = "SYNCSTORM_STAND_INS")]
+    pub stand_ins: bool,
+    /// In containers: another image for a part, as in `postgres=postgres:17.2`; may be given several times. The
+    /// variables SYNCSTORM_IMAGE_POSTGRES and so on do the same.
+    #[arg(long = "image", value_name = "PART=NAME", value_parser = part_and_image)]
+    pub images: Vec<(String, String)>,
+}
+
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -61,6 +76,9 @@ pub struct RunArgs {
     /// Where the plans run.
     #[arg(long, default_value = "deterministic", value_parser = crate::world::NAMES)]
     pub world: String,
+    /// What the containers world is made of.
+    #[command(flatten)]
+    pub stack: StackArgs,
     /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
     #[arg(long, default_value = "field-merge", value_parser = policy)]
     pub policy: PolicyKind,
@@ -101,6 +119,9 @@ pub struct ReplayArgs {
     /// Where it runs; where it was found when absent.
     #[arg(long, value_parser = crate::world::NAMES)]
     pub world: Option<String>,
+    /// What the containers world is made of.
+    #[command(flatten)]
+    pub stack: StackArgs,
     /// Print one JSON object to standard output, and nothing else.
     #[arg(long)]
     pub json: bool,
@@ -117,6 +138,9 @@ pub struct ShrinkArgs {
     /// Where plans run; where it was found when absent.
     #[arg(long, value_parser = crate::world::NAMES)]
     pub world: Option<String>,
+    /// What the containers world is made of.
+    #[command(flatten)]
+    pub stack: StackArgs,
     /// Threads; every core when absent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: Option<u32>,
@@ -162,21 +186,15 @@ pub struct DeployInitArgs {
     /// Which application.
     #[command(flatten)]
     pub app: AppArgs,
-    /// Where the sync service keeps its buckets.
-    #[arg(long, value_enum, default_value = "mongodb")]
-    pub storage: Storage,
+    /// What it is made of.
+    #[command(flatten)]
+    pub stack: StackArgs,
     /// The audience of tokens.
     #[arg(long, default_value = "powersync")]
     pub audience: String,
     /// The web client's origin, which the backend lets in.
     #[arg(long, value_name = "URL", default_value = "http://localhost:5173")]
     pub web_origin: String,
-    /// Name the locally built images of fixtures/images.toml in the place of a registry's.
-    #[arg(long)]
-    pub stand_ins: bool,
-    /// Another image for a part, as in `postgres=postgres:17.2`; may be given several times.
-    #[arg(long = "image", value_name = "PART=NAME", value_parser = part_and_image)]
-    pub images: Vec<(String, String)>,
 }
 
 fn part_and_image(text: &str) -> Result<(String, String), String> {
@@ -194,6 +212,9 @@ pub struct MutantsArgs {
     /// Where the plans run. Where servers are processes of their own, defects of devices and network alone are planted.
     #[arg(long, default_value = "deterministic", value_parser = crate::world::NAMES)]
     pub world: String,
+    /// What the containers world is made of.
+    #[command(flatten)]
+    pub stack: StackArgs,
     /// The seed, in hexadecimal.
     #[arg(long, default_value = "5eed", value_parser = seed)]
     pub seed: Seed,

@@ -17,13 +17,13 @@ use sim_core::workload;
 use crate::artifacts;
 use crate::campaign::{self, Campaign, Judged, Tally};
 use crate::catalogue;
-use crate::cli::{DeployInitArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
+use crate::cli::{DeployInitArgs, ReplayArgs, RunArgs, ShrinkArgs, StackArgs, UpArgs};
 use crate::deploy;
 use crate::device::database::Cabinet;
 use crate::device::host::HostError;
 use crate::invariants::Bench;
 use crate::trial::Setup;
-use crate::world::{self, embedded};
+use crate::world::{self, containers, embedded};
 
 /// Everything was well.
 pub const EXIT_VALID: u8 = 0;
@@ -108,7 +108,7 @@ impl Prepared {
         if chosen.is_empty() {
             return Err(CommandError::Usage(format!("--app {}: it has no scenario", args.app.app)));
         }
-        let setup = in_world(setup(app, args.policy)?, &args.app.app, &args.world)?;
+        let setup = in_world(setup(app, args.policy)?, &args.app.app, &args.world, Some(&args.stack))?;
         let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &setup.world)).collect();
         let scenarios = chosen
             .into_iter()
@@ -144,7 +144,12 @@ fn setup(app: Arc<fixtures::App>, policy: backend::PolicyKind) -> Result<Setup, 
 }
 
 /// Where plans run. A world that this machine cannot bring up is refused at once.
-pub(crate) fn in_world(setup: Setup, app: &str, name: &str) -> Result<Setup, CommandError> {
+pub(crate) fn in_world(
+    setup: Setup,
+    app: &str,
+    name: &str,
+    stack: Option<&StackArgs>,
+) -> Result<Setup, CommandError> {
     let world = match name {
         "embedded" => {
             let program = std::env::current_exe()
@@ -152,6 +157,17 @@ pub(crate) fn in_world(setup: Setup, app: &str, name: &str) -> Result<Setup, Com
             let pool = embedded::Pool::new(&setup, app, program);
             pool.warm().map_err(|problem| CommandError::Harness(format!("--world embedded: {problem}")))?;
             world::Kind::Embedded(Arc::new(pool))
+        }
+        "containers" => {
+            let stack = stack.ok_or_else(|| CommandError::Usage("this command is not for containers".to_owned()))?;
+            let choice = containers::Choice {
+                storage: stack.storage,
+                stand_ins: stack.stand_ins,
+                images: stack.images.iter().cloned().collect(),
+            };
+            let pool = containers::Pool::new(&setup, choice);
+            pool.warm().map_err(|problem| CommandError::Harness(format!("--world containers: {problem}")))?;
+            world::Kind::Containers(Arc::new(pool))
         }
         _ => world::Kind::Deterministic,
     };
@@ -184,7 +200,7 @@ fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, Comma
 /// Why it did not come up.
 pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
     let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
-    let setup = in_world(setup(app, args.policy)?, &args.app.app, "embedded")?;
+    let setup = in_world(setup(app, args.policy)?, &args.app.app, "embedded", None)?;
     let world::Kind::Embedded(pool) = &setup.world else { unreachable!("it was just asked for") };
     embedded::Standing::up(pool).map_err(CommandError::Harness)
 }
@@ -196,11 +212,11 @@ pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
 pub fn deploy_init(args: &DeployInitArgs) -> Result<(), CommandError> {
     let app = catalogue::app(&args.app.app).map_err(CommandError::Usage)?;
     let choice = deploy::Choice {
-        storage: args.storage,
+        storage: args.stack.storage,
         audience: args.audience.clone(),
         origin: args.web_origin.clone(),
-        stand_ins: args.stand_ins,
-        images: args.images.iter().cloned().collect(),
+        stand_ins: args.stack.stand_ins,
+        images: args.stack.images.iter().cloned().collect(),
     };
     deploy::init(&args.folder, &app, &choice).map_err(CommandError::Usage)
 }
@@ -540,7 +556,11 @@ pub struct Replayed {
 }
 
 /// Reads a case with its application and policy.
-fn open_case(path: &Path, world: Option<&str>) -> Result<(Regression, Setup), CommandError> {
+fn open_case(
+    path: &Path,
+    world: Option<&str>,
+    stack: &StackArgs,
+) -> Result<(Regression, Setup), CommandError> {
     let case = artifacts::read_case(path).map_err(|error| CommandError::Usage(error.to_string()))?;
     let name = case.versions.get("app").map_or(case.plan.app.as_str(), String::as_str);
     let app = catalogue::app(name).map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))?;
@@ -561,7 +581,7 @@ fn open_case(path: &Path, world: Option<&str>) -> Result<(Regression, Setup), Co
     if !world::NAMES.contains(&world) {
         return Err(CommandError::Usage(format!("{}: world: there is no world {world}", path.display())));
     }
-    let setup = in_world(setup(Arc::new(app), policy)?, name, world)?;
+    let setup = in_world(setup(Arc::new(app), policy)?, name, world, Some(stack))?;
     Ok((case, setup))
 }
 
@@ -590,7 +610,7 @@ fn check_plan(plan: &Plan, app: &fixtures::App) -> Result<(), String> {
 /// # Errors
 /// What is wrong with the file, or with the harness.
 pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
-    let (case, setup) = open_case(&args.path, args.world.as_deref())?;
+    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.stack)?;
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
     // Real servers answer in an order of their own, so that a failure may need another attempt; a plan that must hold
@@ -649,7 +669,7 @@ pub fn report_code(report: &Report) -> u8 {
 /// # Errors
 /// What is wrong with the file, or a case that does not fail as it says.
 pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathBuf), CommandError> {
-    let (case, setup) = open_case(&args.path, args.world.as_deref())?;
+    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.stack)?;
     let Some(signature) = case.expected.clone() else {
         return Err(CommandError::Usage(format!("{}: expected: is null; this plan must pass", args.path.display())));
     };

@@ -149,16 +149,16 @@ pub fn init(folder: &Path, app: &App, choice: &Choice) -> Result<(), String> {
         NewFile::open("powersync/powersync.yaml", &service),
         NewFile::open("powersync/sync-config.yaml", &app.sync_config),
     ];
-    artifacts::write_new_folder(folder, &files, |staging| sign_in(&staging.join("backend"), own.is_root()))
+    artifacts::write_new_folder(folder, &files, |staging| sign_in(&staging.join("backend")))
         .map_err(|error| format!("{}: {error}", folder.display()))
 }
 
-/// Makes the key that the backend signs tokens with, for the user of its container.
-fn sign_in(state: &Path, is_root: bool) -> std::io::Result<()> {
-    let keyring = Keyring::open(state).map_err(std::io::Error::other)?;
-    let now_us = backend::server::machine_clock_us();
-    keyring.ensure(&[jsonwebtoken::Algorithm::ES256], now_us).map_err(std::io::Error::other)?;
-    if !is_root {
+/// Gives a state directory to the user of the backend's container, where root made it.
+///
+/// # Errors
+/// When the files are not ours to give.
+pub(crate) fn give_to_backend(state: &Path) -> std::io::Result<()> {
+    if !Uid::effective().is_root() {
         return Ok(());
     }
     let keys = state.join("keys");
@@ -167,4 +167,12 @@ fn sign_in(state: &Path, is_root: bool) -> std::io::Result<()> {
     }
     chown(&keys, Some(NOBODY), Some(NOBODY))?;
     chown(state, Some(NOBODY), Some(NOBODY))
+}
+
+/// Makes the key that the backend signs tokens with, for the user of its container.
+fn sign_in(state: &Path) -> std::io::Result<()> {
+    let keyring = Keyring::open(state).map_err(std::io::Error::other)?;
+    let now_us = backend::server::machine_clock_us();
+    keyring.ensure(&[jsonwebtoken::Algorithm::ES256], now_us).map_err(std::io::Error::other)?;
+    give_to_backend(state)
 }

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use syncstorm::cli::{Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use syncstorm::commands::{self, CommandError, Prepared};
 use syncstorm::world::child::Child;
-use syncstorm::{catalogue, mutants, postgres};
+use syncstorm::{catalogue, mutants, postgres, world};
 use tracing_subscriber::EnvFilter;
 
 /// SQLite allocates through it as well; a plan is a million small allocations.
@@ -72,6 +72,7 @@ fn interrupted() -> Arc<AtomicBool> {
         if asked.swap(true, Ordering::SeqCst) {
             // The servers of plans end with this process; their databases have to be told.
             postgres::end_all();
+            world::containers::end_all();
             std::process::exit(130);
         }
     });

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::device::actor::{Actor, Command, Parts, Status, Window};
 use crate::device::database::{Cabinet, Database};
 use crate::device::host::HostError;
-use crate::device::kind::{Kind, STREAM_IDLE_TIMEOUT};
+use crate::device::kind::Kind;
 use crate::mutants::Mutant;
 use crate::mutants::network::BentNetwork;
 use crate::recorder::Recorder;
@@ -207,6 +207,7 @@ impl Trial {
                     network: Rc::new(BentNetwork::new(self.world.network().clone(), self.mutant)),
                     window: window.clone(),
                     commands: inbox,
+                    stream_idle_timeout: self.world.stream_idle_timeout(),
                 },
                 database,
             );
@@ -405,7 +406,7 @@ impl Trial {
             .unwrap_or_default();
         let queued: u32 = self.devices.iter().map(|running| running.window.status.borrow().queued).sum();
         let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
-        3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60)
+        3 * (slowest + self.world.stream_idle_timeout()) + queued * 4 * round_trip + Duration::from_secs(60)
     }
 
     async fn read_conflicts(&self) {

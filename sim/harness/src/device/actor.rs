@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::database::Database;
 use super::host::{Host, HostError, Instruction, Queued, Step};
-use super::kind::{Kind, STREAM_IDLE_TIMEOUT, UPLOAD_TIMEOUT};
+use super::kind::{Kind, UPLOAD_TIMEOUT};
 use crate::interpreter::{Bindings, Scene};
 use crate::network::{Answer, Ask, Incoming, NetError, Network, Next, Opened, Purpose, Target};
 use crate::recorder::Recorder;
@@ -147,6 +147,8 @@ pub struct Parts<N> {
     pub window: Window,
     /// Its commands.
     pub commands: mpsc::UnboundedReceiver<Command>,
+    /// How long a stream may be silent before it is given up, in plan time.
+    pub stream_idle_timeout: Duration,
 }
 
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T>>>>;
@@ -365,7 +367,7 @@ where
             Life::Down { until, .. } => Some(*until),
             Life::Running(session) if session.suspended => armed,
             Life::Running(session) => {
-                let idle = session.incoming.is_some().then(|| session.heard + STREAM_IDLE_TIMEOUT);
+                let idle = session.incoming.is_some().then(|| session.heard + self.parts.stream_idle_timeout);
                 [armed, session.connect_at, session.upload_at, idle, self.fence_retry].into_iter().flatten().min()
             }
         }
@@ -684,11 +686,12 @@ where
             self.fence_retry = None;
             self.ask_fence();
         }
+        let patience = self.parts.stream_idle_timeout;
         let Some(session) = self.session() else { return Ok(Alive::Yes) };
         if session.suspended {
             return Ok(Alive::Yes);
         }
-        if session.incoming.is_some() && session.heard + STREAM_IDLE_TIMEOUT <= now {
+        if session.incoming.is_some() && session.heard + patience <= now {
             return self.stream_ended("idle timeout");
         }
         if session.connect_at.is_some_and(|at| at <= now) {

@@ -38,6 +38,21 @@ impl Default for Settings {
     }
 }
 
+/// What connects over TLS and believes one authority alone, whose certificate this is (PEM).
+pub(crate) fn trusting(authority: &str) -> Result<MakeRustlsConnect, PostgresError> {
+    let failed = |error: &dyn std::error::Error| PostgresError::Certificate(error.to_string());
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(authority.as_bytes()).map_err(|error| failed(&error))?;
+    roots.add(authority).map_err(|error| failed(&error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
 /// A private cluster. Dropping it kills the server and removes the folder; [`Postgres::stop`] shuts it down first.
 #[derive(Debug)]
 pub struct Postgres {
@@ -166,17 +181,7 @@ impl Postgres {
     /// # Errors
     /// When the certificate cannot be used.
     pub fn tls(&self) -> Result<MakeRustlsConnect, PostgresError> {
-        let failed = |error: &dyn std::error::Error| PostgresError::Certificate(error.to_string());
-        let mut roots = rustls::RootCertStore::empty();
-        let authority = CertificateDer::from_pem_slice(self.authority.as_bytes()).map_err(|error| failed(&error))?;
-        roots.add(authority).map_err(|error| failed(&error))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| failed(&error))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(MakeRustlsConnect::new(config))
+        trusting(&self.authority)
     }
 
     /// A connection to a database, driven by a task of its own.

@@ -31,7 +31,7 @@ pub fn end_all() {
 }
 
 /// This process, as [`OWNER`] names it.
-pub(super) fn this_process() -> String {
+pub(crate) fn this_process() -> String {
     let pid = std::process::id();
     format!("{pid} {}", started(&pid.to_string()).unwrap_or_default())
 }
@@ -57,7 +57,8 @@ pub(super) fn sweep(folder: &Path) {
     }
 }
 
-fn is_there(owner: &str) -> bool {
+/// Whether the process of an owner still runs.
+pub(crate) fn is_there(owner: &str) -> bool {
     let (pid, since) = owner.split_once(' ').unwrap_or((owner, ""));
     let Ok(number) = pid.parse::<i32>() else { return true };
     process::is_alive(number) && (since.is_empty() || started(pid).is_none_or(|now| now == since))

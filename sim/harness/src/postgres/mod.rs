@@ -18,7 +18,9 @@ mod template;
 use std::path::PathBuf;
 
 pub use cluster::{Postgres, Settings};
+pub(crate) use cluster::trusting;
 pub use leftovers::end_all;
+pub(crate) use leftovers::{is_there, this_process};
 pub(crate) use template::random_word;
 
 /// Why there is no cluster.

@@ -2,6 +2,7 @@
 
 pub mod child;
 mod clock;
+pub mod containers;
 pub mod deterministic;
 pub mod embedded;
 pub(crate) mod real;
@@ -10,11 +11,13 @@ mod writes;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sim_core::Plan;
 use sim_core::history::{ConflictRecord, Time};
 use sim_core::plan::Fault;
 
+use crate::device::kind::STREAM_IDLE_TIMEOUT;
 use crate::network::sim::SimNetwork;
 use crate::recorder::Recorder;
 use crate::trial::Setup;
@@ -27,10 +30,12 @@ pub enum Kind {
     Deterministic,
     /// Processes on loopback.
     Embedded(Arc<embedded::Pool>),
+    /// A deployment in containers.
+    Containers(Arc<containers::Pool>),
 }
 
 /// The names of the worlds that there are.
-pub const NAMES: [&str; 2] = ["deterministic", "embedded"];
+pub const NAMES: [&str; 3] = ["deterministic", "embedded", "containers"];
 
 /// One world, up.
 pub enum World {
@@ -38,6 +43,8 @@ pub enum World {
     Deterministic(deterministic::World),
     /// See [`embedded`].
     Embedded(Box<embedded::World>),
+    /// See [`containers`].
+    Containers(Box<containers::World>),
 }
 
 impl Kind {
@@ -47,6 +54,7 @@ impl Kind {
         match self {
             Self::Deterministic => "deterministic",
             Self::Embedded(_) => "embedded",
+            Self::Containers(_) => "containers",
         }
     }
 
@@ -55,7 +63,7 @@ impl Kind {
     pub fn time(&self) -> Time {
         match self {
             Self::Deterministic => Time::Virtual,
-            Self::Embedded(_) => Time::Real,
+            Self::Embedded(_) | Self::Containers(_) => Time::Real,
         }
     }
 }
@@ -72,6 +80,19 @@ impl World {
                 let site = pool.take()?;
                 Ok(Self::Embedded(Box::new(embedded::World::up(setup, plan, recorder, site).await?)))
             }
+            Kind::Containers(pool) => {
+                let site = pool.take()?;
+                Ok(Self::Containers(Box::new(containers::World::up(setup, plan, recorder, site).await?)))
+            }
+        }
+    }
+
+    /// How long devices bear with silence on a stream, in plan time.
+    #[must_use]
+    pub fn stream_idle_timeout(&self) -> Duration {
+        match self {
+            Self::Deterministic(_) | Self::Embedded(_) => STREAM_IDLE_TIMEOUT,
+            Self::Containers(_) => STREAM_IDLE_TIMEOUT * containers::IDLE_STRETCH,
         }
     }
 
@@ -81,6 +102,7 @@ impl World {
         match self {
             Self::Deterministic(world) => world.network(),
             Self::Embedded(world) => world.network(),
+            Self::Containers(world) => world.network(),
         }
     }
 
@@ -95,6 +117,7 @@ impl World {
                 Ok(())
             }
             Self::Embedded(world) => world.strike(key, fault).await,
+            Self::Containers(world) => world.strike(key, fault).await,
         }
     }
 
@@ -109,6 +132,7 @@ impl World {
                 Ok(())
             }
             Self::Embedded(world) => world.heal(key, fault).await,
+            Self::Containers(world) => world.heal(key, fault).await,
         }
     }
 
@@ -117,6 +141,7 @@ impl World {
         match self {
             Self::Deterministic(world) => world.mend(),
             Self::Embedded(world) => world.mend().await,
+            Self::Containers(world) => world.mend().await,
         }
     }
 
@@ -128,6 +153,7 @@ impl World {
         match self {
             Self::Deterministic(world) => world.conflicts(device).await,
             Self::Embedded(world) => world.conflicts(device).await,
+            Self::Containers(world) => world.conflicts(device).await,
         }
     }
 
@@ -142,6 +168,7 @@ impl World {
                 Ok(())
             }
             Self::Embedded(world) => world.final_read().await,
+            Self::Containers(world) => world.final_read().await,
         }
     }
 
@@ -152,6 +179,11 @@ impl World {
     pub async fn down(self, setup: &Setup) -> Result<(), String> {
         match (self, &setup.world) {
             (Self::Embedded(world), Kind::Embedded(pool)) => {
+                let (site, went) = world.down().await;
+                pool.give_back(site);
+                went
+            }
+            (Self::Containers(world), Kind::Containers(pool)) => {
                 let (site, went) = world.down().await;
                 pool.give_back(site);
                 went

@@ -33,8 +33,14 @@ use crate::world::told::{self, AUDIENCE};
 /// The application's database.
 const DATABASE: &str = "app";
 /// Servers see the plan's clock, so that they may be left alone for long, and need no more than their turn.
-const PACE: Pace =
-    Pace { leap: Duration::from_secs(5), moment: Duration::from_millis(4), is_service_apart: false };
+const PACE: Pace = Pace {
+    leap: Duration::from_secs(5),
+    moment: Duration::from_millis(4),
+    // The service lets diffs coalesce for 10 ms.
+    coalescing: Duration::from_millis(13),
+    lines: Duration::from_millis(3),
+    is_service_apart: false,
+};
 
 /// Sites that nobody uses at the moment; made when there is none.
 pub struct Pool {

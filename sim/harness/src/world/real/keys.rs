@@ -108,6 +108,11 @@ impl Keys {
         Ok(count as u64)
     }
 
+    /// One that signs tokens of this plan.
+    pub(in crate::world) fn any_signer(&self) -> Option<Signer> {
+        self.signers.lock().unwrap_or_else(PoisonError::into_inner).values().next_back().cloned()
+    }
+
     /// What signed under a name in this plan.
     pub(super) fn signer(&self, kid: &str) -> Option<Signer> {
         self.signers.lock().unwrap_or_else(PoisonError::into_inner).get(kid).cloned()

@@ -25,17 +25,13 @@ use super::doom;
 use super::feed::Feed;
 use super::pace::{Busy, Pulse, Work};
 use super::senders::Senders;
-use super::ground::{Ground, Killer};
+use super::ground::{Ground, Killer, Pace};
 use crate::network::{Doomed, NetError, Sent, Target};
 use crate::world::clock::Clock;
 
 /// The client of all requests of one plan.
 pub(in crate::world) type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// After a part of a stream, the next may follow.
-const LINES: Duration = Duration::from_millis(3);
-/// After replication has caught up, lines follow: the service lets diffs coalesce for 10 ms.
-const COALESCING: Duration = Duration::from_millis(13);
 /// How long replication that does not catch up is waited for. It may be stuck, and then plan time must pass.
 const LAG_MAX: Duration = Duration::from_secs(5);
 /// How often it is asked.
@@ -64,8 +60,7 @@ pub(super) struct Way {
     pub(super) backend: std::sync::Mutex<Option<Killer>>,
     /// The site's, which goes when the site does.
     pub(super) ground: Weak<dyn Ground>,
-    /// Whether the service goes by the machine's clock.
-    pub(super) is_service_apart: bool,
+    pub(super) pace: Pace,
     /// Who sent what, where copies of devices' databases are restored.
     pub(super) senders: Option<Senders>,
 }
@@ -104,7 +99,7 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
     // No server sees a request before its time.
     let now_us = (way.clock)();
     way.pulse.show(now_us);
-    if way.is_service_apart
+    if way.pace.is_service_apart
         && target == Target::Service
         && let Some(ground) = way.ground.upgrade()
     {
@@ -141,7 +136,7 @@ async fn exchange(way: Arc<Way>, target: Target, request: Request<Full<Bytes>>, 
         Err(_) => return lost(NetError::Reset),
     };
     if target == Target::Service && parts.status == StatusCode::OK && !is_checkpoint {
-        way.pulse.touch(COALESCING);
+        way.pulse.touch(way.pace.coalescing);
         let (lines, mut arriving) = mpsc::unbounded_channel();
         way.real.spawn(carry(way.clone(), body, lines));
         let arriving = futures_util::stream::poll_fn(move |context| arriving.poll_recv(context));
@@ -194,7 +189,7 @@ async fn carry(way: Arc<Way>, mut body: hyper::body::Incoming, lines: mpsc::Unbo
         if way.feed.is_behind() && !drained(&way).await {
             return;
         }
-        way.pulse.touch(LINES);
+        way.pulse.touch(way.pace.lines);
         // The device may have closed its stream.
         let _ = lines.send(bytes);
         drop(reading);
@@ -225,7 +220,7 @@ async fn catch_up(way: Arc<Way>) {
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
-    way.pulse.touch(COALESCING);
+    way.pulse.touch(way.pace.coalescing);
     way.pulse.lag(false);
 }
 

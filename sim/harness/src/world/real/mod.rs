@@ -107,7 +107,7 @@ impl<S: Site> World<S> {
             expected: AtomicU64::new(0),
             backend: std::sync::Mutex::default(),
             ground: Arc::downgrade(&ground),
-            is_service_apart: pace.is_service_apart,
+            pace,
             senders: plan.steps.iter().any(|step| copies(&step.action)).then(Senders::default),
         });
         let mint = Rc::new(RefCell::new(signed_with(&plan, &recorder, key)));

@@ -27,7 +27,7 @@ const SENDER_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The service's slot, as a condition.
-const SLOT: &str = "slot_name = 'powersync_replication_slot'";
+const SLOT: &str = "slot_name LIKE 'powersync%'";
 
 /// The way to the stage, for the plan's thread. Clones share it.
 #[derive(Clone)]
@@ -364,7 +364,8 @@ impl Hands {
     }
 
     async fn sender(&self) -> Result<Option<i32>, String> {
-        self.way.feed.number(&format!("SELECT active_pid FROM pg_replication_slots WHERE {SLOT}")).await
+        let sql = format!("SELECT active_pid FROM pg_replication_slots WHERE {SLOT} ORDER BY active_pid NULLS LAST LIMIT 1");
+        self.way.feed.number(&sql).await
     }
 
     async fn release(&mut self) {

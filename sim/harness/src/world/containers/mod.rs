@@ -1,0 +1,22 @@
+//! The containers world: a deployment as `syncstorm deploy init` makes it, started by Docker from its own compose file.
+//!
+//! `compose` reads that file, `docker` is the engine, `stack` a deployment as a worker keeps it from plan to plan,
+//! `server` one of the two servers in its container; the rest is that of any world of real servers.
+//!
+//! The backend goes by the plan's clock, the sync service, which may be anybody's, by the machine's: its tokens are
+//! signed again with their times moved (`real/apart.rs`), and devices bear with longer silence on a stream
+//! ([`IDLE_STRETCH`]), as plan time passes faster than keepalives come.
+
+mod compose;
+mod docker;
+mod server;
+mod stack;
+
+pub use stack::{Choice, Pool, Site, end_all};
+
+/// One world of containers.
+pub type World = super::real::World<Site>;
+
+/// By how much longer devices bear with silence on a stream: while nothing is under way, plan time passes at most 50
+/// times as fast as the machine's, by which keepalives come every 20 s.
+pub const IDLE_STRETCH: u32 = 20;

@@ -1,0 +1,12 @@
+//! The embedded world: a private PostgreSQL, the upload backend and the sync service as processes of their own, on
+//! loopback. `site` is what a worker keeps from plan to plan, `process` one server; the rest is that of any world of
+//! real servers.
+
+mod process;
+mod site;
+
+pub(crate) use site::Site;
+pub use site::{Pool, Standing};
+
+/// One embedded world.
+pub type World = super::real::World<Site>;

@@ -1,0 +1,162 @@
+//! What the servers of a plan stand on, whichever way they run: as processes, or in containers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend::Rules;
+use fixtures::App;
+use futures_util::future::BoxFuture;
+use nix::sys::signal::Signal;
+use sim_core::plan::EPOCH_US;
+use tokio_postgres::Client;
+
+use super::feed::{self, Feed};
+use super::keys::{Keys, Signer};
+use super::link::Http;
+use super::writes::{identifier, insert};
+use crate::network::Target;
+use crate::world::clock::ClockFile;
+use crate::world::told::SeedRow;
+
+/// How long ago servers believe it is while a plan is prepared.
+pub(in crate::world) const BEFORE_US: i64 = EPOCH_US - 60_000_000;
+
+/// What there will be, or why not.
+pub(in crate::world) type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
+
+/// What is the same for all plans of a site.
+pub(in crate::world) struct Common {
+    pub(in crate::world) app: Arc<App>,
+    pub(in crate::world) rules: Arc<Rules>,
+    /// The plan's clock, as servers read it.
+    pub(in crate::world) clock: Arc<ClockFile>,
+    pub(in crate::world) keys: Keys,
+    pub(in crate::world) pace: Pace,
+}
+
+/// How fast plan time may pass while nothing is known to be under way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::world) struct Pace {
+    /// How far it may go by itself before the servers are waited for.
+    pub(in crate::world) leap: Duration,
+    /// How long they then have, at least.
+    pub(in crate::world) moment: Duration,
+    /// After replication has caught up, lines follow within this time.
+    pub(in crate::world) coalescing: Duration,
+    /// After a part of a stream, the next may follow within this time.
+    pub(in crate::world) lines: Duration,
+    /// Whether the service goes by the machine's clock.
+    pub(in crate::world) is_service_apart: bool,
+}
+
+/// What is done to the database as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::world) enum Blow {
+    /// It is killed, with all its processes.
+    Kill,
+    /// It is started again, and answers when this is done.
+    Restart,
+    /// It is frozen.
+    Pause,
+    /// It goes on.
+    Resume,
+}
+
+/// A database, and the means to start two servers on it.
+pub(in crate::world) trait Ground: Send + Sync {
+    fn common(&self) -> &Common;
+
+    /// A connection to the application's database.
+    fn connect(&self) -> Later<'_, Client>;
+
+    /// Writes the service's sync configuration, as it is or with something after it.
+    fn configure(&self, further: &str) -> Result<(), String>;
+
+    /// Forgets what the servers of the plan before have kept.
+    fn forget(&self) -> Later<'_, ()>;
+
+    /// Starts a server; `waits` until it is ready, or only until it listens.
+    fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>>;
+
+    /// Does something to the database.
+    fn strike(&self, blow: Blow) -> Later<'_, ()>;
+
+    /// Sends a signal to one of the database's processes, by the number that the database itself has for it.
+    fn signal(&self, pid: i32, signal: Signal) -> Later<'_, ()>;
+
+    /// The position up to which the service has taken what was committed; `None` when it does not say.
+    fn replicated<'a>(&'a self, http: &'a Http, service: SocketAddr) -> BoxFuture<'a, Option<u64>>;
+}
+
+/// A server that listens. It ends when its handle goes.
+pub(in crate::world) trait Server: Send + Sync {
+    fn name(&self) -> &'static str;
+
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// How to end it at once, for somebody who does not hold it.
+    fn killer(&self) -> Killer;
+
+    /// Ends it at once.
+    fn kill(self: Box<Self>) -> Later<'static, ()>;
+
+    /// Freezes it.
+    fn pause(&self) -> Later<'_, ()>;
+
+    /// Lets it go on.
+    fn resume(&self) -> Later<'_, ()>;
+
+    /// The service compacts its buckets.
+    fn compact(&self) -> Later<'_, ()>;
+
+    /// The service learns of so many keys, by whatever way it does; `waits` until it has.
+    fn learn_keys<'a>(&'a self, http: &'a Http, count: u64, waits: bool) -> Later<'a, ()>;
+
+    /// How it ended, if it did by itself.
+    fn ended(&mut self) -> BoxFuture<'_, Option<String>>;
+}
+
+/// Ends a server at once (SIGKILL).
+pub(in crate::world) type Killer = Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>;
+
+/// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and the key of tokens.
+pub(in crate::world) async fn reset(ground: &dyn Ground, seed: &[SeedRow]) -> Result<(Feed, Signer), String> {
+    let Common { app, rules, clock, keys, .. } = ground.common();
+    clock.show(BEFORE_US);
+    ground.configure("")?;
+    let key = keys.begin(BEFORE_US)?;
+    ground.forget().await?;
+    let client = ground.connect().await?;
+    let tables: Vec<String> = app.schema.tables.iter().map(|table| identifier(&table.name)).collect();
+    client
+        .batch_execute(&format!(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid IS NOT NULL;
+             SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid();
+             SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
+             DROP SCHEMA IF EXISTS sync_backend CASCADE;
+             TRUNCATE {}",
+            tables.join(", ")
+        ))
+        .await
+        .map_err(|error| feed::said(&error))?;
+    let feed = Feed::start(app.clone(), rules.clone(), client).await?;
+    let mut sql = String::from("BEGIN;");
+    for (table, id, values) in seed {
+        sql.push_str(&insert(&app.schema.tables[*table], id, values, EPOCH_US));
+        sql.push(';');
+    }
+    sql.push_str("COMMIT");
+    feed.sql(&sql).await?;
+    feed.drain(EPOCH_US).await?;
+    Ok((feed, key))
+}
+
+/// The history's publication, made once.
+pub(in crate::world) async fn publish(client: &Client, app: &App) -> Result<(), String> {
+    let tables: Vec<String> = app.schema.tables.iter().map(|table| identifier(&table.name)).collect();
+    let sql = format!("CREATE PUBLICATION {} FOR TABLE {}", feed::PUBLICATION, tables.join(", "));
+    client.batch_execute(&sql).await.map_err(|error| feed::said(&error))
+}
