@@ -23,7 +23,7 @@ pub struct Start {
     pub config: PathBuf,
 
     /// The bucket store, a SQLite file, in a folder of its own; made when it is absent
-    #[arg(long, value_name = "FILE", env = "SYNCSTORM_SERVICE_STORE", default_value = "service/buckets.sqlite")]
+    #[arg(long, value_name = "FILE", default_value = "buckets/buckets.sqlite")]
     pub store: PathBuf,
 }
 

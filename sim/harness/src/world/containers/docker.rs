@@ -38,6 +38,8 @@ const PULL: Duration = Duration::from_secs(600);
 /// The versions of its interface that are spoken, the newest first: an engine refuses what is newer than itself, and
 /// new ones refuse what is old. 1.41 is Docker 20.10.
 const VERSIONS: [usize; 4] = [53, 47, 44, 41];
+/// After so many restarts by itself, a container is taken for one that does not come up.
+const RESTARTS_MAX: i64 = 4;
 /// How much of a log is told.
 const LOG_LINES: &str = "8";
 
@@ -212,11 +214,13 @@ impl Engine {
 
     pub(super) async fn state(&self, name: &str) -> Result<State, String> {
         let inspected = self.0.inspect_container(name, None).await.map_err(|error| said(&error))?;
+        let restarts = inspected.restart_count.unwrap_or_default();
         let state = inspected.state.unwrap_or_default();
         let ContainerState { running, restarting, exit_code, health, .. } = state;
         let health = health.and_then(|health| health.status);
         Ok(match (running, restarting) {
-            (_, Some(true)) => State::Starting,
+            (_, Some(true)) if restarts < RESTARTS_MAX => State::Starting,
+            (_, Some(true)) => State::Ended(exit_code.unwrap_or(-1)),
             (Some(true), _) if matches!(health, Some(HealthStatusEnum::STARTING | HealthStatusEnum::UNHEALTHY)) => {
                 State::Starting
             }

@@ -53,6 +53,18 @@ pub(super) async fn ended(engine: &Engine, title: &str, name: &str) -> Result<()
     Ok(())
 }
 
+impl Container {
+    /// Waits until it ends by itself.
+    pub(super) async fn ended(&self) -> String {
+        loop {
+            if let Ok(State::Ended(code)) = self.engine.state(&self.name).await {
+                return format!("it ended with {code}");
+            }
+            tokio::time::sleep(LOOK_EVERY * 10).await;
+        }
+    }
+}
+
 impl Server for Container {
     fn name(&self) -> &'static str {
         self.title

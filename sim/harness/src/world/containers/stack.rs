@@ -396,7 +396,12 @@ impl Stack {
             }
             Ok::<_, String>(())
         };
-        match waited.await {
+        let waited = tokio::select! {
+            biased;
+            waited = waited => waited,
+            ended = server.ended() => Err(ended),
+        };
+        match waited {
             Ok(()) => Ok(()),
             Err(problem) => {
                 let tail = self.engine.log_tail(&server.name).await;

@@ -5,8 +5,7 @@
 mod process;
 mod site;
 
-pub(crate) use site::Site;
-pub use site::{Pool, Standing};
+pub use site::{Pool, Site, Standing};
 
 /// One embedded world.
 pub type World = super::real::World<Site>;

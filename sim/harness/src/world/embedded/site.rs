@@ -53,7 +53,7 @@ pub struct Pool {
 }
 
 /// One worker's.
-pub(crate) struct Site {
+pub struct Site {
     ground: Arc<Private>,
     /// Taken when the site goes.
     runtime: Option<tokio::runtime::Runtime>,

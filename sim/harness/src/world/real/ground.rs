@@ -23,10 +23,10 @@ use crate::world::told::SeedRow;
 pub(in crate::world) const BEFORE_US: i64 = EPOCH_US - 60_000_000;
 
 /// What there will be, or why not.
-pub(in crate::world) type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
+pub type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
 
 /// What is the same for all plans of a site.
-pub(in crate::world) struct Common {
+pub struct Common {
     pub(in crate::world) app: Arc<App>,
     pub(in crate::world) rules: Arc<Rules>,
     /// The plan's clock, as servers read it.
@@ -37,7 +37,7 @@ pub(in crate::world) struct Common {
 
 /// How fast plan time may pass while nothing is known to be under way.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::world) struct Pace {
+pub struct Pace {
     /// How far it may go by itself before the servers are waited for.
     pub(in crate::world) leap: Duration,
     /// How long they then have, at least.
@@ -52,7 +52,7 @@ pub(in crate::world) struct Pace {
 
 /// What is done to the database as a whole.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::world) enum Blow {
+pub enum Blow {
     /// It is killed, with all its processes.
     Kill,
     /// It is started again, and answers when this is done.
@@ -64,7 +64,7 @@ pub(in crate::world) enum Blow {
 }
 
 /// A database, and the means to start two servers on it.
-pub(in crate::world) trait Ground: Send + Sync {
+pub trait Ground: Send + Sync {
     fn common(&self) -> &Common;
 
     /// A connection to the application's database.
@@ -90,7 +90,7 @@ pub(in crate::world) trait Ground: Send + Sync {
 }
 
 /// A server that listens. It ends when its handle goes.
-pub(in crate::world) trait Server: Send + Sync {
+pub trait Server: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Where it listens.
@@ -119,7 +119,7 @@ pub(in crate::world) trait Server: Send + Sync {
 }
 
 /// Ends a server at once (SIGKILL).
-pub(in crate::world) type Killer = Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>;
+pub type Killer = Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>;
 
 /// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and the key of tokens.
 pub(in crate::world) async fn reset(ground: &dyn Ground, seed: &[SeedRow]) -> Result<(Feed, Signer), String> {

@@ -54,7 +54,7 @@ const LONG_TOKEN_S: u64 = 600;
 type Mint = Box<dyn Fn(u32, bool) -> String>;
 
 /// Where the plans of one worker run, one after the other.
-pub(crate) trait Site {
+pub trait Site {
     /// What the servers stand on.
     fn ground(&self) -> Arc<dyn Ground>;
 
