@@ -1,6 +1,6 @@
 //! Faults in plain words: what begins, what ends, what a device is meanwhile.
 
-use sim_core::plan::{Direction, Fault, Instant, Server};
+use sim_core::plan::{Befalls, Direction, Fault, Instant, Part, Server};
 
 use crate::words::{device_name, duration};
 
@@ -20,6 +20,8 @@ pub(crate) fn target(fault: &Fault) -> Target {
         | Fault::PostgresDown { .. }
         | Fault::PostgresPaused { .. }
         | Fault::KeyRotated { .. }
+        | Fault::Container { part: Part::Backend | Part::Postgres | Part::Redis, .. }
+        | Fault::CacheFlushed
         | Fault::ServerWrite { .. } => Target::Backend,
         Fault::ServiceDown { .. } | Fault::ServicePaused { .. } | Fault::ReplicationStalled { .. } => Target::Service,
         other => other.device().map_or(Target::Service, Target::Device),
@@ -67,11 +69,31 @@ pub(crate) fn state(fault: &Fault) -> Option<String> {
         Fault::StorageLost { .. } => "storage lost",
         Fault::CopyRestored { .. } => "copy restored",
         Fault::KeyRotated { .. } => "new key unknown",
-        Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Compaction | Fault::ServerWrite { .. } => {
-            return None;
+        Fault::Container { how: Befalls::Restart, .. } => return None,
+        Fault::Container { part, how, .. } => {
+            return Some(match how {
+                Befalls::Pause => format!("{} paused", part_name(*part)),
+                Befalls::Disconnect => format!("{} unreachable", part_name(*part)),
+                _ => format!("{} down", part_name(*part)),
+            });
         }
+        Fault::StreamCut { .. }
+        | Fault::ClockJump { .. }
+        | Fault::Compaction
+        | Fault::CacheFlushed
+        | Fault::ServerWrite { .. } => return None,
     };
     Some(text.to_owned())
+}
+
+fn part_name(part: Part) -> &'static str {
+    match part {
+        Part::Backend => "backend",
+        Part::Service => "sync service",
+        Part::Postgres => "database",
+        Part::Redis => "cache",
+        Part::Mongodb => "bucket storage",
+    }
 }
 
 /// A sentence for the moment at which the fault strikes.
@@ -184,6 +206,17 @@ pub(crate) fn begins(fault: &Fault) -> String {
             "tokens are signed with a new key from now on, and the sync service learns of it {} later",
             duration(*lag_us)
         ),
+        Fault::CacheFlushed => "the cache forgets everything".to_owned(),
+        Fault::Container { part, how, for_us } => {
+            let (part, long) = (part_name(*part), duration(*for_us));
+            match how {
+                Befalls::Kill => format!("the container of the {part} is killed and stays down for {long}"),
+                Befalls::Stop => format!("the container of the {part} is stopped and stays down for {long}"),
+                Befalls::Restart => format!("the container of the {part} is restarted"),
+                Befalls::Pause => format!("the container of the {part} is paused for {long}"),
+                Befalls::Disconnect => format!("the container of the {part} is cut off from the network for {long}"),
+            }
+        }
         Fault::ServerWrite { intents } => {
             let things = if intents.len() == 1 { "one thing".to_owned() } else { format!("{} things", intents.len()) };
             format!("an administrator writes to the database, past the backend: {things} in one transaction")
@@ -213,8 +246,11 @@ pub(crate) fn ends(fault: &Fault) -> Option<String> {
         Fault::BackendKilled { .. } => "the backend is up again".to_owned(),
         Fault::SyncConfigChanged { .. } => "the sync service is up again, with the changed configuration".to_owned(),
         Fault::KeyRotated { .. } => "the sync service knows the new key".to_owned(),
+        Fault::Container { how: Befalls::Restart, .. } => return None,
+        Fault::Container { part, .. } => format!("the container of the {} is well again", part_name(*part)),
         Fault::StreamCut { .. }
         | Fault::ClockJump { .. }
+        | Fault::CacheFlushed
         | Fault::Crash { .. }
         | Fault::StorageLost { .. }
         | Fault::CopyRestored { .. }

@@ -6,7 +6,7 @@
 use rand::Rng as _;
 use serde::Deserialize;
 
-use crate::plan::{Device, Direction, Fault, Instant, KILL_WAITS_US, Kind, Server};
+use crate::plan::{Befalls, Device, Direction, Fault, Instant, KILL_WAITS_US, Kind, Part, Server};
 use crate::scenario::Parameters;
 use crate::scenario::range::Range;
 use crate::seed::Rng;
@@ -16,6 +16,8 @@ const SWARM_CHANCE: f64 = 0.35;
 
 /// A crash that waits for commits strikes at last so long after it was told to.
 pub(crate) const CRASH_WAITS_US: u64 = 10_000_000;
+/// How long a container may take to restart.
+const RESTART_US: u64 = 10_000_000;
 /// How long a device needs to notice that its stream ended and to open another.
 const RECONNECT_US: u64 = 1_000_000;
 
@@ -49,6 +51,8 @@ pub(crate) enum FaultName {
     ServerWrite,
     StorageLost,
     CopyRestored,
+    Container,
+    CacheFlushed,
 }
 
 /// When a fault strikes.
@@ -93,6 +97,8 @@ struct Strength {
     server: Option<Server>,
     direction: Option<Direction>,
     instant: Option<Instant>,
+    part: Option<Part>,
+    how: Option<Befalls>,
 }
 
 /// A transaction of the workload: when and whose.
@@ -131,6 +137,8 @@ impl FaultName {
             Self::ServerWrite => "server-write",
             Self::StorageLost => "storage-lost",
             Self::CopyRestored => "copy-restored",
+            Self::Container => "container",
+            Self::CacheFlushed => "cache-flushed",
         }
     }
 
@@ -176,7 +184,8 @@ impl FaultName {
             Self::KeyRotated => (&["for_s"], Range::new(0.0, 30.0)),
             Self::StorageLost => (&["for_s"], Range::new(0.5, 20.0)),
             Self::CopyRestored => (&["for_s", "age_s"], Range::new(0.5, 20.0)),
-            Self::Compaction | Self::ServerWrite => (&[], Range::exactly(0.0)),
+            Self::Container => (&["for_s", "part", "how"], Range::new(0.5, 10.0)),
+            Self::Compaction | Self::ServerWrite | Self::CacheFlushed => (&[], Range::exactly(0.0)),
         }
     }
 }
@@ -209,6 +218,8 @@ impl FaultSpec {
             ("server", with.server.is_some()),
             ("direction", with.direction.is_some()),
             ("instant", with.instant.is_some()),
+            ("part", with.part.is_some()),
+            ("how", with.how.is_some()),
         ];
         let named = given.iter().map(|(name, range)| (*name, range.is_some())).chain(others);
         if let Some((field, _)) = named.clone().find(|(field, given)| *given && !own.contains(field)) {
@@ -242,6 +253,8 @@ impl FaultSpec {
         strength.server = with.server;
         strength.direction = with.direction;
         strength.instant = with.instant;
+        strength.part = with.part;
+        strength.how = with.how;
         Ok(spec)
     }
 
@@ -268,8 +281,15 @@ impl FaultSpec {
                 server: None,
                 direction: None,
                 instant: None,
+                part: None,
+                how: None,
             },
         }
+    }
+
+    /// The container that it strikes, if a file names one.
+    pub(crate) fn part(&self) -> Option<Part> {
+        self.with.part.filter(|_| self.name == FaultName::Container)
     }
 
     /// Draws its strikes in one plan, as (time, fault). `end_us` is when the workload ends.
@@ -377,6 +397,16 @@ impl FaultSpec {
                 down_us: for_us,
             },
             FaultName::StorageLost => Fault::StorageLost { device, down_us: for_us },
+            FaultName::Container => Fault::Container {
+                // Not every stack has the other one: whoever wants it names it.
+                part: with.part.unwrap_or_else(|| pick(rng, &[Part::Backend, Part::Service, Part::Postgres, Part::Redis])),
+                how: with.how.unwrap_or_else(|| {
+                    let all = [Befalls::Kill, Befalls::Stop, Befalls::Restart, Befalls::Pause, Befalls::Disconnect];
+                    pick(rng, &all)
+                }),
+                for_us,
+            },
+            FaultName::CacheFlushed => Fault::CacheFlushed,
             FaultName::Compaction => Fault::Compaction,
             FaultName::SyncConfigChanged => Fault::SyncConfigChanged { down_us: for_us },
             FaultName::KeyRotated => Fault::KeyRotated { lag_us: for_us },
@@ -402,6 +432,8 @@ pub(crate) fn hindrance(at_us: i64, fault: &Fault) -> Option<(Option<u32>, i64, 
             return Some((None, at_us, at_us.saturating_add_unsigned(down_us + KILL_WAITS_US)));
         }
         (Fault::StreamCut { .. }, None) => RECONNECT_US,
+        // A restart.
+        (Fault::Container { .. }, None) => RESTART_US,
         (_, None) => return None,
     };
     Some((fault.device(), at_us, at_us.saturating_add_unsigned(for_us)))

@@ -11,7 +11,7 @@ use crate::seed::Seed;
 
 mod fault;
 
-pub use fault::{Direction, Fault, Instant, Server};
+pub use fault::{Befalls, Direction, Fault, Instant, Part, Server};
 
 /// The instant that plan time 0 stands for: 2026-01-05T08:00:00Z, in microseconds since 1970.
 pub const EPOCH_US: i64 = 1_767_600_000_000_000;

@@ -248,6 +248,12 @@ pub struct ScenarioError {
 }
 
 impl Scenario {
+    /// The containers of a stack that it names in its faults.
+    #[must_use]
+    pub fn parts(&self) -> std::collections::BTreeSet<crate::plan::Part> {
+        self.faults.iter().filter_map(FaultSpec::part).collect()
+    }
+
     /// Reads a scenario for an application. `file` is the file's name; without folder and ending it names the
     /// scenario.
     ///

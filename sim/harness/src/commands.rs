@@ -174,10 +174,15 @@ pub(crate) fn in_world(
     Ok(Setup { world, ..setup })
 }
 
-/// Why a world does not run a scenario: it is for others. Every world can inject every fault.
+/// Why a world does not run a scenario: it is for others, or about a container that there is not.
 fn why_not(scenario: &Scenario, world: &world::Kind) -> Option<String> {
     let is_for = scenario.worlds.is_empty() || scenario.worlds.iter().any(|name| name == world.name());
-    (!is_for).then(|| format!("it is for {}", scenario.worlds.join(", ")))
+    if !is_for {
+        return Some(format!("it is for {}", scenario.worlds.join(", ")));
+    }
+    let world::Kind::Containers(pool) = world else { return None };
+    let missing = scenario.parts().into_iter().find(|part| !pool.has(*part))?;
+    Some(format!("this stack has no {}", format!("{missing:?}").to_lowercase()))
 }
 
 fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, CommandError> {

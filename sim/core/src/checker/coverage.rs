@@ -17,6 +17,7 @@
 //! | `storage-lost`, `lost-with-device` | a device lost its storage; and an operation with it, that nobody had answered |
 //! | `copy-restored`, `new-epoch` | an old copy took the place of a database; and the backend said so of an operation id used again |
 //! | `fault:<name>` | a fault struck |
+//! | `container:PART-HOW` | that befell that container |
 //! | `backend-killed:before-commit`, `:after-commit` | the backend was killed in the middle of an upload of the device, at that instant |
 //! | `intents`, `skipped-intents` | intents of local transactions, and those whose row was not visible |
 
@@ -152,6 +153,10 @@ pub fn is_known(name: &str) -> bool {
         Some(("unseen-override", rule)) => RULES.contains(&rule) || OWN_RULES.contains(&rule),
         Some(("crash", moment)) => MOMENTS.contains(&moment),
         Some(("backend-killed", instant)) => matches!(instant, "before-commit" | "after-commit"),
+        Some(("container", what)) => what.split_once('-').is_some_and(|(part, how)| {
+            ["backend", "service", "postgres", "redis", "mongodb"].contains(&part)
+                && ["kill", "stop", "restart", "pause", "disconnect"].contains(&how)
+        }),
         Some(("fault", fault)) => !fault.is_empty(),
         Some(_) => false,
     }
@@ -328,6 +333,10 @@ impl Counter<'_, '_> {
             What::Fault { phase: Phase::Invoke, fault, .. } => {
                 let name = fault.name();
                 self.one(&format!("fault:{name}"));
+                if let Fault::Container { part, how, .. } = fault {
+                    let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+                    self.one(&format!("container:{}-{}", word(part), word(how)));
+                }
                 if matches!(name, "stream-cut" | "half-open") {
                     self.one(name);
                 }

@@ -190,6 +190,17 @@ pub enum Fault {
         /// How long the app stays down.
         down_us: u64,
     },
+    /// Something befalls a container of the stack.
+    Container {
+        /// Which.
+        part: Part,
+        /// What.
+        how: Befalls,
+        /// How long; a restart takes as long as it takes.
+        for_us: u64,
+    },
+    /// The cache forgets everything.
+    CacheFlushed,
     /// An administrator or a batch job writes to the database, past the backend, in one transaction.
     ServerWrite {
         /// What it does: inserts, sets and deletes.
@@ -205,6 +216,38 @@ pub enum Instant {
     BeforeCommit,
     /// The transaction is committed, the reply not sent.
     AfterCommit,
+}
+
+/// A container of the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The upload backend.
+    Backend,
+    /// The sync service.
+    Service,
+    /// The database.
+    Postgres,
+    /// The cache.
+    Redis,
+    /// The bucket storage, where that is a MongoDB.
+    Mongodb,
+}
+
+/// What befalls a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Befalls {
+    /// It is killed, and started again in the end.
+    Kill,
+    /// It is told to end, and started again in the end.
+    Stop,
+    /// It is told to end, and started again at once.
+    Restart,
+    /// It is frozen, and goes on in the end.
+    Pause,
+    /// It is cut off from the network, and connected again in the end.
+    Disconnect,
 }
 
 /// A server as a device sees it.
@@ -259,6 +302,8 @@ impl Fault {
             Self::Compaction => "compaction",
             Self::SyncConfigChanged { .. } => "sync-config-changed",
             Self::KeyRotated { .. } => "key-rotated",
+            Self::Container { .. } => "container",
+            Self::CacheFlushed => "cache-flushed",
             Self::ServerWrite { .. } => "server-write",
             Self::StorageLost { .. } => "storage-lost",
             Self::CopyRestored { .. } => "copy-restored",
@@ -285,6 +330,8 @@ impl Fault {
             | Self::PostgresDown { for_us }
             | Self::PostgresPaused { for_us } => Some(std::time::Duration::from_micros(*for_us)),
             Self::SyncConfigChanged { down_us } => Some(std::time::Duration::from_micros(*down_us)),
+            Self::Container { how: Befalls::Restart, .. } => None,
+            Self::Container { for_us, .. } => Some(std::time::Duration::from_micros(*for_us)),
             Self::KeyRotated { lag_us } => Some(std::time::Duration::from_micros(*lag_us)),
             Self::StreamCut { .. }
             | Self::Crash { .. }
@@ -294,6 +341,7 @@ impl Fault {
             | Self::StorageLost { .. }
             | Self::CopyRestored { .. }
             | Self::Compaction
+            | Self::CacheFlushed
             | Self::ServerWrite { .. } => None,
         }
     }
@@ -327,6 +375,8 @@ impl Fault {
             | Self::Compaction
             | Self::SyncConfigChanged { .. }
             | Self::KeyRotated { .. }
+            | Self::Container { .. }
+            | Self::CacheFlushed
             | Self::ServerWrite { .. } => None,
         }
     }

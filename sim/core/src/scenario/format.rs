@@ -146,6 +146,8 @@ pub(crate) struct Parameters {
     pub(crate) server: Option<crate::plan::Server>,
     pub(crate) direction: Option<crate::plan::Direction>,
     pub(crate) instant: Option<crate::plan::Instant>,
+    pub(crate) part: Option<crate::plan::Part>,
+    pub(crate) how: Option<crate::plan::Befalls>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -113,6 +113,8 @@ fn device_mut(action: &mut Action) -> Option<&mut u32> {
             | Fault::Compaction
             | Fault::SyncConfigChanged { .. }
             | Fault::KeyRotated { .. }
+            | Fault::Container { .. }
+            | Fault::CacheFlushed
             | Fault::ServerWrite { .. } => None,
         },
     }

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::edits::Column;
-use crate::plan::{Action, Expr, Fault, Instant, Intent, Link, Plan, Server};
+use crate::plan::{Action, Expr, Fault, Instant, Intent, Link, Part, Plan, Server};
 
 /// A text of at least so many bytes is worth shortening.
 const LONG_TEXT: usize = 12;
@@ -133,6 +133,10 @@ pub(super) fn plainer_faults(plan: &Plan, place: usize) -> Vec<Plan> {
         }
         Fault::BackendKilled { down_us, .. } => faults.push(Fault::BackendDown { for_us: down_us }),
         Fault::PostgresDown { for_us } | Fault::PostgresPaused { for_us } => faults.push(Fault::BackendDown { for_us }),
+        // What other worlds have, too.
+        Fault::Container { part: Part::Backend, for_us, .. } => faults.push(Fault::BackendDown { for_us }),
+        Fault::Container { part: Part::Service, for_us, .. } => faults.push(Fault::ServiceDown { for_us }),
+        Fault::Container { part: Part::Postgres, for_us, .. } => faults.push(Fault::PostgresDown { for_us }),
         Fault::SlotDropped { for_us } | Fault::ReplicationCut { for_us } => {
             faults.push(Fault::ReplicationStalled { for_us });
         }
@@ -188,7 +192,8 @@ fn duration_mut(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::ReplicationCut { for_us }
         | Fault::SlotDropped { for_us }
         | Fault::PostgresDown { for_us }
-        | Fault::PostgresPaused { for_us } => Some(for_us),
+        | Fault::PostgresPaused { for_us }
+        | Fault::Container { for_us, .. } => Some(for_us),
         Fault::Crash { down_us, .. }
         | Fault::BackendKilled { down_us, .. }
         | Fault::SyncConfigChanged { down_us }
@@ -196,6 +201,10 @@ fn duration_mut(fault: &mut Fault) -> Option<&mut u64> {
         | Fault::CopyRestored { down_us, .. } => Some(down_us),
         Fault::TabClose { handover_us, .. } => Some(handover_us),
         Fault::KeyRotated { lag_us } => Some(lag_us),
-        Fault::StreamCut { .. } | Fault::ClockJump { .. } | Fault::Compaction | Fault::ServerWrite { .. } => None,
+        Fault::StreamCut { .. }
+        | Fault::ClockJump { .. }
+        | Fault::Compaction
+        | Fault::CacheFlushed
+        | Fault::ServerWrite { .. } => None,
     }
 }

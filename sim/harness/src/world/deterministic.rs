@@ -175,6 +175,9 @@ impl World {
             | Fault::ServicePaused { .. }
             | Fault::StorageLost { .. }
             | Fault::CopyRestored { .. } => {}
+            Fault::Container { .. } | Fault::CacheFlushed => {
+                self.recorder.harness_failed("there are no containers in this world".to_owned());
+            }
         }
     }
 

@@ -112,6 +112,9 @@ impl World {
     /// In words, why it could not be injected.
     pub async fn strike(&self, key: u32, fault: &Fault) -> Result<(), String> {
         match self {
+            Self::Deterministic(_) if matches!(fault, Fault::Container { .. } | Fault::CacheFlushed) => {
+                Err("there are no containers in this world".to_owned())
+            }
             Self::Deterministic(world) => {
                 world.strike(key, fault);
                 Ok(())

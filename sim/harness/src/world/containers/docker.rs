@@ -67,6 +67,8 @@ pub(super) struct Order<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Starting,
+    /// It is paused.
+    Frozen,
     /// It runs, and says that it is well or says nothing.
     Well,
     /// It ended, with this code.
@@ -187,7 +189,11 @@ impl Engine {
     pub(super) async fn reconnect(&self, network: &str, name: &str, aliases: Vec<String>) -> Result<(), String> {
         let endpoint = EndpointSettings { aliases: Some(aliases), ..EndpointSettings::default() };
         let request = NetworkConnectRequest { container: name.to_owned(), endpoint_config: Some(endpoint) };
-        self.0.connect_network(network, request).await.map_err(|error| said(&error))
+        match self.0.connect_network(network, request).await {
+            // It is connected already.
+            Err(Error::DockerResponseServerError { status_code: 403 | 409, .. }) => Ok(()),
+            other => other.map_err(|error| said(&error)),
+        }
     }
 
     /// Runs a command in a container; an error is what it wrote.
@@ -216,8 +222,11 @@ impl Engine {
         let inspected = self.0.inspect_container(name, None).await.map_err(|error| said(&error))?;
         let restarts = inspected.restart_count.unwrap_or_default();
         let state = inspected.state.unwrap_or_default();
-        let ContainerState { running, restarting, exit_code, health, .. } = state;
+        let ContainerState { running, restarting, paused, exit_code, health, .. } = state;
         let health = health.and_then(|health| health.status);
+        if paused == Some(true) {
+            return Ok(State::Frozen);
+        }
         Ok(match (running, restarting) {
             (_, Some(true)) if restarts < RESTARTS_MAX => State::Starting,
             (_, Some(true)) => State::Ended(exit_code.unwrap_or(-1)),

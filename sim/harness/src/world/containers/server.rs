@@ -17,6 +17,8 @@ use crate::world::real::link::Http;
 
 /// How long a killed container may take to be gone.
 const END_MAX: Duration = Duration::from_secs(30);
+/// Seconds in which it may end by itself when it is stopped.
+pub(super) const GRACE_S: i32 = 10;
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a service may take until it streams.
@@ -32,11 +34,14 @@ pub(super) struct Container {
     /// The container's.
     pub(super) name: String,
     pub(super) address: SocketAddr,
+    pub(super) network: String,
     /// Whether it takes SIGUSR1 for "compact".
     pub(super) compacts: bool,
 }
 
 async fn kill(engine: Engine, title: &'static str, name: String) -> Result<(), String> {
+    // A frozen one does not even die.
+    let _ = engine.unpause(&name).await;
     engine.signal(&name, "SIGKILL").await.map_err(|problem| format!("{title}: {problem}"))?;
     ended(&engine, title, &name).await
 }
@@ -88,6 +93,19 @@ impl Server for Container {
             }
         }
         .boxed()
+    }
+
+    fn stop(self: Box<Self>) -> Later<'static, ()> {
+        async move {
+            // One that is frozen cannot end by itself.
+            let _ = self.engine.unpause(&self.name).await;
+            self.engine.stop(&self.name, GRACE_S).await
+        }
+        .boxed()
+    }
+
+    fn disconnect(&self) -> Later<'_, ()> {
+        self.engine.disconnect(&self.network, &self.name).boxed()
     }
 
     fn pause(&self) -> Later<'_, ()> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use fixtures::{App, deployment};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 use nix::sys::signal::Signal;
+use sim_core::plan::{Befalls, Part};
 use tokio_postgres::Client;
 use tokio_postgres::config::SslMode;
 
@@ -34,6 +35,8 @@ use crate::world::told::{self, AUDIENCE};
 const BACKEND: &str = "sync-backend";
 const SERVICE: &str = "powersync";
 const POSTGRES: &str = "postgres";
+const REDIS: &str = "redis";
+const MONGODB: &str = "mongodb";
 /// Where the plan's clock is in the backend's container.
 const CLOCK_TARGET: &str = "/clock";
 /// How long a container may take until it is healthy.
@@ -96,6 +99,10 @@ struct Stack {
     made: Mutex<BTreeSet<&'static str>>,
     plans: AtomicU64,
     compacts: bool,
+    /// Whether nobody reaches the database.
+    is_cut_off: AtomicBool,
+    /// What ails the other stores.
+    hurts: Mutex<BTreeMap<(Part, Befalls), u32>>,
     /// Asks how far the service has come.
     asking: tokio::sync::Mutex<Option<Client>>,
 }
@@ -106,6 +113,12 @@ impl Pool {
     pub fn new(setup: &Setup, choice: Choice) -> Self {
         let (app, policy, rules) = (setup.app.clone(), setup.policy, setup.rules.clone());
         Self { app, policy, rules, choice, idle: Mutex::default() }
+    }
+
+    /// Whether its stacks have a container.
+    #[must_use]
+    pub fn has(&self, part: Part) -> bool {
+        part != Part::Mongodb || (self.choice.storage == Storage::Mongodb && !self.choice.stand_ins)
     }
 
     /// Sees to it that there is one, so that a machine without Docker or images is told so at once.
@@ -223,6 +236,8 @@ impl Stack {
             made: Mutex::default(),
             plans: AtomicU64::new(0),
             compacts,
+            is_cut_off: AtomicBool::new(false),
+            hurts: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         };
         stack.engine.make_network(&stack.network).await?;
@@ -369,13 +384,19 @@ impl Stack {
             }
             self.engine.run(&self.order(name, mounts, environment)).await?;
         } else {
-            self.engine.start(&self.container(name)).await?;
+            let container = self.container(name);
+            // One that was cut off runs.
+            if matches!(self.engine.state(&container).await?, State::Ended(_)) {
+                self.engine.start(&container).await?;
+            }
+            self.engine.reconnect(&self.network, &container, self.aliases(name)).await?;
         }
         Ok(Container {
             engine: self.engine.clone(),
             title,
             name: self.container(name),
             address: self.address(name)?,
+            network: self.network.clone(),
             compacts: self.compacts,
         })
     }
@@ -408,6 +429,27 @@ impl Stack {
                 Err(format!("{}: {problem}; its last lines:\n{tail}", server.title))
             }
         }
+    }
+
+    /// A store that is no business of the plan's two servers, and its container.
+    fn store(&self, part: Part) -> Result<(&'static str, String), String> {
+        let name = match part {
+            Part::Redis => REDIS,
+            Part::Mongodb => MONGODB,
+            Part::Backend | Part::Service | Part::Postgres => return Err("that one is the stage's".to_owned()),
+        };
+        match self.compose.services.contains_key(name) {
+            true => Ok((name, self.container(name))),
+            false => Err(format!("this stack has no {name}")),
+        }
+    }
+
+    /// One more thing, or one fewer, befalls a container; how many of the kind do now.
+    fn hurt(&self, part: Part, how: Befalls, begins: bool) -> u32 {
+        let mut hurts = self.hurts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = hurts.entry((part, how)).or_default();
+        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
+        *count
     }
 
     async fn confirmed(&self) -> Result<Option<u64>, String> {
@@ -475,13 +517,77 @@ impl Ground for Stack {
                 }
                 Blow::Restart => {
                     self.engine.start(&name).await?;
-                    self.answers().await
+                    if self.is_cut_off.load(Ordering::Acquire) { Ok(()) } else { self.answers().await }
                 }
+                // Whoever sends replication may be frozen, so that it does not end by itself.
+                Blow::Stop => self.engine.stop(&name, 2).await,
                 Blow::Pause => self.engine.pause(&name).await,
                 Blow::Resume => self.engine.unpause(&name).await,
+                Blow::Disconnect => {
+                    self.is_cut_off.store(true, Ordering::Release);
+                    self.engine.disconnect(&self.network, &name).await
+                }
+                Blow::Reconnect => {
+                    self.engine.reconnect(&self.network, &name, self.aliases(POSTGRES)).await?;
+                    self.is_cut_off.store(false, Ordering::Release);
+                    // One that another fault has ended or frozen answers later.
+                    match self.engine.state(&name).await? {
+                        State::Well | State::Starting => self.answers().await,
+                        State::Frozen | State::Ended(_) => Ok(()),
+                    }
+                }
             }
         }
         .boxed()
+    }
+
+    fn befall(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+        async move {
+            let (name, container) = self.store(part)?;
+            if self.hurt(part, how, true) > 1 {
+                return Ok(());
+            }
+            match how {
+                Befalls::Kill => {
+                    self.engine.signal(&container, "SIGKILL").await?;
+                    server::ended(&self.engine, name, &container).await
+                }
+                Befalls::Stop => self.engine.stop(&container, server::GRACE_S).await,
+                Befalls::Restart => {
+                    self.engine.stop(&container, server::GRACE_S).await?;
+                    self.engine.start(&container).await?;
+                    self.hurt(part, how, false);
+                    self.wait_until_well(name).await
+                }
+                Befalls::Pause => self.engine.pause(&container).await,
+                Befalls::Disconnect => self.engine.disconnect(&self.network, &container).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn undo(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+        async move {
+            let (name, container) = self.store(part)?;
+            if self.hurt(part, how, false) > 0 {
+                return Ok(());
+            }
+            match how {
+                Befalls::Kill | Befalls::Stop => {
+                    self.engine.start(&container).await?;
+                    self.wait_until_well(name).await
+                }
+                Befalls::Restart => Ok(()),
+                Befalls::Pause => self.engine.unpause(&container).await,
+                Befalls::Disconnect => self.engine.reconnect(&self.network, &container, self.aliases(name)).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn flush_cache(&self) -> Later<'_, ()> {
+        let command = "REDISCLI_AUTH=$REDIS_PASSWORD exec redis-cli FLUSHALL";
+        async move { self.engine.exec(&self.container(REDIS), &["bash", "-c", command]).await }.boxed()
     }
 
     fn signal(&self, pid: i32, signal: Signal) -> Later<'_, ()> {

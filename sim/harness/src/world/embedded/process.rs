@@ -19,6 +19,8 @@ use crate::world::real::link::Http;
 
 /// How long a server may take to say where it listens: machines stand still at times.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long it may take to end when it is asked to.
+const STOP_MAX: Duration = Duration::from_secs(15);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How much of a log is told.
@@ -109,6 +111,19 @@ impl Server for Process {
     fn kill(mut self: Box<Self>) -> Later<'static, ()> {
         let ended = self.end().map_err(|error| format!("{}: {error}", self.name));
         ready(ended).boxed()
+    }
+
+    fn stop(mut self: Box<Self>) -> Later<'static, ()> {
+        async move {
+            self.signal(Signal::SIGTERM)?;
+            let deadline = Instant::now() + STOP_MAX;
+            while self.look().is_none() && Instant::now() < deadline {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            // Gone, or killed as it goes.
+            Ok(())
+        }
+        .boxed()
     }
 
     fn pause(&self) -> Later<'_, ()> {

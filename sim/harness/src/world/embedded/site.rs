@@ -268,6 +268,9 @@ impl Ground for Private {
             let mut postgres = self.postgres.lock().await;
             let struck = match blow {
                 Blow::Kill => postgres.kill_hard().await,
+                Blow::Stop | Blow::Disconnect | Blow::Reconnect => {
+                    return Err("there are no containers in this world".to_owned());
+                }
                 Blow::Restart => postgres.restart().await,
                 Blow::Pause => postgres.pause(),
                 Blow::Resume => postgres.resume(),

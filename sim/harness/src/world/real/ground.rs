@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use backend::Rules;
 use fixtures::App;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use nix::sys::signal::Signal;
-use sim_core::plan::EPOCH_US;
+use sim_core::plan::{Befalls, EPOCH_US, Part};
 use tokio_postgres::Client;
 
 use super::feed::{self, Feed};
@@ -55,6 +56,12 @@ pub struct Pace {
 pub enum Blow {
     /// It is killed, with all its processes.
     Kill,
+    /// It is told to end, and killed if it does not.
+    Stop,
+    /// Nobody reaches it.
+    Disconnect,
+    /// It is reached again.
+    Reconnect,
     /// It is started again, and answers when this is done.
     Restart,
     /// It is frozen.
@@ -82,6 +89,22 @@ pub trait Ground: Send + Sync {
     /// Does something to the database.
     fn strike(&self, blow: Blow) -> Later<'_, ()>;
 
+    /// Something befalls a container that is no business of the stage.
+    fn befall(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+        let _ = (part, how);
+        ready(Err("there are no containers in this world".to_owned())).boxed()
+    }
+
+    /// And is over.
+    fn undo(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+        self.befall(part, how)
+    }
+
+    /// The cache forgets everything.
+    fn flush_cache(&self) -> Later<'_, ()> {
+        ready(Err("there is no cache in this world".to_owned())).boxed()
+    }
+
     /// Sends a signal to one of the database's processes, by the number that the database itself has for it.
     fn signal(&self, pid: i32, signal: Signal) -> Later<'_, ()>;
 
@@ -101,6 +124,14 @@ pub trait Server: Send + Sync {
 
     /// Ends it at once.
     fn kill(self: Box<Self>) -> Later<'static, ()>;
+
+    /// Asks it to end, and kills it if it does not.
+    fn stop(self: Box<Self>) -> Later<'static, ()>;
+
+    /// Cuts it off from the network.
+    fn disconnect(&self) -> Later<'_, ()> {
+        ready(Err("there are no containers in this world".to_owned())).boxed()
+    }
 
     /// Freezes it.
     fn pause(&self) -> Later<'_, ()>;

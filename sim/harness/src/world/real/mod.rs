@@ -28,16 +28,16 @@ use std::time::Duration;
 
 use sim_core::Plan;
 use sim_core::history::{ConflictRecord, Scope, What, Who};
-use sim_core::plan::{Action, EPOCH_US, Fault, Intent};
+use sim_core::plan::{Action, Befalls, EPOCH_US, Fault, Intent, Part};
 
-use self::ground::Ground;
+use self::ground::{Blow, Ground};
 use self::keys::Signer;
 use self::kills::Kills;
 use self::link::Way;
 use self::pace::Work;
 use self::senders::Senders;
 use self::servers::Servers;
-use self::stage::{Backstage, Hands};
+use self::stage::{Backstage, Fall, Hands};
 use self::writes::Written;
 use crate::network::Target;
 use crate::network::sim::{Routers, SimNetwork};
@@ -188,9 +188,11 @@ impl<S: Site> World<S> {
             Fault::ReplicationStalled { .. } => stage.act(Hands::stall).await,
             Fault::ReplicationCut { .. } => stage.act(Hands::cut).await,
             Fault::SlotDropped { .. } => stage.act(Hands::drop_slot).await,
-            Fault::PostgresDown { .. } => stage.act(Hands::kill_postgres).await,
+            Fault::PostgresDown { .. } => stage.act(|hands| hands.end_postgres(Blow::Kill)).await,
             Fault::PostgresPaused { .. } => stage.act(Hands::pause_postgres).await,
             Fault::ServerWrite { intents } => self.write(intents).await,
+            Fault::Container { part, how, .. } => self.befall(*part, *how).await,
+            Fault::CacheFlushed => stage.act(Hands::flush_cache).await,
             // These are the network's, or the device's own.
             Fault::Offline { .. }
             | Fault::Partition { .. }
@@ -223,6 +225,7 @@ impl<S: Site> World<S> {
             Fault::SlotDropped { .. } => stage.act(Hands::allow_slot).await,
             Fault::PostgresDown { .. } => stage.act(Hands::start_postgres).await,
             Fault::PostgresPaused { .. } => stage.act(Hands::resume_postgres).await,
+            Fault::Container { part, how, .. } => self.undo(*part, *how).await,
             // These are the network's or the device's own, have no end, or end by themselves.
             Fault::Offline { .. }
             | Fault::Partition { .. }
@@ -239,6 +242,7 @@ impl<S: Site> World<S> {
             | Fault::CopyRestored { .. }
             | Fault::BackendKilled { .. }
             | Fault::Compaction
+            | Fault::CacheFlushed
             | Fault::ServerWrite { .. } => Ok(()),
         };
         self.network().heal(key);
@@ -302,6 +306,63 @@ impl<S: Site> World<S> {
         let key = self.servers.backstage.act(move |hands| hands.rotate_keys(lifetime_us)).await?;
         *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, key);
         Ok(())
+    }
+
+    /// Something befalls a container.
+    async fn befall(&self, part: Part, how: Befalls) -> Result<(), String> {
+        let (servers, stage) = (&self.servers, &self.servers.backstage);
+        let target = match part {
+            Part::Backend => Target::Backend,
+            Part::Service => Target::Service,
+            Part::Postgres => {
+                return match how {
+                    Befalls::Kill => stage.act(|hands| hands.end_postgres(Blow::Kill)).await,
+                    Befalls::Stop => stage.act(|hands| hands.end_postgres(Blow::Stop)).await,
+                    Befalls::Restart => {
+                        stage.act(|hands| hands.end_postgres(Blow::Stop)).await?;
+                        stage.act(Hands::start_postgres).await
+                    }
+                    Befalls::Pause => stage.act(Hands::pause_postgres).await,
+                    Befalls::Disconnect => stage.act(Hands::cut_postgres_off).await,
+                };
+            }
+            Part::Redis | Part::Mongodb => return stage.act(move |hands| hands.befall(part, how)).await,
+        };
+        match how {
+            Befalls::Kill => servers.take(target, Fall::Killed).await,
+            Befalls::Stop => servers.take(target, Fall::Stopped).await,
+            Befalls::Restart => {
+                servers.take(target, Fall::Stopped).await?;
+                servers.bring_up(target).await
+            }
+            Befalls::Pause if target == Target::Backend => stage.act(Hands::pause_backend).await,
+            Befalls::Pause => stage.act(Hands::pause_service).await,
+            Befalls::Disconnect => servers.take(target, Fall::CutOff).await,
+        }
+    }
+
+    /// And is over.
+    async fn undo(&self, part: Part, how: Befalls) -> Result<(), String> {
+        let (servers, stage) = (&self.servers, &self.servers.backstage);
+        let target = match part {
+            Part::Backend => Target::Backend,
+            Part::Service => Target::Service,
+            Part::Postgres => {
+                return match how {
+                    Befalls::Kill | Befalls::Stop => stage.act(Hands::start_postgres).await,
+                    Befalls::Restart => Ok(()),
+                    Befalls::Pause => stage.act(Hands::resume_postgres).await,
+                    Befalls::Disconnect => stage.act(Hands::connect_postgres).await,
+                };
+            }
+            Part::Redis | Part::Mongodb => return stage.act(move |hands| hands.undo(part, how)).await,
+        };
+        match how {
+            Befalls::Kill | Befalls::Stop | Befalls::Disconnect => servers.bring_up(target).await,
+            Befalls::Restart => Ok(()),
+            Befalls::Pause if target == Target::Backend => stage.act(Hands::resume_backend).await,
+            Befalls::Pause => stage.act(Hands::resume_service).await,
+        }
     }
 
     /// A transaction of the server's own.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::link::{self, Way};
-use super::stage::Backstage;
+use super::stage::{Backstage, Fall};
 use crate::network::Target;
 use crate::network::sim::SimNetwork;
 
@@ -18,8 +18,13 @@ pub(super) struct Servers {
 impl Servers {
     /// Kills a server. Its connections are reset.
     pub(super) async fn take_down(&self, target: Target) -> Result<(), String> {
+        self.take(target, Fall::Killed).await
+    }
+
+    /// A server goes, in one way or another. Its connections are reset.
+    pub(super) async fn take(&self, target: Target, fall: Fall) -> Result<(), String> {
         self.network.set_router(target, None);
-        self.backstage.act(move |hands| hands.take_down(target)).await
+        self.backstage.act(move |hands| hands.take_down(target, fall)).await
     }
 
     /// One fault fewer holds a server down.

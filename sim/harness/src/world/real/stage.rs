@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use sim_core::plan::{Befalls, Part};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_postgres::Client;
 
@@ -49,6 +50,7 @@ struct Stage {
     service_pauses: u32,
     postgres_downs: u32,
     postgres_pauses: u32,
+    postgres_cuts: u32,
     /// How many faults hold replication up, and how many keep the service without a slot.
     stalls: u32,
     losses: u32,
@@ -58,6 +60,15 @@ struct Stage {
     holder: Option<Client>,
     /// What waits for the database.
     later: Vec<Later>,
+}
+
+/// How a server goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fall {
+    Killed,
+    Stopped,
+    /// It runs, and nobody reaches it.
+    CutOff,
 }
 
 /// What is done when the database is back.
@@ -100,14 +111,14 @@ impl Backstage {
 
 impl Stage {
     fn is_away(&self) -> bool {
-        self.postgres_downs > 0 || self.postgres_pauses > 0
+        self.postgres_downs > 0 || self.postgres_pauses > 0 || self.postgres_cuts > 0
     }
 }
 
 // ---- The two servers ----
 
 impl Hands {
-    pub(super) async fn take_down(mut self, target: Target) -> Result<(), String> {
+    pub(super) async fn take_down(mut self, target: Target, fall: Fall) -> Result<(), String> {
         let stage = &mut *self.stage;
         let server = match target {
             Target::Backend => {
@@ -123,7 +134,11 @@ impl Hands {
             }
         };
         match server {
-            Some(server) => server.kill().await,
+            Some(server) => match fall {
+                Fall::Killed => server.kill().await,
+                Fall::Stopped => server.stop().await,
+                Fall::CutOff => server.disconnect().await,
+            },
             None => Ok(()),
         }
     }
@@ -159,6 +174,20 @@ impl Hands {
             }
         }
         Ok(Some(address))
+    }
+
+    pub(super) async fn pause_backend(self) -> Result<(), String> {
+        match &self.stage.backend {
+            Some(backend) => backend.pause().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn resume_backend(self) -> Result<(), String> {
+        match &self.stage.backend {
+            Some(backend) => backend.resume().await,
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn pause_service(mut self) -> Result<(), String> {
@@ -379,14 +408,15 @@ impl Hands {
 // ---- The database ----
 
 impl Hands {
-    pub(super) async fn kill_postgres(mut self) -> Result<(), String> {
+    /// The database goes: killed, or stopped.
+    pub(super) async fn end_postgres(mut self, blow: Blow) -> Result<(), String> {
         if !self.stage.is_away() {
             self.seal().await?;
         }
         self.stage.postgres_downs += 1;
         // Everything it was went with it.
         self.stage.sender = None;
-        let killed = self.ground.strike(Blow::Kill).await;
+        let killed = self.ground.strike(blow).await;
         self.show_still();
         killed
     }
@@ -408,14 +438,40 @@ impl Hands {
             self.seal().await?;
         }
         self.stage.postgres_pauses += 1;
-        let paused = self.ground.strike(Blow::Pause).await;
+        let is_first = self.stage.postgres_pauses == 1 && self.stage.postgres_downs == 0;
+        let paused = if is_first { self.ground.strike(Blow::Pause).await } else { Ok(()) };
         self.show_still();
         paused
     }
 
+    /// Nobody reaches the database.
+    pub(super) async fn cut_postgres_off(mut self) -> Result<(), String> {
+        if !self.stage.is_away() {
+            self.seal().await?;
+        }
+        self.stage.postgres_cuts += 1;
+        let cut = if self.stage.postgres_cuts == 1 { self.ground.strike(Blow::Disconnect).await } else { Ok(()) };
+        self.show_still();
+        cut
+    }
+
+    /// One fault fewer cuts the database off.
+    pub(super) async fn connect_postgres(mut self) -> Result<(), String> {
+        self.stage.postgres_cuts = self.stage.postgres_cuts.saturating_sub(1);
+        if self.stage.postgres_cuts > 0 {
+            return Ok(());
+        }
+        self.ground.strike(Blow::Reconnect).await?;
+        if !self.stage.is_away() {
+            // It runs, and was only held.
+            self.release().await;
+        }
+        self.open().await
+    }
+
     pub(super) async fn resume_postgres(mut self) -> Result<(), String> {
         self.stage.postgres_pauses = self.stage.postgres_pauses.saturating_sub(1);
-        if self.stage.postgres_pauses > 0 {
+        if self.stage.postgres_pauses > 0 || self.stage.postgres_downs > 0 {
             return Ok(());
         }
         self.ground.strike(Blow::Resume).await?;
@@ -486,6 +542,22 @@ impl Hands {
     }
 }
 
+// ---- Other containers ----
+
+impl Hands {
+    pub(super) async fn befall(self, part: Part, how: Befalls) -> Result<(), String> {
+        self.ground.befall(part, how).await
+    }
+
+    pub(super) async fn undo(self, part: Part, how: Befalls) -> Result<(), String> {
+        self.ground.undo(part, how).await
+    }
+
+    pub(super) async fn flush_cache(self) -> Result<(), String> {
+        self.ground.flush_cache().await
+    }
+}
+
 // ---- All ----
 
 impl Hands {
@@ -497,10 +569,13 @@ impl Hands {
         let stage = &mut *self.stage;
         stage.holder = None;
         let mut ended = Ok(());
+        if stage.postgres_cuts > 0 {
+            ended = ground.strike(Blow::Reconnect).await;
+        }
         if stage.postgres_downs > 0 {
-            ended = ground.strike(Blow::Restart).await;
+            ended = ended.and(ground.strike(Blow::Restart).await);
         } else if stage.postgres_pauses > 0 {
-            ended = ground.strike(Blow::Resume).await;
+            ended = ended.and(ground.strike(Blow::Resume).await);
         }
         for server in [&mut stage.backend, &mut stage.service] {
             let Some(mut server) = server.take() else { continue };
@@ -525,7 +600,8 @@ impl Hands {
     fn show_still(&self) {
         let (stage, pulse) = (&*self.stage, &self.way.pulse);
         pulse.stand_still(Still::Service, stage.service_pauses > 0);
-        pulse.stand_still(Still::Database, stage.postgres_pauses > 0 && stage.postgres_downs == 0);
+        let hangs = stage.postgres_pauses > 0 || stage.postgres_cuts > 0;
+        pulse.stand_still(Still::Database, hangs && stage.postgres_downs == 0);
         pulse.stand_still(Still::Commits, stage.is_away());
     }
 }
