@@ -167,6 +167,9 @@ impl PostgresStore {
         let mut connection: tokio_postgres::Config =
             address.url.parse().map_err(|error| PrepareError::Url(with_source(&error)))?;
         connection.ssl_mode(address.encryption()).connect_timeout(config.connect_timeout);
+        // A connection whose other end is unreachable, or has another address now, ends by itself within seconds.
+        connection.tcp_user_timeout(2 * config.connect_timeout).keepalives_retries(2);
+        connection.keepalives_idle(2 * config.connect_timeout).keepalives_interval(config.connect_timeout);
         if connection.get_application_name().is_none() {
             connection.application_name("sync_backend");
         }

@@ -45,7 +45,7 @@ const HEALTHY_MAX: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The service goes by the machine's clock, and says less of what it does.
 const PACE: Pace = Pace {
-    leap: Duration::from_secs(5),
+    leap: Duration::from_secs(30),
     moment: Duration::from_millis(100),
     coalescing: Duration::from_millis(40),
     lines: Duration::from_millis(10),
