@@ -31,7 +31,7 @@ pub(super) fn plan_clock(recorder: &Recorder) -> Clock {
 
 /// An instant in a file, as servers read it (`backend::server::clock`).
 #[derive(Debug)]
-pub struct ClockFile {
+pub(crate) struct ClockFile {
     file: File,
     /// What stands there.
     shown_us: AtomicI64,

@@ -11,9 +11,9 @@ use serde_norway::Value as Yaml;
 #[serde(deny_unknown_fields)]
 pub(super) struct Compose {
     pub(super) services: BTreeMap<String, Service>,
-    /// Named volumes.
-    #[serde(default)]
-    pub(super) volumes: BTreeMap<String, Yaml>,
+    /// Named volumes: what they hold goes with a container here, so that they are not asked for.
+    #[serde(default, rename = "volumes")]
+    _volumes: BTreeMap<String, Yaml>,
 }
 
 /// One container.
@@ -83,6 +83,10 @@ impl Compose {
             let known = |name: &String| compose.services.contains_key(name);
             if let Some(missing) = service.depends_on.keys().find(|name| !known(name)) {
                 return Err(format!("docker-compose.yml: {name} depends on {missing}, which is not there"));
+            }
+            let known = ["service_healthy", "service_completed_successfully", "service_started"];
+            if let Some(other) = service.depends_on.values().find(|on| !known.contains(&on.condition.as_str())) {
+                return Err(format!("docker-compose.yml: {name}: the condition {} is not known", other.condition));
             }
             service.published().map_err(|problem| format!("docker-compose.yml: {name}: {problem}"))?;
         }

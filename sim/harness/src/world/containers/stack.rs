@@ -47,6 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PACE: Pace = Pace {
     leap: Duration::from_secs(30),
     moment: Duration::from_millis(100),
+    patience: Duration::from_secs(1200),
     coalescing: Duration::from_millis(40),
     lines: Duration::from_millis(10),
     is_service_apart: true,

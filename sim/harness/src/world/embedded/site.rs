@@ -36,6 +36,7 @@ const DATABASE: &str = "app";
 const PACE: Pace = Pace {
     leap: Duration::from_secs(5),
     moment: Duration::from_millis(4),
+    patience: Duration::from_secs(1800),
     // The service lets diffs coalesce for 10 ms.
     coalescing: Duration::from_millis(13),
     lines: Duration::from_millis(3),

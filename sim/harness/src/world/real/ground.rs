@@ -27,7 +27,7 @@ pub(in crate::world) const BEFORE_US: i64 = EPOCH_US - 60_000_000;
 pub type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
 
 /// What is the same for all plans of a site.
-pub struct Common {
+pub(crate) struct Common {
     pub(in crate::world) app: Arc<App>,
     pub(in crate::world) rules: Arc<Rules>,
     /// The plan's clock, as servers read it.
@@ -38,11 +38,13 @@ pub struct Common {
 
 /// How fast plan time may pass while nothing is known to be under way.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// How far it may go by itself before the servers are waited for.
     pub(in crate::world) leap: Duration,
     /// How long they then have, at least.
     pub(in crate::world) moment: Duration,
+    /// How long a plan may take by the machine's clock before it is given up.
+    pub(in crate::world) patience: Duration,
     /// After replication has caught up, lines follow within this time.
     pub(in crate::world) coalescing: Duration,
     /// After a part of a stream, the next may follow within this time.
@@ -53,7 +55,7 @@ pub struct Pace {
 
 /// What is done to the database as a whole.
 #[derive(Clone, Copy, Debug)]
-pub enum Blow {
+pub(crate) enum Blow {
     /// It is killed, with all its processes.
     Kill,
     /// It is told to end, and killed if it does not.

@@ -29,7 +29,7 @@ pub(in crate::world) struct Signer {
 }
 
 /// The keys of both servers, in the backend's state directory.
-pub struct Keys {
+pub(crate) struct Keys {
     state: PathBuf,
     algorithm: Algorithm,
     /// The service's key set, where it reads a file.

@@ -30,7 +30,7 @@ use crate::network::{Doomed, NetError, Sent, Target};
 use crate::world::clock::Clock;
 
 /// The client of all requests of one plan.
-pub type Http = Client<HttpConnector, Full<Bytes>>;
+pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 
 /// How long replication that does not catch up is waited for. It may be stuck, and then plan time must pass.
 const LAG_MAX: Duration = Duration::from_secs(5);

@@ -131,7 +131,15 @@ impl<S: Site> World<S> {
             }),
         );
         let looking = way.clone();
-        let pace = tokio::task::spawn_local(pace::drive(way.pulse.clone(), pace, clock, move || link::look(&looking)));
+        let given_up = {
+            let recorder = recorder.clone();
+            move |patience: Duration| {
+                let minutes = patience.as_secs() / 60;
+                recorder.harness_failed(format!("the plan was given up after {minutes} minutes; it is not judged"));
+            }
+        };
+        let look = move || link::look(&looking);
+        let pace = tokio::task::spawn_local(pace::drive(way.pulse.clone(), pace, clock, look, given_up));
         let backstage = Backstage::new(way.clone(), backend, service);
         let servers = Servers { network, backstage, way: way.clone() };
         let world = Self {

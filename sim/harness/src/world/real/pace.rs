@@ -155,7 +155,10 @@ async fn hold() {
 }
 
 /// Lets plan time pass, for ever; with leaps of no length, as real time does. `look` is called when servers should show that they have seen the clock.
-pub(super) async fn drive(pulse: Arc<Pulse>, pace: Pace, now: Clock, look: impl Fn()) {
+/// A plan that takes longer than is borne is `given_up`, and plan time then passes as it likes.
+pub(super) async fn drive(pulse: Arc<Pulse>, pace: Pace, now: Clock, look: impl Fn(), given_up: impl Fn(Duration)) {
+    let began = Instant::now();
+    let mut is_over = false;
     let mut leap_ends = tokio::time::Instant::now() + pace.leap;
     let mut since = Instant::now();
     loop {
@@ -164,7 +167,11 @@ pub(super) async fn drive(pulse: Arc<Pulse>, pace: Pace, now: Clock, look: impl 
         since += passed;
         tokio::time::advance(passed).await;
         pulse.show(now());
-        if pulse.is_busy() || pace.leap.is_zero() {
+        if !is_over && began.elapsed() > pace.patience {
+            is_over = true;
+            given_up(pace.patience);
+        }
+        if !is_over && (pulse.is_busy() || pace.leap.is_zero()) {
             continue;
         }
         tokio::select! {

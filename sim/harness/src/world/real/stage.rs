@@ -153,8 +153,9 @@ impl Hands {
         if *downs > 0 {
             return Ok(None);
         }
-        // Without its database a server listens, and is not ready.
-        let server = self.ground.server(target, &self.way.http, !self.stage.is_away()).await?;
+        // Without its database a server listens, and is not ready. One that may be anybody's comes up as it can.
+        let waits = !self.stage.is_away() && !self.way.pace.is_service_apart;
+        let server = self.ground.server(target, &self.way.http, waits).await?;
         let address = server.address();
         match target {
             Target::Backend => {
