@@ -27,6 +27,8 @@ use crate::world::{self, embedded};
 
 /// Everything was well.
 pub const EXIT_VALID: u8 = 0;
+/// A line of a checklist failed.
+pub const EXIT_FAILED: u8 = 1;
 /// Something could not be judged.
 pub const EXIT_UNKNOWN: u8 = 4;
 /// The question was wrong.
