@@ -203,7 +203,7 @@ fn of_compose(compose: &Json) -> Vec<String> {
                 }
                 short => {
                     let text = short.as_str().map_or_else(|| short.to_string(), str::to_owned);
-                    let (rest, inner) = text.rsplit_once(':').unwrap_or(("", &text));
+                    let (rest, inner) = text.rsplit_once(':').unwrap_or(("", text.as_str()));
                     // A variable with a default, ${PORT:-5432}, has a colon of its own.
                     let host = if rest.starts_with("${") { "" } else { rest.rsplit_once(':').map_or("", |(host, _)| host) };
                     let host = host.split(":${").next().unwrap_or_default();
