@@ -67,7 +67,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Vec<Item>> {
         let end = after.iter().position(|byte| *byte == 0)?;
         let name = String::from_utf8_lossy(&after[..end]).into_owned();
         rest = &after[end + 1..];
-        let size = || Some(usize::try_from(i32::from_le_bytes(rest.get(..4)?.try_into().ok()?)).ok()?);
+        let size = || usize::try_from(i32::from_le_bytes(rest.get(..4)?.try_into().ok()?)).ok();
         let taken = match kind {
             0x01 | 0x09 | 0x11 | 0x12 => 8,
             0x02 | 0x0d | 0x0e => size()?.checked_add(4)?,

@@ -106,7 +106,7 @@ async fn postgres(url: &str, patience: Duration) -> Result<Tried, String> {
     }
     attempts.extend(users.iter().flat_map(|user| PASSWORDS.map(|word| (user.clone(), Some(word)))));
     let own_name = users[0].clone();
-    attempts.push((own_name.clone(), Some(&own_name)));
+    attempts.push((own_name.clone(), Some(own_name.as_str())));
     let tried = attempts.len() - 1;
     let authority = rest_of(&own.url);
     for (user, word) in attempts {

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::containers::inspected;
 use super::target::Target;
-use super::{Lines, failed};
+use super::Lines;
 
 /// The ports that are for everybody: the service's and the backend's, as the guide numbers them.
 const PUBLIC_PORTS: [u16; 2] = [8080, 3000];
@@ -143,12 +143,10 @@ pub(super) async fn ports(target: &Target, lines: &mut Lines) {
         let asked: Vec<String> = ports.iter().map(u16::to_string).collect();
         return lines.ok(name, format!("{} are closed at {} addresses of this machine", asked.join(", "), own.len()));
     }
-    lines.add(
+    lines.failed(
         name,
-        failed(
-            format!("open to other machines: {}", open.join(", ")),
-            "publish them on 127.0.0.1 alone (ports: 127.0.0.1:5432:5432), or close them in the firewall",
-        ),
+        format!("open to other machines: {}", open.join(", ")),
+        "publish them on 127.0.0.1 alone (ports: 127.0.0.1:5432:5432), or close them in the firewall",
     );
 }
 

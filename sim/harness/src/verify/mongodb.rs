@@ -154,7 +154,7 @@ impl Session {
     pub(super) async fn enter(&mut self, user: &str, password: &str) -> Result<Entry, NoAnswer> {
         let broken = |said: &str| NoAnswer::Broken(said.to_owned());
         let nonce = crate::postgres::random_word().map_err(|error| broken(&error.to_string()))?;
-        let mut scram = Scram::new(user, password, &nonce);
+        let scram = Scram::new(user, password, &nonce);
         let payload = |text: &str| ("payload".to_owned(), Value::Bytes(text.as_bytes().to_vec()));
         let mut answer = self
             .command(

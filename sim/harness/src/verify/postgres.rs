@@ -257,7 +257,8 @@ fn replica_identity(target: &Target, found: &BTreeMap<String, &Row>, lines: &mut
     for (table, full) in target.app.schema.tables.iter().zip(&target.app.identity_full) {
         let Some(row) = found.get(&table.name) else { continue };
         let (identity, has_key): (&str, bool) = (row.get(1), row.get(2));
-        if if *full { identity != "f" } else { identity == "n" || identity == "d" && !has_key } {
+        let names_rows = if *full { identity == "f" } else { identity == "f" || identity == "i" || identity == "d" && has_key };
+        if !names_rows {
             wrong.push(table.name.clone());
         }
     }

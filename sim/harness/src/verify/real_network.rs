@@ -29,7 +29,11 @@ impl Incoming for Arriving {
                 return Next::Line(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             match self.body.frame().await {
-                Some(Ok(frame)) => self.buffer.extend_from_slice(frame.data_ref().map_or(&[], |bytes| bytes)),
+                Some(Ok(frame)) => {
+                    if let Some(bytes) = frame.data_ref() {
+                        self.buffer.extend_from_slice(bytes);
+                    }
+                }
                 Some(Err(_)) => return Next::Reset,
                 None => return Next::End,
             }

@@ -40,7 +40,7 @@ impl Scram {
     }
 
     /// The client's final message; `None` when the challenge is malformed.
-    pub(super) fn answer(&mut self, challenge: &str) -> Option<String> {
+    pub(super) fn answer(&self, challenge: &str) -> Option<String> {
         let part = |name: &str| challenge.split(',').find_map(|part| part.strip_prefix(name));
         let (nonce, salt, rounds) = (part("r=")?, STANDARD.decode(part("s=")?).ok()?, part("i=")?.parse::<u32>().ok()?);
         if !nonce.starts_with(&self.nonce) || !(1..=ROUNDS_MAX).contains(&rounds) {
@@ -68,7 +68,7 @@ mod tests {
     /// The example of RFC 7677.
     #[test]
     fn as_the_rfc_has_it() {
-        let mut scram = Scram::new("user", "pencil", "rOprNGfwEbeRWgbNEkqO");
+        let scram = Scram::new("user", "pencil", "rOprNGfwEbeRWgbNEkqO");
         assert_eq!(scram.first(), "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let challenge = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
         let expect = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
