@@ -47,7 +47,7 @@ async fn key_set(target: &Target, lines: &mut Lines) {
     let secret = |key: &&serde_json::Value| PRIVATE_PARTS.iter().any(|part| key.get(part).is_some());
     let shown: Vec<&str> = keys.iter().filter(secret).map(|key| key["kid"].as_str().unwrap_or("without a kid")).collect();
     if shown.is_empty() {
-        return lines.ok(name, format!("{} keys, public halves alone", keys.len()));
+        return lines.ok(name, format!("public halves alone (keys: {})", keys.len()));
     }
     lines.failed(
         name,

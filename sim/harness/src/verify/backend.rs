@@ -80,7 +80,7 @@ async fn key_set(target: &Target, url: &str, lines: &mut Lines) -> Option<Vec<Js
     let json = reply.json();
     match (reply.status, json["keys"].as_array()) {
         (200, Some(keys)) => {
-            lines.ok(name, format!("{} keys", keys.len()));
+            lines.ok(name, format!("keys: {}", keys.len()));
             Some(keys.clone())
         }
         _ => {
