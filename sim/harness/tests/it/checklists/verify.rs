@@ -140,12 +140,7 @@ async fn each_thing_that_is_broken_has_its_own_diagnosis() {
     // The service is down: nobody reads the slot. Then the slot is gone, too.
     rig.running = None;
     let client = rig.cluster.connect(DATABASE).await.expect("it answers");
-    let is_read = "SELECT bool_or(active) FROM pg_replication_slots";
-    let begun = std::time::Instant::now();
-    while client.query_one(is_read, &[]).await.expect("it answers").get::<_, bool>(0) {
-        assert!(begun.elapsed().as_secs() < 60, "the walsender does not end");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until_read(&client, false).await;
     let down = ("service: liveness", "nobody listens");
     let inactive = ("database: replication slot is active", "nobody reads slot powersync_replication_slot");
     verify(&rig, &[]).check("the service is down", &well, &[down, inactive], &OF_SERVICE);
@@ -154,7 +149,19 @@ async fn each_thing_that_is_broken_has_its_own_diagnosis() {
     let skipped = [&OF_SERVICE[..], &["database: replication slot is active"]].concat();
     verify(&rig, &[]).check("no slot", &well, &[down, none], &skipped);
     rig.start_service();
+    // It is ready a moment before it replicates.
+    until_read(&client, true).await;
     verify(&rig, &[]).check("the service is back", &well, &[], &[]);
+}
+
+/// Waits until the slot is read by somebody, or by nobody.
+async fn until_read(client: &tokio_postgres::Client, is_read: bool) {
+    let asked = "SELECT coalesce(bool_or(active), false) FROM pg_replication_slots";
+    let begun = std::time::Instant::now();
+    while client.query_one(asked, &[]).await.expect("it answers").get::<_, bool>(0) != is_read {
+        assert!(begun.elapsed().as_secs() < 60, "the slot never comes to be {}", if is_read { "read" } else { "left" });
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 /// A row from each device to the other, and nothing left of them.
