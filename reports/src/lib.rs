@@ -2,8 +2,10 @@
 //!
 //! Nothing here decides whether a claim held: verdicts are shown as they came. In reading order: [`text`] for
 //! terminals, [`html`] for people who are new to it, [`story`] a failing history in plain words, [`diagram`] the
-//! same as a picture, [`json`] and [`junit`] for machines, [`mutants`] which planted defects were caught.
+//! same as a picture, [`json`] and [`junit`] for machines, [`mutants`] which planted defects were caught,
+//! [`checklist`] what was looked at in a deployment.
 
+pub mod checklist;
 pub mod diagram;
 mod faults;
 mod headline;

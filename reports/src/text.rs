@@ -179,15 +179,20 @@ pub(crate) fn other_failures(scenario: &ScenarioRun) -> Vec<String> {
 }
 
 fn paint(text: &str, verdict: Verdict, colour: Colour) -> String {
-    if colour == Colour::Plain {
-        return text.to_owned();
-    }
     let code = match verdict {
         Verdict::Valid => 32,
         Verdict::Unknown => 33,
         Verdict::Invalid => 31,
     };
-    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    paint_code(text, code, colour)
+}
+
+/// The text in a colour of ANSI's, where colours are wanted.
+pub(crate) fn paint_code(text: &str, code: u8, colour: Colour) -> String {
+    match colour {
+        Colour::Plain => text.to_owned(),
+        Colour::Ansi => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+    }
 }
 
 /// Where a column's cells stand.

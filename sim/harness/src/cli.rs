@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use backend::PolicyKind;
 use clap::{Args, Parser, Subcommand};
@@ -33,6 +34,10 @@ pub enum Command {
     Mutants(MutantsArgs),
     /// Bring the embedded world up, print where everything is, and leave it running until Ctrl-C.
     Up(UpArgs),
+    /// Look at a stack that runs, line by line: what is wrong with it, and what to do.
+    Verify(Box<VerifyArgs>),
+    /// Look for what anybody could guess, reach or read in a stack that runs.
+    Audit(Box<AuditArgs>),
     /// A deployment of the whole stack in containers, as files.
     #[command(subcommand)]
     Deploy(DeployCommand),
@@ -52,7 +57,7 @@ pub struct AppArgs {
 
 /// What a deployment in containers is made of.
 #[derive(Clone, Debug, Args)]
-pub struct StackArgs {
+pub struct ContainerArgs {
     /// In containers: where the sync service keeps its buckets.
     #[arg(long, value_enum, default_value = "mongodb")]
     pub storage: Storage,
@@ -78,7 +83,7 @@ pub struct RunArgs {
     pub world: String,
     /// What the containers world is made of.
     #[command(flatten)]
-    pub stack: StackArgs,
+    pub containers: ContainerArgs,
     /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
     #[arg(long, default_value = "field-merge", value_parser = policy)]
     pub policy: PolicyKind,
@@ -121,7 +126,7 @@ pub struct ReplayArgs {
     pub world: Option<String>,
     /// What the containers world is made of.
     #[command(flatten)]
-    pub stack: StackArgs,
+    pub containers: ContainerArgs,
     /// Print one JSON object to standard output, and nothing else.
     #[arg(long)]
     pub json: bool,
@@ -140,7 +145,7 @@ pub struct ShrinkArgs {
     pub world: Option<String>,
     /// What the containers world is made of.
     #[command(flatten)]
-    pub stack: StackArgs,
+    pub containers: ContainerArgs,
     /// Threads; every core when absent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: Option<u32>,
@@ -171,6 +176,95 @@ pub struct UpArgs {
     pub policy: PolicyKind,
 }
 
+/// Where a stack is, and whose tokens are used. What is not named is not asked.
+#[derive(Args)]
+pub struct StackArgs {
+    /// A folder that `deploy init` made: everything below is read from it; what is named besides wins.
+    #[arg(long, value_name = "DIR")]
+    pub deployment: Option<PathBuf>,
+    /// The application: a folder like fixtures/flowstate, or the name of a built-in one [default: flowstate].
+    #[arg(long, value_name = "DIR")]
+    pub app: Option<String>,
+    /// The sync service.
+    #[arg(long, value_name = "URL")]
+    pub powersync_url: Option<String>,
+    /// The upload backend.
+    #[arg(long, value_name = "URL")]
+    pub backend_url: Option<String>,
+    /// PostgreSQL, with sslmode and sslrootcert. Others on the machine can read flags: prefer the environment.
+    #[arg(long, value_name = "URL", env = "SYNCSTORM_POSTGRES_URL", hide_env_values = true)]
+    pub postgres_url: Option<String>,
+    /// MongoDB, the service's bucket storage.
+    #[arg(long, value_name = "URL", env = "SYNCSTORM_MONGODB_URL", hide_env_values = true)]
+    pub mongodb_url: Option<String>,
+    /// Redis, the backend's cache.
+    #[arg(long, value_name = "URL", env = "SYNCSTORM_REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// The web client's origin, such as http://localhost:5173.
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<String>,
+    /// Sign tokens with this shared secret (HS256).
+    #[arg(long, value_name = "SECRET", env = "SYNCSTORM_TOKEN_SECRET", hide_env_values = true)]
+    pub token_secret: Option<String>,
+    /// Sign tokens with the key in this file: PKCS#8 in PEM, a private JWK, or a key file of the backend.
+    #[arg(long, value_name = "FILE")]
+    pub token_key: Option<PathBuf>,
+    /// Take the token that this command prints.
+    #[arg(long, value_name = "COMMAND")]
+    pub token_command: Option<String>,
+    /// The key's name in tokens [default: the key file's own; local-dev-key for a shared secret].
+    #[arg(long, value_name = "ID")]
+    pub kid: Option<String>,
+    /// The audience of tokens [default: powersync].
+    #[arg(long)]
+    pub audience: Option<String>,
+    /// The user that tokens are for [default: the application's first].
+    #[arg(long, value_name = "SUB")]
+    pub subject: Option<String>,
+    /// The replication slot; any that begins with powersync when absent.
+    #[arg(long, value_name = "NAME")]
+    pub slot: Option<String>,
+    /// The publication.
+    #[arg(long, value_name = "NAME", default_value = fixtures::PUBLICATION)]
+    pub publication: String,
+    /// How long one answer may take, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub patience_seconds: u64,
+}
+
+impl StackArgs {
+    /// How long one answer may take.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience_seconds)
+    }
+}
+
+/// Arguments of `verify`.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// The stack.
+    #[command(flatten)]
+    pub stack: StackArgs,
+    /// Let a web and a Tauri device write a row each, and delete them; without this nothing is written.
+    #[arg(long)]
+    pub allow_writes: bool,
+    /// Print one JSON object to standard output, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `audit`.
+#[derive(Args)]
+pub struct AuditArgs {
+    /// The stack.
+    #[command(flatten)]
+    pub stack: StackArgs,
+    /// Print one JSON object to standard output, and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What can be done about a deployment.
 #[derive(Debug, Subcommand)]
 pub enum DeployCommand {
@@ -188,7 +282,7 @@ pub struct DeployInitArgs {
     pub app: AppArgs,
     /// What it is made of.
     #[command(flatten)]
-    pub stack: StackArgs,
+    pub containers: ContainerArgs,
     /// The audience of tokens.
     #[arg(long, default_value = "powersync")]
     pub audience: String,
@@ -214,7 +308,7 @@ pub struct MutantsArgs {
     pub world: String,
     /// What the containers world is made of.
     #[command(flatten)]
-    pub stack: StackArgs,
+    pub containers: ContainerArgs,
     /// The seed, in hexadecimal.
     #[arg(long, default_value = "5eed", value_parser = seed)]
     pub seed: Seed,

@@ -17,7 +17,7 @@ use sim_core::workload;
 use crate::artifacts;
 use crate::campaign::{self, Campaign, Judged, Tally};
 use crate::catalogue;
-use crate::cli::{DeployInitArgs, ReplayArgs, RunArgs, ShrinkArgs, StackArgs, UpArgs};
+use crate::cli::{ContainerArgs, DeployInitArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use crate::deploy;
 use crate::device::database::Cabinet;
 use crate::device::host::HostError;
@@ -27,6 +27,8 @@ use crate::world::{self, containers, embedded};
 
 /// Everything was well.
 pub const EXIT_VALID: u8 = 0;
+/// A line of a checklist failed.
+pub const EXIT_FAILED: u8 = 1;
 /// Something could not be judged.
 pub const EXIT_UNKNOWN: u8 = 4;
 /// The question was wrong.
@@ -108,7 +110,7 @@ impl Prepared {
         if chosen.is_empty() {
             return Err(CommandError::Usage(format!("--app {}: it has no scenario", args.app.app)));
         }
-        let setup = in_world(setup(app, args.policy)?, &args.app.app, &args.world, Some(&args.stack))?;
+        let setup = in_world(setup(app, args.policy)?, &args.app.app, &args.world, Some(&args.containers))?;
         let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &setup.world)).collect();
         let scenarios = chosen
             .into_iter()
@@ -148,7 +150,7 @@ pub(crate) fn in_world(
     setup: Setup,
     app: &str,
     name: &str,
-    stack: Option<&StackArgs>,
+    stack: Option<&ContainerArgs>,
 ) -> Result<Setup, CommandError> {
     let world = match name {
         "embedded" => {
@@ -217,11 +219,11 @@ pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
 pub fn deploy_init(args: &DeployInitArgs) -> Result<(), CommandError> {
     let app = catalogue::app(&args.app.app).map_err(CommandError::Usage)?;
     let choice = deploy::Choice {
-        storage: args.stack.storage,
+        storage: args.containers.storage,
         audience: args.audience.clone(),
         origin: args.web_origin.clone(),
-        stand_ins: args.stack.stand_ins,
-        images: args.stack.images.iter().cloned().collect(),
+        stand_ins: args.containers.stand_ins,
+        images: args.containers.images.iter().cloned().collect(),
     };
     deploy::init(&args.folder, &app, &choice).map_err(CommandError::Usage)
 }
@@ -564,7 +566,7 @@ pub struct Replayed {
 fn open_case(
     path: &Path,
     world: Option<&str>,
-    stack: &StackArgs,
+    stack: &ContainerArgs,
 ) -> Result<(Regression, Setup), CommandError> {
     let case = artifacts::read_case(path).map_err(|error| CommandError::Usage(error.to_string()))?;
     let name = case.versions.get("app").map_or(case.plan.app.as_str(), String::as_str);
@@ -615,7 +617,7 @@ fn check_plan(plan: &Plan, app: &fixtures::App) -> Result<(), String> {
 /// # Errors
 /// What is wrong with the file, or with the harness.
 pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
-    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.stack)?;
+    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.containers)?;
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
     // Real servers answer in an order of their own, so that a failure may need another attempt; a plan that must hold
@@ -674,7 +676,7 @@ pub fn report_code(report: &Report) -> u8 {
 /// # Errors
 /// What is wrong with the file, or a case that does not fail as it says.
 pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathBuf), CommandError> {
-    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.stack)?;
+    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.containers)?;
     let Some(signature) = case.expected.clone() else {
         return Err(CommandError::Usage(format!("{}: expected: is null; this plan must pass", args.path.display())));
     };

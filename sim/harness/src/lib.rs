@@ -5,7 +5,8 @@
 //! [`trial`] one plan from start to history, [`world`] where it runs, [`invariants`] what the application's own SQL
 //! says of its end, [`device`] one installation of the app over the real sync core, [`interpreter`] what its person
 //! does, [`network`] how it reaches the servers, [`postgres`] a private PostgreSQL, [`recorder`]
-//! the history, [`artifacts`] the files, [`mutants`] planted defects, [`deploy`] a deployment to start with.
+//! the history, [`artifacts`] the files, [`mutants`] planted defects, [`deploy`] a deployment to start with,
+//! [`verify`] checklists for one that runs.
 
 pub mod artifacts;
 pub mod campaign;
@@ -21,4 +22,5 @@ pub mod network;
 pub mod postgres;
 pub mod recorder;
 pub mod trial;
+pub mod verify;
 pub mod world;

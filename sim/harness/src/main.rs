@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use reports::checklist::Checklist;
 use syncstorm::cli::{Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use syncstorm::commands::{self, CommandError, Prepared};
 use syncstorm::world::child::Child;
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         Command::List(args) => list(&args),
         Command::Mutants(args) => plant(&args, &interrupted()),
         Command::Up(args) => up(&args, &interrupted()),
+        Command::Verify(args) => checklist(syncstorm::verify::verify(&args), args.json),
+        Command::Audit(args) => checklist(syncstorm::verify::audit(&args), args.json),
         Command::Deploy(DeployCommand::Init(args)) => deploy_init(&args),
         Command::Backend(config) => serve(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -248,6 +251,14 @@ fn up(args: &UpArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     Ok(commands::EXIT_VALID)
+}
+
+/// Prints what was found out about a stack: 1 when a line failed.
+fn checklist(list: Result<Checklist, String>, as_json: bool) -> Result<u8, CommandError> {
+    let list = list.map_err(CommandError::Usage)?;
+    let colour = if std::io::stdout().is_terminal() { reports::text::Colour::Ansi } else { reports::text::Colour::Plain };
+    print(&if as_json { reports::checklist::json(&list) } else { reports::checklist::text(&list, colour) });
+    Ok(if list.has_failed() { commands::EXIT_FAILED } else { commands::EXIT_VALID })
 }
 
 fn deploy_init(args: &DeployInitArgs) -> Result<u8, CommandError> {

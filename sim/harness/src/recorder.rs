@@ -229,6 +229,11 @@ impl Recorder {
         self.inner.borrow().fault.clone()
     }
 
+    /// Shows every event so far.
+    pub fn look(&self, mut see: impl FnMut(&Event)) {
+        self.inner.borrow().history.events.iter().for_each(&mut see);
+    }
+
     /// The finished history.
     #[must_use]
     pub fn finish(&self) -> History {

@@ -7,7 +7,7 @@
 //!
 //! In reading order: `migrations` the schema, `sql` the statements, `value` and `meta` how values are kept,
 //! `locks` the order of locking, `pipeline` many statements in one round trip, `session` the transaction,
-//! [`note`] what the write-ahead log tells about commits, `tls` `sslmode`, `error`.
+//! [`note`] what the write-ahead log tells about commits, [`tls`] `sslmode`, `error`.
 //!
 //! While the database is away uploads fail as unavailable, and pass again when it is back. A commit whose answer
 //! was lost may have happened; the device sends its transaction again, and the ledger knows.
@@ -20,7 +20,7 @@ pub mod note;
 mod pipeline;
 mod session;
 mod sql;
-mod tls;
+pub mod tls;
 mod value;
 
 use std::fmt;
@@ -32,7 +32,6 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, R
 use fixtures::Row;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::record::ConflictRecord;
 use crate::rules::Rules;
@@ -164,16 +163,14 @@ impl PostgresStore {
         cache: Option<Arc<dyn UploadCache>>,
     ) -> Result<Self, PrepareError> {
         let address = Address::parse(&config.url).map_err(PrepareError::Url)?;
-        let mut connection: tokio_postgres::Config =
-            address.url.parse().map_err(|error| PrepareError::Url(with_source(&error)))?;
-        connection.ssl_mode(address.encryption()).connect_timeout(config.connect_timeout);
+        let (mut connection, tls) = address.connector().map_err(PrepareError::Url)?;
+        connection.connect_timeout(config.connect_timeout);
         // A connection whose other end is unreachable, or has another address now, ends by itself within seconds.
         connection.tcp_user_timeout(2 * config.connect_timeout).keepalives_retries(2);
         connection.keepalives_idle(2 * config.connect_timeout).keepalives_interval(config.connect_timeout);
         if connection.get_application_name().is_none() {
             connection.application_name("sync_backend");
         }
-        let tls = MakeRustlsConnect::new(address.client().map_err(PrepareError::Url)?);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let settings = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = '60s'; \

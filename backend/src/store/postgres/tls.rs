@@ -19,28 +19,42 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres::config::SslMode as Encryption;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::store::postgres::error::with_source;
 
 /// libpq's `sslmode`, less `allow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SslMode {
+pub enum SslMode {
+    /// Never encrypted.
     Disable,
+    /// Encrypted if the server can.
     Prefer,
+    /// Encrypted, whoever answers.
     Require,
+    /// Encrypted, to a server of the authority.
     VerifyCa,
+    /// Encrypted, to the server that the URL names.
     VerifyFull,
 }
 
 /// What a URL says, with the parts taken out that the library does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) url: String,
-    pub(super) mode: SslMode,
-    pub(super) root: Option<String>,
+pub struct Address {
+    /// The rest of the URL. It may hold a password.
+    pub url: String,
+    /// `sslmode`.
+    pub mode: SslMode,
+    /// `sslrootcert`.
+    pub root: Option<String>,
 }
 
 impl Address {
     /// Takes `sslmode` and `sslrootcert` out of a URL.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// In words that do not repeat the URL, when one of them is malformed.
+    pub fn parse(url: &str) -> Result<Self, String> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut root, mut rest) = (SslMode::Prefer, None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -70,7 +84,17 @@ impl Address {
         Ok(Self { url, mode, root })
     }
 
-    pub(super) fn encryption(&self) -> Encryption {
+    /// What connects as the URL says.
+    ///
+    /// # Errors
+    /// In words, when the URL is none, or its authority cannot be read.
+    pub fn connector(&self) -> Result<(tokio_postgres::Config, MakeRustlsConnect), String> {
+        let mut config: tokio_postgres::Config = self.url.parse().map_err(|error| with_source(&error))?;
+        config.ssl_mode(self.encryption());
+        Ok((config, MakeRustlsConnect::new(self.client()?)))
+    }
+
+    fn encryption(&self) -> Encryption {
         match self.mode {
             SslMode::Disable => Encryption::Disable,
             SslMode::Prefer => Encryption::Prefer,
@@ -79,7 +103,7 @@ impl Address {
     }
 
     /// The client's side of TLS.
-    pub(super) fn client(&self) -> Result<ClientConfig, String> {
+    fn client(&self) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()

@@ -198,7 +198,7 @@ pub fn run(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Result
     let scenarios = catalogue::scenarios(&app).map_err(CommandError::Harness)?;
     let failed = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let sound = Setup::new(app.clone(), ::backend::PolicyKind::FieldMerge).map_err(|error| failed(&error))?;
-    let sound = in_world(sound, "flowstate", &args.world, Some(&args.stack))?;
+    let sound = in_world(sound, "flowstate", &args.world, Some(&args.containers))?;
     let mut results = Vec::new();
     for mutant in chosen {
         if !mutant.is_for(&sound.world) {

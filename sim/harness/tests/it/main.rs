@@ -1,6 +1,7 @@
 //! Syncstorm tried as its users try it: one seed gives one history, every scenario holds under the merging policy,
 //! the baseline's defects are found, wrong input is told what would be right, and the tree keeps its rules.
 
+mod checklists;
 mod convergence;
 mod deployment;
 mod determinism;

@@ -38,6 +38,8 @@ fn arguments() {
         (&["replay"], &["PATH"]),
         (&["replay", "/nowhere/at/all"], &["/nowhere/at/all", "not found"]),
         (&["shrink", "/nowhere/at/all"], &["/nowhere/at/all", "not found"]),
+        (&["verify"], &["--deployment DIR", "--powersync-url"]),
+        (&["audit"], &["--deployment DIR", "--powersync-url"]),
     ];
     for (args, expect) in table {
         check(args, expect);

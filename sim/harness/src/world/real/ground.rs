@@ -27,7 +27,7 @@ pub(in crate::world) const BEFORE_US: i64 = EPOCH_US - 60_000_000;
 pub type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
 
 /// What is the same for all plans of a site.
-pub(crate) struct Common {
+pub struct Common {
     pub(in crate::world) app: Arc<App>,
     pub(in crate::world) rules: Arc<Rules>,
     /// The plan's clock, as servers read it.
@@ -55,7 +55,7 @@ pub(crate) struct Pace {
 
 /// What is done to the database as a whole.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Blow {
+pub enum Blow {
     /// It is killed, with all its processes.
     Kill,
     /// It is told to end, and killed if it does not.
