@@ -56,7 +56,7 @@ pub struct AppArgs {
 }
 
 /// What a deployment in containers is made of.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct ContainerArgs {
     /// In containers: where the sync service keeps its buckets.
     #[arg(long, value_enum, default_value = "mongodb")]

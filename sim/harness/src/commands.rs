@@ -116,7 +116,13 @@ impl Prepared {
             .into_iter()
             .zip(&not_run)
             .map(|(scenario, not_run)| {
-                let usual = if setup.world.time().is_virtual() { scenario.plans } else { PLANS_REAL };
+                let usual = match &setup.world {
+                    world::Kind::Deterministic => scenario.plans,
+                    world::Kind::Embedded(_) => PLANS_REAL,
+                    // Each takes its time; what is for containers alone says itself how many.
+                    world::Kind::Containers(_) if scenario.worlds.is_empty() => 1,
+                    world::Kind::Containers(_) => scenario.plans,
+                };
                 let plans = if not_run.is_some() { 0 } else { args.plans.unwrap_or(usual) };
                 (scenario, plans)
             })

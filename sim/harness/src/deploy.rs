@@ -22,9 +22,10 @@ const POSTGRES_HOSTS: [&str; 4] = ["localhost", "127.0.0.1", "postgres", "flowst
 const NOBODY: u32 = 65_532;
 
 /// Where the sync service keeps its buckets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Storage {
     /// A MongoDB of its own, as in the guide.
+    #[default]
     Mongodb,
     /// A schema in the application's database.
     Postgresql,
@@ -141,6 +142,7 @@ pub fn init(folder: &Path, app: &App, choice: &Choice) -> Result<(), String> {
         NewFile::open("app/sync-config.yaml", &app.sync_config),
         NewFile::open("app/policy.toml", &app.policy_toml),
         NewFile::open("postgres/after-schema.sql", deployment::AFTER_SCHEMA),
+        NewFile::open("postgres/pg_hba.conf", deployment::HBA),
         NewFile::open("postgres/ca.crt", &certificate.authority),
         NewFile::open("postgres/server.crt", &certificate.server),
         NewFile::secret("postgres/server.key", &certificate.key),

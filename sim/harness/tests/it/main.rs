@@ -2,6 +2,7 @@
 //! the baseline's defects are found, wrong input is told what would be right, and the tree keeps its rules.
 
 mod checklists;
+mod containers;
 mod convergence;
 mod deployment;
 mod determinism;

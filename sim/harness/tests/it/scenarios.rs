@@ -19,6 +19,7 @@ fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenar
     let all = catalogue::scenarios(&app).expect("the built-in scenarios are sound");
     let chosen: Vec<(Scenario, u32)> = all
         .into_iter()
+        .filter(|scenario| scenario.worlds.is_empty() || scenario.worlds.iter().any(|world| world == "deterministic"))
         .filter(|scenario| names.is_empty() || names.contains(&scenario.name.as_str()))
         // The scenarios with few plans are the long ones.
         .map(|scenario| (scenario.plans.min(plans), scenario))

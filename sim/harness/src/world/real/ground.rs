@@ -24,7 +24,7 @@ use crate::world::told::SeedRow;
 pub(in crate::world) const BEFORE_US: i64 = EPOCH_US - 60_000_000;
 
 /// What there will be, or why not.
-pub type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
+pub(crate) type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
 
 /// What is the same for all plans of a site.
 pub struct Common {
@@ -152,7 +152,7 @@ pub trait Server: Send + Sync {
 }
 
 /// Ends a server at once (SIGKILL).
-pub type Killer = Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>;
+pub(crate) type Killer = Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>;
 
 /// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and the key of tokens.
 pub(in crate::world) async fn reset(ground: &dyn Ground, seed: &[SeedRow]) -> Result<(Feed, Signer), String> {
