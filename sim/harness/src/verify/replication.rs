@@ -1,6 +1,7 @@
 //! What logical replication needs in the database: a publication that covers the tables, and a slot that is read.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
@@ -9,6 +10,10 @@ use super::target::Target;
 
 /// What slots of the sync service are called, or begin with.
 const SLOT_BEGINS: &str = "powersync";
+/// How long a service may be away from its slot.
+const COMES_BACK: Duration = Duration::from_secs(4);
+/// How often it is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The publication: of every kind of change, of every table that is there.
 pub(super) async fn publication(
@@ -63,17 +68,22 @@ pub(super) async fn publication(
 
 /// The slot, and whether somebody reads it.
 pub(super) async fn slot(target: &Target, client: &Client, lines: &mut Lines) -> Result<(), tokio_postgres::Error> {
-    let rows = client
-        .query(
-            "SELECT slot_name::text, active, coalesce(wal_status, ''),
-                 coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint
-             FROM pg_replication_slots
-             WHERE slot_type = 'logical' AND database = current_database()
-                 AND ($1::text IS NULL AND starts_with(slot_name, $2) OR slot_name = $1)
-             ORDER BY active DESC, slot_name",
-            &[&target.slot, &SLOT_BEGINS],
-        )
-        .await?;
+    let asked = "SELECT slot_name::text, active, coalesce(wal_status, ''),
+             coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint
+         FROM pg_replication_slots
+         WHERE slot_type = 'logical' AND database = current_database()
+             AND ($1::text IS NULL AND starts_with(slot_name, $2) OR slot_name = $1)
+         ORDER BY active DESC, slot_name";
+    // A service that has just begun, or lost its connection a moment ago, comes back by itself.
+    let deadline = Instant::now() + target.patience().min(COMES_BACK);
+    let rows = loop {
+        let rows = client.query(asked, &[&target.slot, &SLOT_BEGINS]).await?;
+        let is_read = rows.first().is_none_or(|row| row.get(1));
+        if is_read || Instant::now() > deadline {
+            break rows;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
     let Some(row) = rows.first() else {
         let name = target.slot.clone().unwrap_or_else(|| format!("{SLOT_BEGINS}…"));
         lines.failed(

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -42,6 +43,20 @@ const VERSIONS: [usize; 4] = [53, 47, 44, 41];
 const RESTARTS_MAX: i64 = 4;
 /// How much of a log is told.
 const LOG_LINES: &str = "8";
+
+/// This process is about to end: nothing is made any more.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
+/// How often it is looked whether what was being made just then is there, to be removed.
+const REMOVALS: usize = 10;
+
+/// Whatever is under way elsewhere in this process makes nothing more.
+pub(super) fn make_no_more() {
+    IS_ENDING.store(true, Ordering::Release);
+}
+
+fn may_make() -> Result<(), String> {
+    if IS_ENDING.load(Ordering::Acquire) { Err("the run is being ended".to_owned()) } else { Ok(()) }
+}
 
 /// The engine. Clones share the connection.
 #[derive(Clone)]
@@ -138,6 +153,7 @@ impl Engine {
     }
 
     pub(super) async fn make_network(&self, name: &str) -> Result<(), String> {
+        may_make()?;
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
@@ -149,6 +165,7 @@ impl Engine {
 
     /// Makes a container and starts it.
     pub(super) async fn run(&self, order: &Order<'_>) -> Result<(), String> {
+        may_make()?;
         let failed = |problem: String| format!("{}: {problem}", order.service.image);
         let body = body(order).map_err(failed)?;
         let options = CreateContainerOptionsBuilder::new().name(&order.name).build();
@@ -263,15 +280,26 @@ impl Engine {
     pub(super) async fn remove_all(&self, network: &str) {
         let filters = [("name", vec![network])].into_iter().collect();
         let listed = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        for container in self.0.list_containers(Some(listed)).await.unwrap_or_default() {
-            let Some(id) = container.id.as_deref() else { continue };
-            if let Err(problem) = self.remove(id).await {
-                tracing::warn!(problem, "a container is left behind; the next run removes it");
+        for _ in 0..REMOVALS {
+            for container in self.0.list_containers(Some(listed.clone())).await.unwrap_or_default() {
+                let Some(id) = container.id.as_deref() else { continue };
+                if let Err(problem) = self.remove(id).await {
+                    tracing::warn!(problem, "a container is left behind; the next run removes it");
+                }
+            }
+            // While a container is being made on it, it stays.
+            let _ = self.remove_network(network).await;
+            let is_gone = self.0.inspect_network(network, None).await.is_err();
+            if is_gone && !IS_ENDING.load(Ordering::Acquire) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let rest = self.0.list_containers(Some(listed.clone())).await.unwrap_or_default();
+            if is_gone && rest.is_empty() {
+                return;
             }
         }
-        if let Err(problem) = self.remove_network(network).await {
-            tracing::warn!(problem, "a network is left behind; the next run removes it");
-        }
+        tracing::warn!(network, "something is left behind; the next run removes it");
     }
 
     /// Removes what runs have left behind whose processes are gone.

@@ -612,6 +612,7 @@ impl Drop for Stack {
 
 /// Removes every container and network of this process: for a process that ends without dropping them.
 pub fn end_all() {
+    docker::make_no_more();
     let own = OWN.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
     remove(own);
 }
