@@ -29,6 +29,7 @@ use crate::world::real::feed;
 use crate::world::real::ground::{BEFORE_US, Blow, Common, Ground, Later, Pace, Server, publish};
 use crate::world::real::keys::Keys;
 use crate::world::real::link::{self, Http};
+use crate::world::real::site::Idle;
 use crate::world::told::{self, AUDIENCE};
 
 /// The services of the compose file that are made anew for each plan.
@@ -73,17 +74,14 @@ pub struct Pool {
     policy: PolicyKind,
     rules: Arc<backend::Rules>,
     choice: Choice,
-    idle: Mutex<Vec<Site>>,
+    idle: Idle<Stack>,
 }
 
 /// One worker's.
-pub struct Site {
-    stack: Arc<Stack>,
-    /// Taken when the site goes.
-    runtime: Option<tokio::runtime::Runtime>,
-}
+pub type Site = real::site::Site<Stack>;
 
-struct Stack {
+/// The containers, and what they were made from.
+pub struct Stack {
     common: Common,
     engine: Engine,
     /// The network's name, with which the names of all containers begin.
@@ -113,7 +111,7 @@ impl Pool {
     #[must_use]
     pub fn new(setup: &Setup, choice: Choice) -> Self {
         let (app, policy, rules) = (setup.app.clone(), setup.policy, setup.rules.clone());
-        Self { app, policy, rules, choice, idle: Mutex::default() }
+        Self { app, policy, rules, choice, idle: Idle::default() }
     }
 
     /// Whether its stacks have a container.
@@ -133,54 +131,17 @@ impl Pool {
     }
 
     pub(crate) fn take(&self) -> Result<Site, String> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(site) = idle {
-            return Ok(site);
-        }
-        // A thread of its own: who asks may be within the plan's runtime, which cannot wait for another.
-        std::thread::scope(|scope| scope.spawn(|| Site::start(self)).join())
-            .unwrap_or_else(|_| Err("starting the containers panicked".to_owned()))
+        self.idle.take(|| Stack::start(self))
     }
 
     pub(crate) fn give_back(&self, site: Site) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(site);
+        self.idle.give_back(site);
     }
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool").field("choice", &self.choice).finish_non_exhaustive()
-    }
-}
-
-impl Site {
-    fn start(pool: &Pool) -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?;
-        let stack = runtime.block_on(Stack::start(pool))?;
-        Ok(Self { stack: Arc::new(stack), runtime: Some(runtime) })
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // This may happen on the plan's runtime, which must not wait; the stack removes its own containers.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl real::Site for Site {
-    fn ground(&self) -> Arc<dyn Ground> {
-        self.stack.clone()
-    }
-
-    fn real(&self) -> tokio::runtime::Handle {
-        self.runtime.as_ref().expect("it goes with the site").handle().clone()
     }
 }
 

@@ -8,4 +8,4 @@ mod site;
 pub use site::{Pool, Site, Standing};
 
 /// One embedded world.
-pub type World = super::real::World<Site>;
+pub type World = super::real::World<site::Private>;

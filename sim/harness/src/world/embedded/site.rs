@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backend::PolicyKind;
@@ -27,6 +27,7 @@ use crate::world::real::feed;
 use crate::world::real::ground::{BEFORE_US, Blow, Common, Ground, Later, Pace, Server, publish, reset};
 use crate::world::real::keys::Keys;
 use crate::world::real::link::{self, Http};
+use crate::world::real::site::Idle;
 use crate::world::real::writes::identifier;
 use crate::world::told::{self, AUDIENCE};
 
@@ -50,27 +51,14 @@ pub struct Pool {
     app_source: PathBuf,
     policy: PolicyKind,
     rules: Arc<backend::Rules>,
-    idle: Mutex<Vec<Site>>,
+    idle: Idle<Private>,
 }
 
 /// One worker's.
-pub struct Site {
-    ground: Arc<Private>,
-    /// Taken when the site goes.
-    runtime: Option<tokio::runtime::Runtime>,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        // This may happen on the plan's runtime, which must not wait; the ground ends its own processes.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
+pub type Site = real::site::Site<Private>;
 
 /// What a site has for all its plans.
-struct Private {
+pub struct Private {
     common: Common,
     /// Below the cluster's, so that it goes with it, also when a later run sweeps.
     folder: PathBuf,
@@ -91,7 +79,7 @@ impl Pool {
         let is_folder = App::builtin(app_source).is_none();
         let absolute = is_folder.then(|| std::fs::canonicalize(app_source).ok()).flatten();
         let app_source = absolute.unwrap_or_else(|| PathBuf::from(app_source));
-        Self { program, app, app_source, policy, rules, idle: Mutex::default() }
+        Self { program, app, app_source, policy, rules, idle: Idle::default() }
     }
 
     /// Sees to it that there is one, so that a machine without PostgreSQL is told so at once.
@@ -105,46 +93,17 @@ impl Pool {
     }
 
     pub(crate) fn take(&self) -> Result<Site, String> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        if let Some(site) = idle {
-            return Ok(site);
-        }
-        // A thread of its own: who asks may be within the plan's runtime, which cannot wait for another.
-        std::thread::scope(|scope| scope.spawn(|| Site::start(self)).join())
-            .unwrap_or_else(|_| Err("starting the private servers panicked".to_owned()))
+        self.idle.take(|| Private::start(self))
     }
 
     pub(crate) fn give_back(&self, site: Site) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(site);
+        self.idle.give_back(site);
     }
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool").field("program", &self.program).finish_non_exhaustive()
-    }
-}
-
-impl Site {
-    fn start(pool: &Pool) -> Result<Self, String> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?;
-        let ground = runtime.block_on(Private::start(pool))?;
-        Ok(Self { ground: Arc::new(ground), runtime: Some(runtime) })
-    }
-
-}
-
-impl real::Site for Site {
-    fn ground(&self) -> Arc<dyn Ground> {
-        self.ground.clone()
-    }
-
-    fn real(&self) -> tokio::runtime::Handle {
-        self.runtime.as_ref().expect("it goes with the site").handle().clone()
     }
 }
 
@@ -322,7 +281,7 @@ impl Standing {
     /// Why it did not come up.
     pub fn up(pool: &Pool) -> Result<Self, String> {
         let site = pool.take()?;
-        let runtime = site.runtime.as_ref().expect("it goes with the site");
+        let runtime = site.runtime();
         let ground = site.ground.clone();
         // The servers end with the thread that started them, so that must be one that stays.
         let started = runtime.spawn(async move {

@@ -1,7 +1,7 @@
 //! A world of real servers, whichever way they run: the upload backend and the sync service on a real PostgreSQL; the
 //! devices, their network and its faults as in the deterministic world.
 //!
-//! In reading order: `ground` what the servers stand on, `stage` the servers of a plan with what ails them, `servers`,
+//! In reading order: `ground` what the servers stand on, `site` who keeps it from plan to plan, `stage` the servers of a plan with what ails them, `servers`,
 //! `kills` and `doom` how they are reached and killed, `keys` the keys of tokens, `writes` what bypasses the backend,
 //! `link` a request's way and back, `apart` tokens for a service by another clock, `senders` whose it was, `feed` the
 //! database's commits, `pgoutput` how the log tells them, `pace` how plan time passes.
@@ -17,6 +17,7 @@ mod pace;
 mod pgoutput;
 mod senders;
 mod servers;
+pub(super) mod site;
 mod stage;
 pub(super) mod writes;
 
@@ -37,6 +38,7 @@ use self::link::Way;
 use self::pace::Work;
 use self::senders::Senders;
 use self::servers::Servers;
+use self::site::Site;
 use self::stage::{Backstage, Fall, Hands};
 use self::writes::Written;
 use crate::network::Target;
@@ -53,19 +55,10 @@ const LONG_TOKEN_S: u64 = 600;
 /// Mints a token for a device, with a wrong audience if asked.
 type Mint = Box<dyn Fn(u32, bool) -> String>;
 
-/// Where the plans of one worker run, one after the other.
-pub trait Site {
-    /// What the servers stand on.
-    fn ground(&self) -> Arc<dyn Ground>;
-
-    /// The real runtime beside the plan's.
-    fn real(&self) -> tokio::runtime::Handle;
-}
-
 /// One world of real servers.
-pub struct World<S> {
+pub struct World<G> {
     plan: Rc<Plan>,
-    site: S,
+    site: Site<G>,
     servers: Servers,
     kills: Rc<Kills>,
     way: Arc<Way>,
@@ -76,11 +69,12 @@ pub struct World<S> {
     pace: tokio::task::JoinHandle<()>,
 }
 
-impl<S: Site> World<S> {
+impl<G: Ground + 'static> World<G> {
     /// Brings the world up, with the seed rows in its database.
-    pub(crate) async fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder, site: S) -> Result<Self, String> {
+    pub(crate) async fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder, site: Site<G>) -> Result<Self, String> {
         let teller = Rc::new(Teller::new(plan.clone(), setup.app.clone(), recorder.clone()));
-        let (clock, real, ground) = (plan_clock(&recorder), site.real(), site.ground());
+        let (clock, real) = (plan_clock(&recorder), site.real());
+        let ground: Arc<dyn Ground> = site.ground.clone();
         let pulse = pace::Pulse::new(ground.common().clock.clone());
         let mut pace = ground.common().pace;
         if pace.is_service_apart && u64::from(plan.token_lifetime_s) < LONG_TOKEN_S {
@@ -297,7 +291,7 @@ impl<S: Site> World<S> {
     }
 
     /// Takes the world down; the site is for the next plan. A server that ended by itself is told of.
-    pub(crate) async fn down(self) -> (S, Result<(), String>) {
+    pub(crate) async fn down(self) -> (Site<G>, Result<(), String>) {
         self.pace.abort();
         let ended = self.servers.backstage.act(Hands::clear).await;
         let broken = self.way.feed.broken().map_or(Ok(()), Err);
