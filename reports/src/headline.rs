@@ -109,6 +109,12 @@ pub(crate) fn latency_note(run: &Run) -> &'static str {
             "from a local commit until it is applied on each other device, in plan time: links are simulated and time spent \
              offline counts, servers take the time that they take; it is no measurement of PowerSync"
         }
+        // The number is the harness's (`IDLE_STRETCH`); a test there holds both together.
+        "containers" => {
+            "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
+             offline counts, idle time is skipped, and containers take the time that they take. Devices bear with 120 \
+             times as much silence on a stream as elsewhere; no other timer is scaled. It is no measurement of PowerSync"
+        }
         _ => "from a local commit until it is applied on each other device, as this world's stack showed it",
     }
 }
