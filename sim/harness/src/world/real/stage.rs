@@ -463,10 +463,6 @@ impl Hands {
             return Ok(());
         }
         self.ground.strike(Blow::Reconnect).await?;
-        if !self.stage.is_away() {
-            // It runs, and was only held.
-            self.release().await;
-        }
         self.open().await
     }
 
@@ -476,8 +472,6 @@ impl Hands {
             return Ok(());
         }
         self.ground.strike(Blow::Resume).await?;
-        // Its processes all go on, also the one that was held for itself.
-        self.stage.sender = None;
         self.open().await
     }
 
@@ -506,6 +500,8 @@ impl Hands {
         if self.stage.is_away() {
             return Ok(());
         }
+        // It was held before the database went, and not everything that lets that go on lets it go on, too.
+        self.release().await;
         self.way.feed.open(self.ground.connect().await?).await;
         if self.stage.losses > 0 {
             self.hold_slot().await?;
