@@ -231,6 +231,7 @@ impl Teller<'_, '_> {
                 device_name(origin.device),
                 commit.seq
             ),
+            None if commit.foreign => format!("somebody else commits number {}: {told}", commit.seq),
             None => format!("the server itself commits number {}: {told}", commit.seq),
         };
         for record in commit.conflicts.iter().take(CHANGES_MAX) {

@@ -450,6 +450,9 @@ pub struct Commit {
     pub received_us: i64,
     /// Whose upload it was; `None` for the server's own.
     pub origin: Option<Origin>,
+    /// Somebody made it whom the run does not know, in a database that others use as well. What concerns its rows is
+    /// not judged.
+    pub foreign: bool,
     /// Row changes in order, as logical decoding gives them.
     pub changes: Vec<Change>,
     /// What the backend's ledger says of the operations, where it keeps one.

@@ -34,6 +34,10 @@ pub struct Plan {
     pub scenario: String,
     /// The seed of this plan. Ids, client ids and the fate of messages are drawn from it during execution.
     pub seed: Seed,
+    /// Ids and client ids are drawn from this seed in its place, where those of the plan's own may have been there
+    /// before: a database that outlives a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Seed>,
     /// The devices; an index into this list is a device's name.
     pub devices: Vec<Device>,
     /// How every device's link behaves when no fault is active.
@@ -224,19 +228,23 @@ impl Plan {
     /// The id of a symbolic row: a UUID drawn from the fork `ids`.
     #[must_use]
     pub fn row_id(&self, row: u32) -> String {
-        self.seed.uuid("ids", &[u64::from(row)])
+        self.identity().uuid("ids", &[u64::from(row)])
+    }
+
+    fn identity(&self) -> Seed {
+        self.identity.unwrap_or(self.seed)
     }
 
     /// The client id of a device, for its first database.
     #[must_use]
     pub fn client_id(&self, device: u32) -> String {
-        self.seed.uuid("client", &[u64::from(device)])
+        self.identity().uuid("client", &[u64::from(device)])
     }
 
     /// The client id that a device makes after it lost its database so many times.
     #[must_use]
     pub fn client_id_again(&self, device: u32, losses: u32) -> String {
-        self.seed.uuid("client", &[u64::from(device), u64::from(losses)])
+        self.identity().uuid("client", &[u64::from(device), u64::from(losses)])
     }
 
     /// How many operations it holds, resumed traffic included: one an intent, reads not counted.
@@ -246,6 +254,18 @@ impl Plan {
         let transactions = steps.filter(|step| matches!(step.action, Action::Tx { .. }));
         let intents = transactions.flat_map(|step| step.action.intents());
         intents.filter(|intent| !matches!(intent, Intent::Read { .. })).count()
+    }
+
+    /// Every client id that its devices may have, in turn.
+    #[must_use]
+    pub fn client_ids(&self) -> Vec<String> {
+        let again = |device: u32| {
+            let is_loss = |step: &&Step| matches!(step.action, Action::Fault(Fault::StorageLost { device: of, .. } | Fault::CopyRestored { device: of, .. }) if of == device);
+            let losses = self.steps.iter().chain(&self.resume).filter(is_loss).count();
+            (1..=u32::try_from(losses).unwrap_or(u32::MAX)).map(move |losses| self.client_id_again(device, losses))
+        };
+        let devices = 0..u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
+        devices.flat_map(|device| std::iter::once(self.client_id(device)).chain(again(device))).collect()
     }
 
     /// How many faults it holds.

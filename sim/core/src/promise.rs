@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The policies that decide by a rule of their own, in place of the rules of policy.toml; it bears the policy's name.
 pub const OWN_RULES: [&str; 3] = ["row-latest", "version-check", "server-wins"];
 
+/// The policy of a backend that promises none: the rules of policy.toml say what is lost, and there is no model of it.
+pub const NO_POLICY: &str = "none";
+
 /// Claims of a scenario on each of its histories; each is judged by the checker `claims`.
 ///
 /// Every run owes convergence, durability and the rest in any case. These say what the scenario's own sentence

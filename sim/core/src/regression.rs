@@ -71,6 +71,7 @@ mod tests {
             app: "books".to_owned(),
             scenario: "same-page".to_owned(),
             seed: Seed(0x5eed),
+            identity: None,
             devices: vec![Device { kind: Kind::Web, user: "ann".to_owned(), clock_skew_us: 0 }],
             link: Link { latency_min_us: 5_000, latency_max_us: 80_000 },
             token_lifetime_s: 3600,

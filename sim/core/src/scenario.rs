@@ -22,6 +22,9 @@ use crate::plan::Kind;
 use crate::promise::Promises;
 use crate::workload::layout::Layout;
 
+/// Tokens that live so long outlive any plan.
+const TOKEN_OUTLIVES_S: f64 = 600.0;
+
 include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 
 /// One scenario.
@@ -252,6 +255,12 @@ impl Scenario {
     #[must_use]
     pub fn parts(&self) -> std::collections::BTreeSet<crate::plan::Part> {
         self.faults.iter().filter_map(FaultSpec::part).collect()
+    }
+
+    /// Whether tokens may end in the middle of its plans.
+    #[must_use]
+    pub fn tokens_expire(&self) -> bool {
+        self.token_lifetime_s.min < TOKEN_OUTLIVES_S
     }
 
     /// Reads a scenario for an application. `file` is the file's name; without folder and ending it names the

@@ -76,6 +76,7 @@ pub fn generate(scenario: &Scenario, app: &App, seed: Seed) -> Plan {
         app: app.name.clone(),
         scenario: scenario.name.clone(),
         seed,
+        identity: None,
         devices,
         link: Link {
             latency_min_us: (scenario.latency_ms.min * 1e3) as u64,

@@ -1,5 +1,5 @@
-//! The files of a run: what replays a failure, and where reports go; and the folder of a deployment. Nothing else of the
-//! harness writes files.
+//! The files of a run: what replays a failure, where reports go, which rows of somebody else's database are the run's;
+//! and the folder of a deployment. Nothing else of the harness writes files.
 //!
 //! A failure's folder holds `case.json` (the shrunk plan, application, policy, versions, expected failure: all that
 //! `replay` needs), `original.json` (the plan as it was drawn), `history.jsonl`, `verdict.json`, `story.txt` and
@@ -126,6 +126,36 @@ pub fn write_new_folder(
     further(staging.path())?;
     fs::rename(staging.path(), folder)?;
     drop(staging.keep());
+    Ok(())
+}
+
+/// Writes one file whole, and returns when it would outlast the machine.
+///
+/// # Errors
+/// The file system's.
+pub fn write_durably(path: &Path, text: &str) -> io::Result<()> {
+    write_file(path, text)?;
+    fs::File::open(path)?.sync_all()?;
+    fs::File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// The files of a folder, by name; none where there is no folder.
+#[must_use]
+pub fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    files.sort();
+    files
+}
+
+/// Deletes a file, and its folder when that is then empty.
+///
+/// # Errors
+/// The file system's.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    // One that still holds others stays.
+    let _ = path.parent().map(fs::remove_dir);
     Ok(())
 }
 

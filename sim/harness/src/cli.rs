@@ -23,11 +23,11 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Run scenarios and judge them; ends in an HTML report.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run a failure again: same seed, same plan, same history, same verdict.
-    Replay(ReplayArgs),
+    Replay(Box<ReplayArgs>),
     /// Look for a smaller plan that fails the same way.
-    Shrink(ShrinkArgs),
+    Shrink(Box<ShrinkArgs>),
     /// List scenarios with their claims.
     List(ListArgs),
     /// Plant defects, and say which checker catches each, after how many plans.
@@ -70,8 +70,23 @@ pub struct ContainerArgs {
     pub images: Vec<(String, String)>,
 }
 
+/// A stack that somebody else runs, as a world.
+#[derive(Clone, Default, Args)]
+pub struct ExternalArgs {
+    /// Where it is.
+    #[command(flatten)]
+    pub stack: StackArgs,
+    /// Let devices write to it: rows with ids of their own, which are deleted again. Without this nothing runs.
+    #[arg(long)]
+    pub allow_writes: bool,
+    /// How the upload endpoint is spoken to: syncstorm, baseline, supabase, or a file like those in
+    /// sim/harness/src/world/external/mappings.
+    #[arg(long, value_name = "NAME|FILE", default_value = "syncstorm")]
+    pub mapping: String,
+}
+
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct RunArgs {
     /// Scenarios by name; all of the application when none is named.
     pub scenarios: Vec<String>,
@@ -84,9 +99,10 @@ pub struct RunArgs {
     /// What the containers world is made of.
     #[command(flatten)]
     pub containers: ContainerArgs,
-    /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
-    #[arg(long, default_value = "field-merge", value_parser = policy)]
-    pub policy: PolicyKind,
+    /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order. In the external world what
+    /// the backend is held to [default: the mapping's; elsewhere field-merge].
+    #[arg(long, value_parser = policy)]
+    pub policy: Option<PolicyKind>,
     /// The seed, in hexadecimal.
     #[arg(long, default_value = "5eed", value_parser = seed)]
     pub seed: Seed,
@@ -114,10 +130,13 @@ pub struct RunArgs {
     /// Do not shrink failures.
     #[arg(long)]
     pub no_shrink: bool,
+    /// What the external world is.
+    #[command(flatten, next_help_heading = "The external world")]
+    pub external: ExternalArgs,
 }
 
 /// Arguments of `replay`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ReplayArgs {
     /// A failure's folder, or a regression file.
     pub path: PathBuf,
@@ -133,10 +152,13 @@ pub struct ReplayArgs {
     /// Write the history here, as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
+    /// What the external world is.
+    #[command(flatten, next_help_heading = "The external world")]
+    pub external: ExternalArgs,
 }
 
 /// Arguments of `shrink`.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct ShrinkArgs {
     /// A failure's folder, or a regression file.
     pub path: PathBuf,
@@ -152,6 +174,9 @@ pub struct ShrinkArgs {
     /// Where the smaller case goes; a folder `shrunk` beside PATH when absent.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// What the external world is.
+    #[command(flatten, next_help_heading = "The external world")]
+    pub external: ExternalArgs,
 }
 
 /// Arguments of `list`.
@@ -177,14 +202,11 @@ pub struct UpArgs {
 }
 
 /// Where a stack is, and whose tokens are used. What is not named is not asked.
-#[derive(Args)]
+#[derive(Clone, Default, Args)]
 pub struct StackArgs {
-    /// A folder that `deploy init` made: everything below is read from it; what is named besides wins.
+    /// A folder that `deploy init` made: where its stack is, and its keys; what is named besides wins.
     #[arg(long, value_name = "DIR")]
     pub deployment: Option<PathBuf>,
-    /// The application: a folder like fixtures/flowstate, or the name of a built-in one [default: flowstate].
-    #[arg(long, value_name = "DIR")]
-    pub app: Option<String>,
     /// The sync service.
     #[arg(long, value_name = "URL")]
     pub powersync_url: Option<String>,
@@ -243,6 +265,9 @@ impl StackArgs {
 /// Arguments of `verify`.
 #[derive(Args)]
 pub struct VerifyArgs {
+    /// The application: a folder like fixtures/flowstate, or the name of a built-in one [default: flowstate].
+    #[arg(long, value_name = "DIR")]
+    pub app: Option<String>,
     /// The stack.
     #[command(flatten)]
     pub stack: StackArgs,
@@ -257,6 +282,9 @@ pub struct VerifyArgs {
 /// Arguments of `audit`.
 #[derive(Args)]
 pub struct AuditArgs {
+    /// The application: a folder like fixtures/flowstate, or the name of a built-in one [default: flowstate].
+    #[arg(long, value_name = "DIR")]
+    pub app: Option<String>,
     /// The stack.
     #[command(flatten)]
     pub stack: StackArgs,
@@ -304,7 +332,7 @@ pub struct MutantsArgs {
     /// Defects by name; all when none is named.
     pub mutants: Vec<String>,
     /// Where the plans run. Where servers are processes of their own, defects of devices and network alone are planted.
-    #[arg(long, default_value = "deterministic", value_parser = crate::world::NAMES)]
+    #[arg(long, default_value = "deterministic", value_parser = crate::world::OWN_NAMES)]
     pub world: String,
     /// What the containers world is made of.
     #[command(flatten)]

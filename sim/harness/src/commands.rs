@@ -9,6 +9,7 @@ use reports::Failure;
 use sim_core::checker::Report;
 use sim_core::plan::Plan;
 use sim_core::regression::{Regression, VERSION};
+use sim_core::promise::NO_POLICY;
 use sim_core::run::{AnomalyText, FailureKind, Run, ScenarioRun, Shrunk};
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Signature, Verdict};
@@ -17,13 +18,14 @@ use sim_core::workload;
 use crate::artifacts;
 use crate::campaign::{self, Campaign, Judged, Tally};
 use crate::catalogue;
-use crate::cli::{ContainerArgs, DeployInitArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
+use crate::cli::{ContainerArgs, DeployInitArgs, ExternalArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use crate::deploy;
 use crate::device::database::Cabinet;
 use crate::device::host::HostError;
 use crate::invariants::Bench;
+use crate::target::Target;
 use crate::trial::Setup;
-use crate::world::{self, containers, embedded};
+use crate::world::{self, containers, embedded, external};
 
 /// Everything was well.
 pub const EXIT_VALID: u8 = 0;
@@ -35,6 +37,9 @@ pub const EXIT_UNKNOWN: u8 = 4;
 pub const EXIT_USAGE: u8 = 64;
 /// The harness itself failed.
 pub const EXIT_HARNESS: u8 = 70;
+
+/// Where reports go unless they are told otherwise.
+const RUNS: &str = "reports/runs";
 
 /// How long one failure may be shrunk.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,6 +84,11 @@ pub fn workers(asked: Option<u32>) -> usize {
     asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |asked| asked as usize)
 }
 
+/// The same; one where several would meet in somebody's database.
+fn workers_in(setup: &Setup, asked: Option<u32>) -> usize {
+    if setup.world.is_shared() { 1 } else { workers(asked) }
+}
+
 /// Plans a scenario where servers are real, unless more are asked for.
 const PLANS_REAL: u32 = 2;
 /// And as many as this where in these not everything has occurred that must.
@@ -110,7 +120,12 @@ impl Prepared {
         if chosen.is_empty() {
             return Err(CommandError::Usage(format!("--app {}: it has no scenario", args.app.app)));
         }
-        let setup = in_world(setup(app, args.policy)?, &args.app.app, &args.world, Some(&args.containers))?;
+        let out = args.out.as_deref();
+        if let Some(folder) = out.filter(|folder| folder.is_file()) {
+            return Err(CommandError::Usage(format!("--out {}: is a file; give a folder", folder.display())));
+        }
+        let asked = Asked { world: &args.world, containers: Some(&args.containers), external: Some(&args.external), policy: args.policy, out };
+        let setup = in_world(setup(app, args.policy.unwrap_or(backend::PolicyKind::FieldMerge))?, &args.app.app, &asked)?;
         let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &setup.world)).collect();
         let scenarios = chosen
             .into_iter()
@@ -120,6 +135,7 @@ impl Prepared {
                     world::Kind::Deterministic => scenario.plans,
                     world::Kind::Embedded(_) => PLANS_REAL,
                     // Each takes its time; what is for containers alone says itself how many.
+                    world::Kind::External(_) => 1,
                     world::Kind::Containers(_) if scenario.worlds.is_empty() => 1,
                     world::Kind::Containers(_) => scenario.plans,
                 };
@@ -131,12 +147,15 @@ impl Prepared {
             let app = Path::new(&setup.app.name).file_name().map(|name| name.to_string_lossy().into_owned());
             let world = if setup.world.time().is_virtual() { String::new() } else { format!("-{}", args.world) };
             let app = app.unwrap_or_default();
-            PathBuf::from("reports/runs").join(format!("{app}-{}-{}{world}", args.policy, args.seed))
+            PathBuf::from(RUNS).join(format!("{app}-{}-{}{world}", setup.promised(), args.seed))
         });
-        if folder.is_file() {
-            return Err(CommandError::Usage(format!("--out {}: is a file; give a folder", folder.display())));
-        }
         Ok(Self { setup, scenarios, not_run, checkers: checkers(args.checkers.as_deref())?, folder })
+    }
+
+    /// The policy that the backend is held to.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        self.setup.promised()
     }
 
     /// How many plans each scenario gets, for progress.
@@ -151,14 +170,21 @@ fn setup(app: Arc<fixtures::App>, policy: backend::PolicyKind) -> Result<Setup, 
     Setup::new(app, policy).map_err(|error| CommandError::Usage(format!("sync-config.yaml: {error}")))
 }
 
-/// Where plans run. A world that this machine cannot bring up is refused at once.
-pub(crate) fn in_world(
-    setup: Setup,
-    app: &str,
-    name: &str,
-    stack: Option<&ContainerArgs>,
-) -> Result<Setup, CommandError> {
-    let world = match name {
+/// Which world is asked for, and what it is made of.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Asked<'a> {
+    pub(crate) world: &'a str,
+    pub(crate) containers: Option<&'a ContainerArgs>,
+    pub(crate) external: Option<&'a ExternalArgs>,
+    /// The policy, where one is named.
+    pub(crate) policy: Option<backend::PolicyKind>,
+    /// The folder of the report, where one is named.
+    pub(crate) out: Option<&'a Path>,
+}
+
+/// Where plans run. A world that cannot be had is refused at once.
+pub(crate) fn in_world(setup: Setup, app: &str, asked: &Asked<'_>) -> Result<Setup, CommandError> {
+    let world = match asked.world {
         "embedded" => {
             let program = std::env::current_exe()
                 .map_err(|error| CommandError::Harness(format!("this program's own path: {error}")))?;
@@ -167,6 +193,7 @@ pub(crate) fn in_world(
             world::Kind::Embedded(Arc::new(pool))
         }
         "containers" => {
+            let stack = asked.containers;
             let stack = stack.ok_or_else(|| CommandError::Usage("this command is not for containers".to_owned()))?;
             let choice = containers::Choice {
                 storage: stack.storage,
@@ -177,18 +204,43 @@ pub(crate) fn in_world(
             pool.warm().map_err(|problem| CommandError::Harness(format!("--world containers: {problem}")))?;
             world::Kind::Containers(Arc::new(pool))
         }
+        "external" => return in_external(setup, app, asked),
         _ => world::Kind::Deterministic,
     };
     Ok(Setup { world, ..setup })
 }
 
-/// Why a world does not run a scenario: it is for others, or about a container that there is not.
+/// The world is somebody else's. Nothing is asked of it until writing is allowed.
+fn in_external(setup: Setup, app: &str, asked: &Asked<'_>) -> Result<Setup, CommandError> {
+    let usage = CommandError::Usage;
+    let args = asked.external.ok_or_else(|| usage("this command is not for the external world".to_owned()))?;
+    if !args.allow_writes {
+        let why = "--world external: devices write to it, rows with ids of their own that are deleted again; allow it with --allow-writes";
+        return Err(usage(why.to_owned()));
+    }
+    let mapping = external::Mapping::read(&args.mapping).map_err(usage)?;
+    let target = Target::new(&args.stack, Some(app)).map_err(usage)?;
+    let policy = asked.policy.or(mapping.policy);
+    // Where none is promised, this one is what a failure is shrunk with.
+    let setup = Setup { policy: policy.unwrap_or(backend::PolicyKind::ArrivalOrder), has_policy: policy.is_some(), ..setup };
+    let folder = asked.out.map_or_else(|| PathBuf::from(RUNS), Path::to_owned);
+    let choice = external::Choice { target, mapping: Arc::new(mapping), folder };
+    let pool = external::Pool::new(&setup, choice).map_err(usage)?;
+    pool.warm().map_err(|problem| CommandError::Harness(format!("--world external: {problem}")))?;
+    Ok(Setup { world: world::Kind::External(Arc::new(pool)), ..setup })
+}
+
+/// Why a world does not run a scenario: it is for others, or about something that there is not or may not be touched.
 fn why_not(scenario: &Scenario, world: &world::Kind) -> Option<String> {
     let is_for = scenario.worlds.is_empty() || scenario.worlds.iter().any(|name| name == world.name());
     if !is_for {
         return Some(format!("it is for {}", scenario.worlds.join(", ")));
     }
-    let world::Kind::Containers(pool) = world else { return None };
+    let pool = match world {
+        world::Kind::Containers(pool) => pool,
+        world::Kind::External(pool) => return external::why_not(scenario, pool.signs()),
+        world::Kind::Deterministic | world::Kind::Embedded(_) => return None,
+    };
     let missing = scenario.parts().into_iter().find(|part| !pool.has(*part))?;
     Some(format!("this stack has no {}", format!("{missing:?}").to_lowercase()))
 }
@@ -213,7 +265,8 @@ fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, Comma
 /// Why it did not come up.
 pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
     let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
-    let setup = in_world(setup(app, args.policy)?, &args.app.app, "embedded", None)?;
+    let asked = Asked { world: "embedded", ..Asked::default() };
+    let setup = in_world(setup(app, args.policy)?, &args.app.app, &asked)?;
     let world::Kind::Embedded(pool) = &setup.world else { unreachable!("it was just asked for") };
     embedded::Standing::up(pool).map_err(CommandError::Harness)
 }
@@ -246,7 +299,7 @@ pub fn run(
     note: &(dyn Fn(&str) + Sync),
 ) -> Result<RunOutcome, CommandError> {
     let began = Instant::now();
-    let workers = workers(args.workers);
+    let workers = workers_in(&prepared.setup, args.workers);
     let campaign = Campaign {
         setup: &prepared.setup,
         scenarios: &prepared.scenarios,
@@ -266,7 +319,7 @@ pub fn run(
     let mut broken = Vec::new();
     for (((scenario, planned), not_run), tally) in prepared.scenarios.iter().zip(&prepared.not_run).zip(&tallies) {
         broken.extend(tally.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
-        let mut told = summarize(scenario, tally, *planned, prepared.checkers.is_none(), args.policy);
+        let mut told = summarize(scenario, tally, *planned, prepared.checkers.is_none(), &prepared.policy());
         told.not_run.clone_from(not_run);
         if let Some((index, signature, class)) = primary(tally) {
             note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
@@ -279,7 +332,7 @@ pub fn run(
                 campaign::shrink(&prepared.setup, &scenario.promises, &plan, &signature, workers, PATIENCE, stop).plan
             };
             let searched = !args.no_shrink;
-            let found = Found { scenario, plan, smallest, searched, signature, app: &args.app.app, policy: args.policy };
+            let found = Found { scenario, plan, smallest, searched, signature, app: &args.app.app };
             let (failure, shrunk) = keep(prepared, &found)?;
             told.anomalies.clone_from(&failure.anomalies);
             told.shrunk = Some(shrunk);
@@ -292,7 +345,7 @@ pub fn run(
         seed: args.seed.to_string(),
         world: args.world.clone(),
         app: prepared.setup.app.name.clone(),
-        policy: args.policy.to_string(),
+        policy: prepared.policy(),
         commit: env!("SYNCSTORM_COMMIT").to_owned(),
         scenarios,
         totals: campaign::totals(&tallies, wall),
@@ -387,10 +440,9 @@ fn summarize(
     tally: &Tally,
     planned: u32,
     all_checkers: bool,
-    policy: backend::PolicyKind,
+    policy: &str,
 ) -> ScenarioRun {
-    let policy = policy.to_string();
-    let not_owed = scenario.promises.claims.iter().filter(|claim| !claim.is_owed_by(&policy));
+    let not_owed = scenario.promises.claims.iter().filter(|claim| !claim.is_owed_by(policy));
     let mut verdict = tally.verdict;
     let mut unknown: Vec<String> =
         tally.unknown.iter().flat_map(|(plan, why)| why.iter().map(move |why| format!("plan {plan}: {why}"))).collect();
@@ -436,7 +488,6 @@ struct Found<'a> {
     searched: bool,
     signature: Signature,
     app: &'a str,
-    policy: backend::PolicyKind,
 }
 
 /// Runs the smallest plan once more with every checker, and writes the failure's folder.
@@ -453,7 +504,7 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
         version: VERSION,
         what,
         expected: Some(found.signature.clone()),
-        policy: found.policy.to_string(),
+        policy: setup.promised(),
         mutant: None,
         world: setup.world.name().to_owned(),
         app_hash: setup.app.hash.clone(),
@@ -569,11 +620,7 @@ pub struct Replayed {
 }
 
 /// Reads a case with its application and policy.
-fn open_case(
-    path: &Path,
-    world: Option<&str>,
-    stack: &ContainerArgs,
-) -> Result<(Regression, Setup), CommandError> {
+fn open_case(path: &Path, asked: &Asked<'_>) -> Result<(Regression, Setup), CommandError> {
     let case = artifacts::read_case(path).map_err(|error| CommandError::Usage(error.to_string()))?;
     let name = case.versions.get("app").map_or(case.plan.app.as_str(), String::as_str);
     let app = catalogue::app(name).map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))?;
@@ -586,15 +633,16 @@ fn open_case(
         )));
     }
     check_plan(&case.plan, &app).map_err(|error| CommandError::Usage(format!("{}: plan: {error}", path.display())))?;
-    let policy = case
-        .policy
-        .parse()
-        .map_err(|_| CommandError::Usage(format!("{}: policy: unknown policy {}", path.display(), case.policy)))?;
-    let world = world.unwrap_or(&case.world);
+    let unknown = |_| CommandError::Usage(format!("{}: policy: unknown policy {}", path.display(), case.policy));
+    let has_policy = case.policy != NO_POLICY;
+    let policy = if has_policy { case.policy.parse().map_err(unknown)? } else { backend::PolicyKind::ArrivalOrder };
+    let world = if asked.world.is_empty() { &case.world } else { asked.world };
     if !world::NAMES.contains(&world) {
         return Err(CommandError::Usage(format!("{}: world: there is no world {world}", path.display())));
     }
-    let setup = in_world(setup(Arc::new(app), policy)?, name, world, Some(stack))?;
+    let setup = Setup { has_policy, ..setup(Arc::new(app), policy)? };
+    let asked = Asked { world, policy: has_policy.then_some(policy), ..*asked };
+    let setup = in_world(setup, name, &asked)?;
     Ok((case, setup))
 }
 
@@ -623,7 +671,13 @@ fn check_plan(plan: &Plan, app: &fixtures::App) -> Result<(), String> {
 /// # Errors
 /// What is wrong with the file, or with the harness.
 pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
-    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.containers)?;
+    let asked = Asked {
+        world: args.world.as_deref().unwrap_or_default(),
+        containers: Some(&args.containers),
+        external: Some(&args.external),
+        ..Asked::default()
+    };
+    let (case, setup) = open_case(&args.path, &asked)?;
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
     // Real servers answer in an order of their own, so that a failure may need another attempt; a plan that must hold
@@ -682,12 +736,18 @@ pub fn report_code(report: &Report) -> u8 {
 /// # Errors
 /// What is wrong with the file, or a case that does not fail as it says.
 pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathBuf), CommandError> {
-    let (case, setup) = open_case(&args.path, args.world.as_deref(), &args.containers)?;
+    let asked = Asked {
+        world: args.world.as_deref().unwrap_or_default(),
+        containers: Some(&args.containers),
+        external: Some(&args.external),
+        ..Asked::default()
+    };
+    let (case, setup) = open_case(&args.path, &asked)?;
     let Some(signature) = case.expected.clone() else {
         return Err(CommandError::Usage(format!("{}: expected: is null; this plan must pass", args.path.display())));
     };
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
-    let workers = workers(args.workers);
+    let workers = workers_in(&setup, args.workers);
     let shrunk = campaign::shrink(&setup, &case.promises, &case.plan, &signature, workers, PATIENCE, stop);
     let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
     let judged = campaign::judge(&setup, &case.promises, &shrunk.plan, None, &mut cabinet)

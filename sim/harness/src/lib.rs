@@ -6,7 +6,7 @@
 //! says of its end, [`device`] one installation of the app over the real sync core, [`interpreter`] what its person
 //! does, [`network`] how it reaches the servers, [`postgres`] a private PostgreSQL, [`recorder`]
 //! the history, [`artifacts`] the files, [`mutants`] planted defects, [`deploy`] a deployment to start with,
-//! [`verify`] checklists for one that runs.
+//! [`target`] a stack that somebody else runs, [`verify`] checklists for it; `signer` makes tokens.
 
 pub mod artifacts;
 pub mod campaign;
@@ -21,6 +21,8 @@ pub mod mutants;
 pub mod network;
 pub mod postgres;
 pub mod recorder;
+mod signer;
+pub mod target;
 pub mod trial;
 pub mod verify;
 pub mod world;

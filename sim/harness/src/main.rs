@@ -76,6 +76,9 @@ fn interrupted() -> Arc<AtomicBool> {
             // The servers of plans end with this process; their databases have to be told.
             postgres::end_all();
             world::containers::end_all();
+            for left in world::external::end_all() {
+                say(&left);
+            }
             std::process::exit(130);
         }
     });
@@ -120,7 +123,7 @@ fn print(text: &str) {
 fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
     let prepared = Prepared::new(args)?;
     let world = if args.world == "deterministic" { String::new() } else { format!(", world {}", args.world) };
-    say(&format!("seed {}, policy {}, app {}{world}", args.seed, args.policy, args.app.app));
+    say(&format!("seed {}, policy {}, app {}{world}", args.seed, prepared.policy(), args.app.app));
     let plans = prepared.plans();
     let total: u64 = plans.iter().map(|(_, plans)| u64::from(*plans)).sum();
     let bar = progress_bar(total);

@@ -12,7 +12,7 @@ use fixtures::{App, Row, Value};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use sim_core::Plan;
 use sim_core::history::{
-    CopyOf, DeviceName, Event, Header, History, RowId, RowName, Time, VERSION, What, Who, Writer,
+    CopyOf, DeviceName, Event, Header, History, OpAnswer, RowId, RowName, Time, VERSION, What, Who, Writer,
 };
 use tokio::time::Instant;
 
@@ -34,6 +34,8 @@ struct Inner {
     /// (client, epoch, operation) and its device, since there are copies.
     ledger: BTreeMap<(Arc<str>, u32, i64), u32>,
     speaker: Option<u32>,
+    /// Rows from this one on are not the plan's, and are left out; `None`: there are no others.
+    own: Option<RowId>,
 }
 
 impl Recorder {
@@ -69,12 +71,19 @@ impl Recorder {
             inherited: BTreeMap::new(),
             ledger: BTreeMap::new(),
             speaker: None,
+            own: None,
         };
         for (number, table) in (0u32..).zip(&plan.rows) {
             let table = app.schema.table_index(table).expect("plans are checked against the schema");
             inner.intern(table, &Arc::from(plan.row_id(number)));
         }
         Self { inner: Rc::new(RefCell::new(inner)), app }
+    }
+
+    /// Leaves everything out that is about rows which the plan does not name: others use the database as well.
+    pub fn keep_own(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.own = RowId::try_from(inner.history.rows.len()).ok();
     }
 
     /// Another installation takes the place of a device, with another client id; gives the name by which the history
@@ -194,7 +203,12 @@ impl Recorder {
     /// Adds an event at the present instant.
     pub fn add(&self, who: Who, what: What) {
         let at_us = self.now_us();
-        self.inner.borrow_mut().history.events.push(Event { at_us, who, what });
+        let mut inner = self.inner.borrow_mut();
+        let what = match inner.own {
+            Some(end) => own_part(what, end),
+            None => what,
+        };
+        inner.history.events.push(Event { at_us, who, what });
     }
 
     /// The history's name for a row.
@@ -238,6 +252,9 @@ impl Recorder {
     #[must_use]
     pub fn finish(&self) -> History {
         let mut inner = self.inner.borrow_mut();
+        if let Some(end) = inner.own {
+            inner.history.rows.truncate(end as usize);
+        }
         let empty = History { header: inner.history.header.clone(), rows: Vec::new(), events: Vec::new() };
         std::mem::replace(&mut inner.history, empty)
     }
@@ -260,6 +277,24 @@ impl Inner {
         self.ids.entry(id.clone()).or_default().push((table, row));
         row
     }
+}
+
+/// What of it is about rows before the end.
+fn own_part(mut what: What, end: RowId) -> What {
+    let survivors = |answers: &mut Vec<OpAnswer>| {
+        for answer in answers {
+            answer.merged_into = answer.merged_into.filter(|row| *row < end);
+        }
+    };
+    match &mut what {
+        What::Apply(apply) => apply.rows.retain(|(row, _)| *row < end),
+        What::Read { rows, .. } => rows.retain(|(row, _)| *row < end),
+        What::Conflicts { records, .. } => records.retain(|record| record.row < end),
+        What::Upload(upload) => survivors(&mut upload.ops),
+        What::Commit(commit) => survivors(&mut commit.ledger),
+        _ => {}
+    }
+    what
 }
 
 /// Reads one row's JSON object; keys that are no columns are skipped, missing ones are NULL.

@@ -9,7 +9,8 @@ use std::time::Duration;
 use fixtures::App;
 use sim_core::history::{Barrier, History, Phase, What, Who};
 use sim_core::plan::{Action, Fault, Step};
-use sim_core::{Plan, promise::Promises};
+use sim_core::promise::{NO_POLICY, Promises};
+use sim_core::Plan;
 use sim_service::sync_config::SyncConfig;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::device::actor::{Actor, Command, Parts, Status, Window};
 use crate::device::database::{Cabinet, Database};
 use crate::device::host::HostError;
-use crate::device::kind::Kind;
+use crate::device::kind::{Kind, STREAM_IDLE_TIMEOUT};
 use crate::mutants::Mutant;
 use crate::mutants::network::BentNetwork;
 use crate::recorder::Recorder;
@@ -36,6 +37,8 @@ pub struct Setup {
     pub rules: Arc<backend::Rules>,
     /// The upload policy.
     pub policy: backend::PolicyKind,
+    /// Whether the backend is held to it: somebody else's may promise none.
+    pub has_policy: bool,
     /// A planted defect, if any.
     pub mutant: Option<Mutant>,
     /// Where plans run.
@@ -43,6 +46,12 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// The policy that the backend is held to, by name.
+    #[must_use]
+    pub fn promised(&self) -> String {
+        if self.has_policy { self.policy.to_string() } else { NO_POLICY.to_owned() }
+    }
+
     /// Prepares an application for many plans.
     ///
     /// # Errors
@@ -51,7 +60,7 @@ impl Setup {
         let sync_config = Arc::new(SyncConfig::parse(&app.sync_config, &app.schema)?);
         let schema = Arc::new(app.schema.clone());
         let rules = Arc::new(backend::Rules::new(&app.schema, &app.policy));
-        Ok(Self { app, schema, sync_config, rules, policy, mutant: None, world: world::Kind::default() })
+        Ok(Self { app, schema, sync_config, rules, policy, has_policy: true, mutant: None, world: world::Kind::default() })
     }
 }
 
@@ -77,6 +86,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// # Errors
 /// SQLite's, when not even the devices' databases could be made.
 pub fn run(setup: &Setup, plan: &Plan, promises: &Promises, cabinet: &mut Cabinet) -> Result<Outcome, HostError> {
+    let plan = &setup.world.adapt(plan, &setup.app);
     let databases = (0..plan.devices.len())
         .map(|device| cabinet.take(&plan.client_id(u32::try_from(device).unwrap_or(u32::MAX))))
         .collect::<Result<Vec<_>, _>>()?;
@@ -105,7 +115,7 @@ async fn execute(
 ) -> (Outcome, Vec<Option<Database>>) {
     let began = Instant::now();
     let kind = &setup.world;
-    let recorder = Recorder::new(setup.app.clone(), &plan, kind.name(), kind.time(), &setup.policy.to_string());
+    let recorder = Recorder::new(setup.app.clone(), &plan, kind.name(), kind.time(), &setup.promised());
     recorder.start_clock(began + WARM_UP);
 
     // 1. The world comes up, with the seed rows in its database.
@@ -406,7 +416,9 @@ impl Trial {
             .unwrap_or_default();
         let queued: u32 = self.devices.iter().map(|running| running.window.status.borrow().queued).sum();
         let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
-        3 * (slowest + self.world.stream_idle_timeout()) + queued * 4 * round_trip + Duration::from_secs(60)
+        // Where devices bear with longer silence, one of them may be bearing with it once.
+        let longer = self.world.stream_idle_timeout().saturating_sub(STREAM_IDLE_TIMEOUT);
+        3 * (slowest + STREAM_IDLE_TIMEOUT) + longer + queued * 4 * round_trip + Duration::from_secs(60)
     }
 
     async fn read_conflicts(&self) {

@@ -11,6 +11,7 @@ pub mod convergence;
 pub mod coverage;
 pub mod durability;
 pub mod exactly_once;
+mod foreign;
 pub mod integrity;
 pub mod latency;
 pub mod lives;
@@ -33,7 +34,7 @@ use fixtures::App;
 use serde::Serialize;
 
 use crate::history::{Barrier, History, Phase, What};
-use crate::promise::Promises;
+use crate::promise::{NO_POLICY, Promises};
 use crate::verdict::{Anomaly, Class, Finding, Verdict};
 
 pub use timeline::Timeline;
@@ -103,13 +104,14 @@ impl Report {
 #[must_use]
 pub fn check_all(ctx: &Context<'_>, only: Option<&[&str]>) -> Report {
     let timeline = guarded(|| Timeline::build(ctx));
+    let foreign = foreign::Foreign::find(ctx);
     let wanted = CHECKERS.iter().filter(|(name, _)| only.is_none_or(|only| only.contains(name)));
     let findings = wanted.map(|(name, check)| {
         let finding = match &timeline {
             Ok(timeline) => guarded(|| check(ctx, timeline)).unwrap_or_else(|panic| crashed(name, &panic)),
             Err(panic) => crashed("analysis of the history", panic),
         };
-        (*name, finding)
+        (*name, foreign.set_aside(finding))
     });
     Report { findings: findings.collect() }
 }
@@ -180,11 +182,19 @@ pub fn examine(ctx: &Context<'_>, only: Option<&[&str]>) -> Examined {
         examined.stats = stats;
         finding
     });
-    // A budget that cannot be judged is not judged, rather than held or unknown.
-    let applies = |name: &str| name != "latency" || ctx.history.header.time.is_virtual();
+    let foreign = foreign::Foreign::find(ctx);
+    // What cannot be judged of any such history is not judged, rather than held or unknown: a budget where time is
+    // real, a model of a policy that nobody promised.
+    let header = &ctx.history.header;
+    let applies = |name: &str| match name {
+        "latency" => header.time.is_virtual(),
+        "policy" => header.policy != NO_POLICY,
+        _ => true,
+    };
     for (name, check) in CHECKERS.iter().filter(|(name, _)| wanted(name) && applies(name)) {
         let finding = if *name == "durability" { durability.clone() } else { guarded(|| check(ctx, &timeline)) };
-        examined.report.findings.push((name, finding.unwrap_or_else(|panic| crashed(name, &panic))));
+        let finding = finding.unwrap_or_else(|panic| crashed(name, &panic));
+        examined.report.findings.push((name, foreign.set_aside(finding)));
     }
     examined.latency = guarded(|| latency::samples(ctx, &timeline)).unwrap_or_default();
     examined

@@ -264,6 +264,7 @@ impl Story {
             seq: self.seq,
             received_us: EPOCH_US + self.now_us,
             origin,
+            foreign: false,
             changes,
             ledger,
             conflicts,

@@ -4,6 +4,7 @@ mod atomicity;
 mod causal;
 mod convergence;
 mod exactly_once;
+mod foreign;
 mod integrity;
 mod latency;
 mod progress;

@@ -299,9 +299,11 @@ fn apply(ctx: &Context<'_>, apply: &Apply, about: &[RowId]) -> String {
 }
 
 fn commit(ctx: &Context<'_>, commit: &Commit, about: &[RowId]) -> String {
-    let origin = commit.origin.map_or_else(|| "the server's own".to_owned(), |origin| {
-        format!("{} tx {}", client(origin.device), origin.tx_id)
-    });
+    let origin = match commit.origin {
+        Some(origin) => format!("{} tx {}", client(origin.device), origin.tx_id),
+        None if commit.foreign => "somebody else's".to_owned(),
+        None => "the server's own".to_owned(),
+    };
     let listed = || commit.changes.iter().filter(|change| told(about, change.row));
     let changes = list(listed().map(|change| difference(ctx, change.row, change.before.as_ref(), change.after.as_ref())));
     let others = left_out(commit.changes.len(), listed().count());

@@ -226,6 +226,9 @@ impl<'a> Line<'a> {
             self.put("origin", &json!(format!("client/{}", origin.device)));
             self.put("tx", &json!(origin.tx_id));
         }
+        if commit.foreign {
+            self.put("foreign", &json!(true));
+        }
         let rows = commit.changes.iter().map(|change| {
             let mut row = Map::new();
             row.insert("row".to_owned(), json!(self.label(change.row)));

@@ -39,6 +39,7 @@ fn noisy(devices: u32, transactions: u32) -> Plan {
         app: "attic".to_owned(),
         scenario: "noise".to_owned(),
         seed: Seed(1),
+        identity: None,
         devices: vec![device; devices as usize],
         link: Link { latency_min_us: 5_000, latency_max_us: 80_000 },
         token_lifetime_s: 60,

@@ -18,7 +18,7 @@ use sim_core::workload;
 use crate::campaign;
 use crate::catalogue;
 use crate::cli::MutantsArgs;
-use crate::commands::{CommandError, in_world, workers};
+use crate::commands::{Asked, CommandError, in_world, workers};
 use crate::device::database::Cabinet;
 use crate::trial::Setup;
 
@@ -198,7 +198,8 @@ pub fn run(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Result
     let scenarios = catalogue::scenarios(&app).map_err(CommandError::Harness)?;
     let failed = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let sound = Setup::new(app.clone(), ::backend::PolicyKind::FieldMerge).map_err(|error| failed(&error))?;
-    let sound = in_world(sound, "flowstate", &args.world, Some(&args.containers))?;
+    let asked = Asked { world: &args.world, containers: Some(&args.containers), ..Asked::default() };
+    let sound = in_world(sound, "flowstate", &asked)?;
     let mut results = Vec::new();
     for mutant in chosen {
         if !mutant.is_for(&sound.world) {

@@ -5,8 +5,8 @@ use ::backend::store::postgres::tls::{Address, SslMode};
 use super::backend::key_set_url;
 use super::credentials;
 use super::exposure;
-use super::postgres::{NoSession, connect};
-use super::target::Target;
+use crate::target::database::{NoSession, connect};
+use crate::target::Target;
 use super::{Check, Lines};
 
 /// A page that no stack has business with.

@@ -5,8 +5,8 @@ use serde_json::Value as Json;
 
 use super::claim;
 use super::service::cors;
-use super::target::Target;
-use super::token::Token;
+use crate::target::Target;
+use crate::target::token::Token;
 use super::{Check, Lines};
 
 const LINES: [&str; 4] = ["readiness", "key set (JWKS)", "token is accepted", "CORS"];

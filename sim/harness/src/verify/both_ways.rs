@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::real_network::RealNetwork;
-use super::target::Target;
+use crate::target::Target;
 use super::{Check, Lines, Outcome, failed};
 use crate::device::kind::STREAM_IDLE_TIMEOUT;
 use crate::device::actor::{Actor, Command, Parts, Status, Window};
@@ -111,6 +111,7 @@ impl Trip {
             app: app.name.clone(),
             scenario: "verify".to_owned(),
             seed,
+            identity: None,
             devices: vec![device(Kind::Web), device(Kind::Tauri)],
             link: Link { latency_min_us: 0, latency_max_us: 0 },
             token_lifetime_s: 900,

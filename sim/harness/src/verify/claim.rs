@@ -1,8 +1,8 @@
 //! Why a server does not believe a token: which claim, and what to change.
 
-use super::http::Reply;
-use super::target::Target;
-use super::token::Token;
+use crate::target::http::Reply;
+use crate::target::Target;
+use crate::target::token::Token;
 
 /// Which part of a token a server minds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::program::{self, Silence};
-use super::target::Target;
+use crate::target::program::{self, Silence};
+use crate::target::Target;
 use super::{Check, Lines};
 
 /// How many lines of a log are shown.

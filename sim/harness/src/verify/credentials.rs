@@ -8,11 +8,12 @@ use ::backend::store::postgres::tls::{Address, SslMode};
 use jsonwebtoken::{Algorithm, EncodingKey};
 
 use super::mongodb::{Entry, NoAnswer, Session};
-use super::postgres::{NoSession, connect};
+use crate::target::database::{NoSession, connect};
 use super::service::stream_request;
 use super::stores::{is_about_password, ping};
-use super::target::Target;
-use super::token::{Signer, USUAL_KID};
+use crate::target::Target;
+use crate::signer::Signer;
+use crate::target::token::{self, USUAL_KID};
 use super::{Lines, Outcome, failed};
 
 /// What images, guides and people in a hurry take for a password; the user's own name is tried too.
@@ -191,7 +192,7 @@ pub(super) async fn tokens(target: &Target, lines: &mut Lines) {
 
 /// Which forged token is taken.
 async fn accepted(target: &Target, url: &str, is_service: bool) -> Result<Option<String>, String> {
-    let subject = target.token.as_ref().map_or_else(|| "local-user".to_owned(), super::token::Token::subject);
+    let subject = target.token.as_ref().map_or_else(|| "local-user".to_owned(), crate::target::token::Token::subject);
     let mut kids: Vec<Option<String>> = vec![Some(USUAL_KID.to_owned()), None];
     kids.extend(target.token.iter().map(|token| token.kid.clone()).filter(Option::is_some));
     kids.dedup();
@@ -200,7 +201,7 @@ async fn accepted(target: &Target, url: &str, is_service: bool) -> Result<Option
         for secret in SECRETS {
             let key = EncodingKey::from_secret(secret.as_bytes());
             let signer = Signer { algorithm: Algorithm::HS256, key, kid: kid.clone() };
-            let token = signer.mint(&subject, &target.audience)?;
+            let token = token::mint(&signer, &subject, &target.audience)?;
             let kid = kid.as_ref().map_or_else(|| "no kid".to_owned(), |kid| format!("kid {kid:?}"));
             forged.push((token.text, format!("a usual secret ({kid})")));
         }
@@ -224,7 +225,7 @@ async fn accepted(target: &Target, url: &str, is_service: bool) -> Result<Option
 /// The status that a request is answered with which changes nothing: a stream's, or an upload of nothing.
 pub(super) async fn probed(target: &Target, url: &str, is_service: bool, token: Option<&str>) -> Result<u16, String> {
     let asked = if is_service {
-        let request = super::http::request(
+        let request = crate::target::http::request(
             http::Method::POST,
             &format!("{url}/sync/stream"),
             token,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::containers::inspected;
-use super::target::Target;
+use crate::target::Target;
 use super::Lines;
 
 /// The ports that are for everybody: the service's and the backend's, as the guide numbers them.

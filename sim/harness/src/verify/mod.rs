@@ -4,10 +4,9 @@
 //! found out is skipped, with the reason, and never ok. One cause fails one line: what depends on a part that does not
 //! answer is skipped. Every wait is bounded, and only the places that were named are asked.
 //!
-//! In reading order: [`target`] where the stack is, `deployment` the same from a folder, `token` who asks and with
-//! which key, `http`, `postgres` with
-//! `replication`, `service`, `backend`, `stores` (Redis and MongoDB, over `mongodb`), `containers` (over
-//! `program`), `both_ways` (over `real_network`) a row from web to Tauri and back, `audit` (with `credentials`, `exposure`).
+//! In reading order: `postgres` with `replication`, `service`, `backend`, `stores` (Redis and MongoDB, over `mongodb`),
+//! `containers`, `both_ways` (over `real_network`) a row from web to Tauri and back, `audit` (with `credentials`,
+//! `exposure`). Where the stack is says [`crate::target`].
 
 mod audit;
 mod backend;
@@ -16,24 +15,18 @@ mod bson;
 mod claim;
 mod containers;
 mod credentials;
-mod deployment;
 mod exposure;
-mod http;
-mod jwk;
 mod mongodb;
 mod postgres;
-mod program;
 mod real_network;
 mod replication;
 mod scram;
 mod service;
 mod stores;
-pub mod target;
-mod token;
 
 pub use reports::checklist::{Check, Checklist, Outcome};
 
-use self::target::Target;
+use crate::target::Target;
 use crate::cli::{AuditArgs, VerifyArgs};
 
 /// The lines about one part of the stack.
@@ -75,26 +68,12 @@ fn failed(diagnosis: impl Into<String>, fix: impl Into<String>) -> Outcome {
     Outcome::Failed { diagnosis: diagnosis.into(), fix: fix.into() }
 }
 
-/// The error and what lies behind it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut said = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let further = cause.to_string();
-        if !said.contains(&further) {
-            said = format!("{said}: {further}");
-        }
-        source = cause.source();
-    }
-    said
-}
-
 /// Runs the guide's verification checklist.
 ///
 /// # Errors
 /// What is wrong with the arguments; nothing was asked of the stack then.
 pub fn verify(args: &VerifyArgs) -> Result<Checklist, String> {
-    let target = Target::new(&args.stack)?;
+    let target = Target::new(&args.stack, args.app.as_deref())?;
     let mut checks = containers::checks(&target);
     checks.extend(on_a_runtime(async {
         let (database, (backend, keys), service, stores) = tokio::join!(
@@ -120,7 +99,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Checklist, String> {
 /// # Errors
 /// What is wrong with the arguments; nothing was asked of the stack then.
 pub fn audit(args: &AuditArgs) -> Result<Checklist, String> {
-    let target = Target::new(&args.stack)?;
+    let target = Target::new(&args.stack, args.app.as_deref())?;
     let checks = on_a_runtime(audit::checks(&target))?;
     Ok(finished("audit", &target, checks))
 }

@@ -1,15 +1,14 @@
 //! The database: reached over TLS, exactly the application's tables, and all that logical replication needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use ::backend::store::postgres::tls::{Address, SslMode};
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row};
 
 use super::replication;
-use super::target::{Target, without_password};
-use super::{Check, Lines, Outcome, chain, failed};
+use crate::target::database::{NoSession, connect};
+use crate::target::{Target, chain, without_password};
+use super::{Check, Lines, Outcome, failed};
 
 /// The lines that need a session.
 const LINES: [&str; 8] = [
@@ -23,94 +22,45 @@ const LINES: [&str; 8] = [
     "replication slot is active",
 ];
 
-/// Why there is no session.
-#[derive(Debug)]
-pub(super) enum NoSession {
-    /// The server speaks no TLS, and the URL asks for it.
-    NoTls,
-    /// Its certificate is not believed.
-    Certificate(String),
-    /// Name or password.
-    Password(String),
-    /// By `pg_hba.conf`.
-    NotAllowed(String),
-    /// Nothing came in time.
-    Silent,
-    /// Everything else.
-    Away(String),
-}
-
-/// A session, driven by a task of its own.
-pub(super) async fn connect(address: &Address, patience: Duration) -> Result<Client, NoSession> {
-    let (mut config, tls) = address.connector().map_err(NoSession::Away)?;
-    config.connect_timeout(patience).application_name("syncstorm");
-    let (client, connection) = match tokio::time::timeout(patience, config.connect(tls)).await {
-        Ok(Ok(session)) => session,
-        Ok(Err(error)) => return Err(NoSession::of(&error)),
-        Err(_) => return Err(NoSession::Silent),
-    };
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a session ended");
-        }
-    });
-    Ok(client)
-}
-
-impl NoSession {
-    fn of(error: &tokio_postgres::Error) -> Self {
-        let said = chain(error);
-        match error.code() {
-            Some(code) if *code == SqlState::INVALID_PASSWORD => Self::Password(said),
-            Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::NotAllowed(said),
-            _ if said.contains("does not support TLS") => Self::NoTls,
-            _ if said.contains("certificate") => Self::Certificate(said),
-            _ if said.contains("password missing") => Self::Password("it wants a password, and none was named".to_owned()),
-            _ if said.contains("timed out") => Self::Silent,
-            _ => Self::Away(said),
-        }
-    }
-
-    /// Which line it fails, and how.
-    fn line(&self, place: &str) -> (&'static str, Outcome) {
-        match self {
-            Self::NoTls => (
-                "TLS",
-                failed(
-                    format!("{place} speaks no TLS, and the address asks for it"),
-                    "set ssl = on with ssl_cert_file and ssl_key_file in postgresql.conf, and restart PostgreSQL",
-                ),
+/// Which line it fails, and how.
+fn line(none: &NoSession, place: &str) -> (&'static str, Outcome) {
+    match none {
+        NoSession::NoTls => (
+            "TLS",
+            failed(
+                format!("{place} speaks no TLS, and the address asks for it"),
+                "set ssl = on with ssl_cert_file and ssl_key_file in postgresql.conf, and restart PostgreSQL",
             ),
-            Self::Certificate(said) => (
-                "TLS",
-                failed(
-                    format!("the certificate of {place} is not believed: {said}"),
-                    "name the authority that signed it with sslrootcert=FILE in the address, or have it made out to this host",
-                ),
+        ),
+        NoSession::Certificate(said) => (
+            "TLS",
+            failed(
+                format!("the certificate of {place} is not believed: {said}"),
+                "name the authority that signed it with sslrootcert=FILE in the address, or have it made out to this host",
             ),
-            Self::Password(said) => (
-                "reachable",
-                failed(
-                    format!("{place} does not take the name and password: {said}"),
-                    "correct them in the address; the image sets POSTGRES_PASSWORD only when its volume is new",
-                ),
+        ),
+        NoSession::Password(said) => (
+            "reachable",
+            failed(
+                format!("{place} does not take the name and password: {said}"),
+                "correct them in the address; the image sets POSTGRES_PASSWORD only when its volume is new",
             ),
-            Self::NotAllowed(said) => (
-                "reachable",
-                failed(format!("{place} lets nobody in from here: {said}"), "add a hostssl line to pg_hba.conf, and reload"),
+        ),
+        NoSession::NotAllowed(said) => (
+            "reachable",
+            failed(format!("{place} lets nobody in from here: {said}"), "add a hostssl line to pg_hba.conf, and reload"),
+        ),
+        NoSession::Silent => (
+            "reachable",
+            failed(format!("{place} does not answer in time"), "open its port in the firewall; see that it is not overloaded"),
+        ),
+        NoSession::Away(said) => (
+            "reachable",
+            failed(
+                format!("{place} cannot be used: {said}"),
+                "start PostgreSQL, and check host, port and database in the address; its log says why it is not up",
             ),
-            Self::Silent => (
-                "reachable",
-                failed(format!("{place} does not answer in time"), "open its port in the firewall; see that it is not overloaded"),
-            ),
-            Self::Away(said) => (
-                "reachable",
-                failed(
-                    format!("{place} cannot be used: {said}"),
-                    "start PostgreSQL, and check host, port and database in the address; its log says why it is not up",
-                ),
-            ),
-        }
+        ),
     }
 }
 
@@ -130,7 +80,7 @@ pub(super) async fn checks(target: &Target) -> Vec<Check> {
     };
     match session {
         Err(none) => {
-            let (name, outcome) = none.line(place);
+            let (name, outcome) = line(&none, place);
             for line in ["reachable"].iter().chain(&LINES) {
                 if *line == name {
                     lines.add(name, outcome.clone());
@@ -195,7 +145,7 @@ async fn tls(target: &Target, address: &Address, version: Option<&str>, lines: &
     let wanting = Address { mode: SslMode::Require, root: None, ..address.clone() };
     match connect(&wanting, target.patience()).await {
         Ok(_) => lines.ok("TLS", "offered; the address does not ask for it (sslmode=require does)"),
-        Err(none @ (NoSession::NoTls | NoSession::Certificate(_))) => lines.add("TLS", none.line("the server").1),
+        Err(none @ (NoSession::NoTls | NoSession::Certificate(_))) => lines.add("TLS", line(&none, "the server").1),
         Err(other) => lines.skipped("TLS", format!("a session over TLS was not had: {other:?}")),
     }
 }

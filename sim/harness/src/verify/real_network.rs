@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt as _;
 
-use super::http::{Http, NoReply, request};
+use crate::target::http::{Http, NoReply, request};
 use crate::network::{Answer, Ask, Incoming, NetError, Network, Next, Opened, Target};
 
 /// The way to the two servers of a target.

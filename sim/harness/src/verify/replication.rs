@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::Lines;
-use super::target::Target;
+use crate::target::Target;
 
 /// What slots of the sync service are called, or begin with.
 const SLOT_BEGINS: &str = "powersync";

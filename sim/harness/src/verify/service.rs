@@ -4,8 +4,8 @@ use http::Method;
 use http_body_util::BodyExt as _;
 
 use super::claim;
-use super::http::{Reply, request};
-use super::target::Target;
+use crate::target::http::{Reply, request};
+use crate::target::Target;
 use super::{Check, Lines};
 
 const LINES: [&str; 4] = ["readiness", "token is accepted", "a client connects", "CORS"];
@@ -139,7 +139,7 @@ async fn first_line(target: &Target, mut body: hyper::body::Incoming, lines: &mu
         return lines.ok(name, "the first line of its stream is a checkpoint");
     }
     if line.contains("\"token_expires_in\":0") {
-        let ago = target.token.as_ref().and_then(super::token::Token::expired_s).unwrap_or_default();
+        let ago = target.token.as_ref().and_then(crate::target::token::Token::expired_s).unwrap_or_default();
         return lines.failed(name, format!("exp: the token expired {ago} s ago, and the stream ends at once"), "mint a new token");
     }
     if !in_time {

@@ -2,7 +2,7 @@
 
 use super::bson;
 use super::mongodb::Session;
-use super::target::Target;
+use crate::target::Target;
 use super::{Check, Lines};
 
 /// The name of the guide's replica set.

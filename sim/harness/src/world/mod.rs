@@ -5,6 +5,7 @@ mod clock;
 pub mod containers;
 pub mod deterministic;
 pub mod embedded;
+pub mod external;
 pub(crate) mod real;
 mod told;
 mod writes;
@@ -13,7 +14,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sim_core::Plan;
+use fixtures::App;
+use sim_core::{Plan, Seed};
 use sim_core::history::{ConflictRecord, Time};
 use sim_core::plan::Fault;
 
@@ -32,10 +34,14 @@ pub enum Kind {
     Embedded(Arc<embedded::Pool>),
     /// A deployment in containers.
     Containers(Arc<containers::Pool>),
+    /// A stack that somebody else runs.
+    External(Arc<external::Pool>),
 }
 
 /// The names of the worlds that there are.
-pub const NAMES: [&str; 3] = ["deterministic", "embedded", "containers"];
+pub const NAMES: [&str; 4] = ["deterministic", "embedded", "containers", "external"];
+/// Of those in which everything is ours, so that defects can be planted.
+pub const OWN_NAMES: [&str; 3] = ["deterministic", "embedded", "containers"];
 
 /// One world, up.
 pub enum World {
@@ -45,6 +51,8 @@ pub enum World {
     Embedded(Box<embedded::World>),
     /// See [`containers`].
     Containers(Box<containers::World>),
+    /// See [`external`].
+    External(Box<external::World>),
 }
 
 impl Kind {
@@ -55,6 +63,7 @@ impl Kind {
             Self::Deterministic => "deterministic",
             Self::Embedded(_) => "embedded",
             Self::Containers(_) => "containers",
+            Self::External(_) => "external",
         }
     }
 
@@ -63,8 +72,26 @@ impl Kind {
     pub fn time(&self) -> Time {
         match self {
             Self::Deterministic => Time::Virtual,
-            Self::Embedded(_) | Self::Containers(_) => Time::Real,
+            Self::Embedded(_) | Self::Containers(_) | Self::External(_) => Time::Real,
         }
+    }
+
+    /// Whether others use its database as well.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::External(_))
+    }
+
+    /// The plan as it runs there.
+    ///
+    /// # Panics
+    /// When the machine gives no randomness where ids must be new.
+    #[must_use]
+    pub fn adapt(&self, plan: &Plan, app: &App) -> Plan {
+        let Self::External(pool) = self else { return plan.clone() };
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("a machine has randomness");
+        external::guest(plan, app, pool.only_user(), Seed(u64::from_le_bytes(bytes)))
     }
 }
 
@@ -84,6 +111,11 @@ impl World {
                 let site = pool.take()?;
                 Ok(Self::Containers(Box::new(containers::World::up(setup, plan, recorder, site).await?)))
             }
+            Kind::External(pool) => {
+                let site = pool.take()?;
+                recorder.keep_own();
+                Ok(Self::External(Box::new(external::World::up(setup, plan, recorder, site).await?)))
+            }
         }
     }
 
@@ -92,7 +124,7 @@ impl World {
     pub fn stream_idle_timeout(&self) -> Duration {
         match self {
             Self::Deterministic(_) | Self::Embedded(_) => STREAM_IDLE_TIMEOUT,
-            Self::Containers(_) => STREAM_IDLE_TIMEOUT * containers::IDLE_STRETCH,
+            Self::Containers(_) | Self::External(_) => STREAM_IDLE_TIMEOUT * containers::IDLE_STRETCH,
         }
     }
 
@@ -103,6 +135,7 @@ impl World {
             Self::Deterministic(world) => world.network(),
             Self::Embedded(world) => world.network(),
             Self::Containers(world) => world.network(),
+            Self::External(world) => world.network(),
         }
     }
 
@@ -121,6 +154,7 @@ impl World {
             }
             Self::Embedded(world) => world.strike(key, fault).await,
             Self::Containers(world) => world.strike(key, fault).await,
+            Self::External(world) => world.strike(key, fault).await,
         }
     }
 
@@ -136,6 +170,7 @@ impl World {
             }
             Self::Embedded(world) => world.heal(key, fault).await,
             Self::Containers(world) => world.heal(key, fault).await,
+            Self::External(world) => world.heal(key, fault).await,
         }
     }
 
@@ -145,6 +180,7 @@ impl World {
             Self::Deterministic(world) => world.mend(),
             Self::Embedded(world) => world.mend().await,
             Self::Containers(world) => world.mend().await,
+            Self::External(world) => world.mend().await,
         }
     }
 
@@ -157,6 +193,7 @@ impl World {
             Self::Deterministic(world) => world.conflicts(device).await,
             Self::Embedded(world) => world.conflicts(device).await,
             Self::Containers(world) => world.conflicts(device).await,
+            Self::External(world) => world.conflicts(device).await,
         }
     }
 
@@ -172,6 +209,7 @@ impl World {
             }
             Self::Embedded(world) => world.final_read().await,
             Self::Containers(world) => world.final_read().await,
+            Self::External(world) => world.final_read().await,
         }
     }
 
@@ -187,6 +225,11 @@ impl World {
                 went
             }
             (Self::Containers(world), Kind::Containers(pool)) => {
+                let (site, went) = world.down().await;
+                pool.give_back(site);
+                went
+            }
+            (Self::External(world), Kind::External(pool)) => {
                 let (site, went) = world.down().await;
                 pool.give_back(site);
                 went

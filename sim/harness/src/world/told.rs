@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use backend::record::Author;
 use fixtures::{App, Value};
-use jsonwebtoken::Header;
 use sim_core::Plan;
 use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Who, Writer};
 use sim_core::plan::{EPOCH_US, Expr};
@@ -17,7 +16,8 @@ use crate::interpreter::clock_text;
 use crate::network::sim::SimNetwork;
 use crate::network::{Answer, Ask, Network, Purpose, Sent, Target};
 use crate::recorder::Recorder;
-use crate::world::real::keys::Signer;
+use crate::signer::{Claims, Signer};
+use crate::world::real::keys::Issuer;
 
 /// The audience of all tokens.
 pub(super) const AUDIENCE: &str = "syncstorm";
@@ -54,6 +54,7 @@ impl Teller {
             seq: commit.seq,
             received_us: commit.received_us,
             origin,
+            foreign: false,
             changes: commit
                 .changes
                 .iter()
@@ -184,6 +185,12 @@ impl Teller {
         Ok((records, reply.last, reply.has_more))
     }
 
+    /// Every row that the plan names, by table and id.
+    pub(super) fn rows(&self) -> Vec<(usize, Arc<str>)> {
+        let numbers = 0..u32::try_from(self.plan.rows.len()).unwrap_or(u32::MAX);
+        numbers.map(|row| (table_of(&self.app, &self.plan, row), Arc::from(self.plan.row_id(row)))).collect()
+    }
+
     /// The seed rows, as the server has them before plan time 0.
     pub(super) fn seed_rows(&self) -> Vec<SeedRow> {
         let mut rows = Vec::new();
@@ -253,29 +260,28 @@ fn outcome(outcome: backend::wire::Outcome) -> Outcome {
     }
 }
 
-/// What a token says.
-#[derive(serde::Serialize, serde::Deserialize)]
-pub(super) struct Claims {
-    pub(super) sub: String,
-    pub(super) aud: String,
-    pub(super) iat: i64,
-    pub(super) exp: i64,
-}
-
 /// A signed token. Times are in seconds since 1970.
 pub(super) fn signed(signer: &Signer, subject: &str, audience: &str, iat: i64, exp: i64) -> String {
-    let mut header = Header::new(signer.algorithm);
-    header.kid = Some(signer.kid.clone());
     let claims = Claims { sub: subject.to_owned(), aud: audience.to_owned(), iat, exp };
-    jsonwebtoken::encode(&header, &claims, &signer.key).expect("a key signs any claims by its own algorithm")
+    signer.sign(&claims).expect("a key signs any claims by its own algorithm")
 }
 
 /// Mints tokens as the app's sign-in would.
-pub(super) fn minter(plan: Rc<Plan>, recorder: Recorder, signer: Signer) -> impl Fn(u32, bool) -> String + use<> {
+pub(super) fn minter(
+    plan: Rc<Plan>,
+    recorder: Recorder,
+    issuer: Issuer,
+    audience: &str,
+) -> impl Fn(u32, bool) -> String + use<> {
+    let audience = audience.to_owned();
     move |device, wrong_audience| {
+        let signer = match &issuer {
+            Issuer::Signer(signer) => signer,
+            Issuer::Text(token) => return token.clone(),
+        };
         let iat = (EPOCH_US + recorder.now_us()).div_euclid(1_000_000);
-        let audience = if wrong_audience { "another-app" } else { AUDIENCE };
+        let audience = if wrong_audience { "another-app" } else { &audience };
         let exp = iat + i64::from(plan.token_lifetime_s);
-        signed(&signer, &plan.devices[device as usize].user, audience, iat, exp)
+        signed(signer, &plan.devices[device as usize].user, audience, iat, exp)
     }
 }

@@ -8,6 +8,7 @@ mod deployment;
 mod determinism;
 mod embedded_backend;
 mod embedded_world;
+mod external;
 mod mutants;
 mod regressions;
 mod scenarios;

@@ -177,6 +177,7 @@ fn committed(
         seq,
         received_us,
         origin,
+        foreign: false,
         changes,
         ledger: ledger.collect(),
         conflicts: records.collect(),

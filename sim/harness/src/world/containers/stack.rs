@@ -25,9 +25,9 @@ use crate::postgres::{random_word, trusting};
 use crate::trial::Setup;
 use crate::world::clock::ClockFile;
 use crate::world::real;
-use crate::world::real::feed;
-use crate::world::real::ground::{BEFORE_US, Blow, Common, Ground, Later, Pace, Server, publish};
-use crate::world::real::keys::Keys;
+use crate::world::real::feed::{self, Feed};
+use crate::world::real::ground::{BEFORE_US, Blow, Cast, Common, Ground, Later, Pace, Server, confirmed, publish, reset};
+use crate::world::real::keys::{Issuer, Keys};
 use crate::world::real::link::{self, Http};
 use crate::world::real::site::Idle;
 use crate::world::told::{self, AUDIENCE};
@@ -52,6 +52,7 @@ const PACE: Pace = Pace {
     coalescing: Duration::from_millis(40),
     lines: Duration::from_millis(10),
     is_service_apart: true,
+    is_backend_apart: false,
 };
 
 /// The networks of this process's stacks.
@@ -420,17 +421,30 @@ impl Stack {
             Some(client) => client,
             None => self.client().await?,
         };
-        let sql = "SELECT (confirmed_flush_lsn - '0/0'::pg_lsn)::int8 FROM pg_replication_slots \
-             WHERE slot_name LIKE 'powersync%' AND active ORDER BY 1 DESC NULLS LAST LIMIT 1";
-        let row = client.query_opt(sql, &[]).await.map_err(|error| feed::said(&error))?;
+        let confirmed = confirmed(&client, "powersync%").await?;
         *asking = Some(client);
-        Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(i64::cast_unsigned))
+        Ok(confirmed)
     }
 }
 
 impl Ground for Stack {
     fn common(&self) -> &Common {
         &self.common
+    }
+
+    fn prepare<'a>(&'a self, cast: &'a Cast) -> Later<'a, (Feed, Issuer)> {
+        let forget = async {
+            self.plans.fetch_add(1, Ordering::AcqRel);
+            for name in [BACKEND, SERVICE] {
+                self.engine.remove(&self.container(name)).await?;
+                self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            }
+            // Where the service keeps its buckets in the database.
+            let client = self.client().await?;
+            let sql = "DROP SCHEMA IF EXISTS powersync CASCADE";
+            client.batch_execute(sql).await.map_err(|error| feed::said(&error))
+        };
+        reset(self, &cast.seed, forget).boxed()
     }
 
     fn connect(&self) -> Later<'_, Client> {
@@ -443,20 +457,6 @@ impl Ground for Stack {
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    fn forget(&self) -> Later<'_, ()> {
-        async {
-            self.plans.fetch_add(1, Ordering::AcqRel);
-            for name in [BACKEND, SERVICE] {
-                self.engine.remove(&self.container(name)).await?;
-                self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-            }
-            // Where the service keeps its buckets in the database.
-            let client = self.client().await?;
-            let sql = "DROP SCHEMA IF EXISTS powersync CASCADE";
-            client.batch_execute(sql).await.map_err(|error| feed::said(&error))
-        }
-        .boxed()
-    }
 
     fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>> {
         async move {

@@ -12,7 +12,8 @@ use sim_service::auth::Keys;
 
 use crate::mutants::Mutant;
 use crate::recorder::Recorder;
-use crate::world::real::keys::Signer;
+use crate::signer::Signer;
+use crate::world::real::keys::Issuer;
 use crate::world::told::{AUDIENCE, minter};
 
 const KEY_ID: &str = "local-dev-key";
@@ -90,8 +91,8 @@ impl Held {
         plan.seed.fork("secret", key).fill_bytes(&mut secret);
         let kid = if number == 1 { KEY_ID.to_owned() } else { format!("{KEY_ID}-{number}") };
         let key = EncodingKey::from_secret(&secret);
-        let signer = Signer { kid: kid.clone(), algorithm: Algorithm::HS256, key };
-        let mint = minter(plan.clone(), recorder.clone(), signer);
+        let signer = Signer { kid: Some(kid.clone()), algorithm: Algorithm::HS256, key };
+        let mint = minter(plan.clone(), recorder.clone(), Issuer::Signer(signer), AUDIENCE);
         Self { kid, secret, retires_us: None, mint: Box::new(mint) }
     }
 }

@@ -23,13 +23,13 @@ use crate::trial::Setup;
 use crate::world::child::{CLOCK_FILE, MACHINE_CLOCK, PARENT};
 use crate::world::clock::ClockFile;
 use crate::world::real;
-use crate::world::real::feed;
-use crate::world::real::ground::{BEFORE_US, Blow, Common, Ground, Later, Pace, Server, publish, reset};
-use crate::world::real::keys::Keys;
+use crate::world::real::feed::{self, Feed};
+use crate::world::real::ground::{BEFORE_US, Blow, Cast, Common, Ground, Later, Pace, Server, publish, reset};
+use crate::world::real::keys::{Issuer, Keys};
 use crate::world::real::link::{self, Http};
 use crate::world::real::site::Idle;
 use crate::world::real::writes::identifier;
-use crate::world::told::{self, AUDIENCE};
+use crate::world::told::{self, AUDIENCE, SeedRow};
 
 /// The application's database.
 const DATABASE: &str = "app";
@@ -42,6 +42,7 @@ const PACE: Pace = Pace {
     coalescing: Duration::from_millis(13),
     lines: Duration::from_millis(3),
     is_service_apart: false,
+    is_backend_apart: false,
 };
 
 /// Sites that nobody uses at the moment; made when there is none.
@@ -143,6 +144,20 @@ impl Private {
         })
     }
 
+    async fn reset(&self, seed: &[SeedRow]) -> Result<(Feed, Issuer), String> {
+        let forget = async {
+            let store = self.folder.join("service.sqlite");
+            for ending in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(format!("{}{ending}", store.display()));
+            }
+            for name in ["backend.log", "service.log"] {
+                let _ = std::fs::remove_file(self.folder.join(name));
+            }
+            Ok(())
+        };
+        reset(self, seed, forget).await
+    }
+
     /// Starts a server by the machine's clock, and says how long it took until it was ready.
     async fn standing_server(
         &self,
@@ -190,6 +205,10 @@ impl Ground for Private {
         &self.common
     }
 
+    fn prepare<'a>(&'a self, cast: &'a Cast) -> Later<'a, (Feed, Issuer)> {
+        self.reset(&cast.seed).boxed()
+    }
+
     fn connect(&self) -> Later<'_, Client> {
         async { self.postgres.lock().await.connect(DATABASE).await.map_err(|error| error.to_string()) }.boxed()
     }
@@ -200,16 +219,6 @@ impl Ground for Private {
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    fn forget(&self) -> Later<'_, ()> {
-        let store = self.folder.join("service.sqlite");
-        for ending in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{ending}", store.display()));
-        }
-        for name in ["backend.log", "service.log"] {
-            let _ = std::fs::remove_file(self.folder.join(name));
-        }
-        ready(Ok(())).boxed()
-    }
 
     fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>> {
         async move {
@@ -285,7 +294,8 @@ impl Standing {
         let ground = site.ground.clone();
         // The servers end with the thread that started them, so that must be one that stays.
         let started = runtime.spawn(async move {
-            let (feed, key) = reset(&*ground, &[]).await?;
+            let (feed, key) = ground.reset(&[]).await?;
+            let Issuer::Signer(key) = key else { return Err("no key signs tokens".to_owned()) };
             // Nobody reads it here, and it would keep the log for ever.
             feed.sql(&format!("SELECT pg_drop_replication_slot('{}')", feed::SLOT)).await?;
             let http = link::client();

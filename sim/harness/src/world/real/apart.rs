@@ -1,4 +1,4 @@
-//! Tokens for a service that goes by the machine's clock, while the plan's shows another time.
+//! Tokens for servers that go by the machine's clock, while the plan's shows another time.
 //!
 //! A token is signed again by the same key, with its times moved: what has a minute left by the plan's clock has a
 //! minute left by the machine's. Whatever else is wrong with it stays wrong.
@@ -9,7 +9,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::keys::Keys;
-use crate::world::told::{Claims, signed};
+use crate::signer::Claims;
+use crate::world::told::signed;
 
 /// Moves the times of the request's token by the difference of the two clocks.
 pub(super) fn translate(headers: &mut HeaderMap, keys: &Keys, plan_us: i64, machine_us: i64) {
@@ -24,8 +25,7 @@ pub(super) fn translate(headers: &mut HeaderMap, keys: &Keys, plan_us: i64, mach
 
 /// `None` where we did not sign it.
 fn moved(token: &str, keys: &Keys, by_s: i64) -> Option<String> {
-    let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-    let signer = keys.signer(&kid)?;
+    let signer = keys.signer(jsonwebtoken::decode_header(token).ok()?.kid)?;
     let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?).ok()?;
     Some(signed(&signer, &claims.sub, &claims.aud, claims.iat + by_s, claims.exp + by_s))
 }

@@ -11,22 +11,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 use backend::Rules;
 use backend::record::{Cause, Change, Commit};
 use backend::store::postgres::note::{self, CommitNote};
-use fixtures::{App, Row, Schema, Value};
+use fixtures::{App, Row, Schema, Table, Value};
 use tokio_postgres::Client;
 
 use super::pgoutput::{Cell, Message};
+use super::share::{Passage, Share, Whose};
+use super::writes::{identifier, literal};
 
-/// The slot.
+/// The slot, in a database of our own.
 pub(in crate::world) const SLOT: &str = "syncstorm_history";
 /// Its publication.
 pub(super) const PUBLICATION: &str = "syncstorm_history";
+/// What stands in the log with a write of the harness's own that bypasses the backend.
+pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, 'syncstorm', '')";
+const MARK_PREFIX: &str = "syncstorm";
 
 /// The change feed of one plan. Everything here happens on the real runtime.
-pub(in crate::world) struct Feed {
+pub struct Feed {
     rules: Arc<Rules>,
     app: Arc<App>,
+    /// The statement that reads the slot.
+    reading: String,
+    /// What of it is the plan's, where others use the database as well.
+    share: Option<Share>,
     reader: tokio::sync::Mutex<Reader>,
-    told: Mutex<Vec<Commit>>,
+    told: Mutex<Vec<Told>>,
     /// Why the feed can no longer be believed.
     broken: Mutex<Option<String>>,
     /// Requests that may write, those begun and those ended; and how many of both the last drain came after.
@@ -42,6 +51,28 @@ pub(in crate::world) struct Feed {
     lsn: AtomicU64,
 }
 
+/// A commit, and what is known of its origin besides.
+pub(super) struct Told {
+    pub(super) commit: Commit,
+    pub(super) whose: Whose,
+}
+
+/// Where a feed is read.
+pub(in crate::world) struct Spring<'a> {
+    /// The slot's name.
+    pub(in crate::world) slot: &'a str,
+    pub(in crate::world) publication: &'a str,
+    /// What of it is the plan's, where others use the database as well. The slot then ends with its session.
+    pub(in crate::world) share: Option<Share>,
+}
+
+impl Spring<'_> {
+    /// In a database of our own.
+    pub(in crate::world) fn own() -> Self {
+        Spring { slot: SLOT, publication: PUBLICATION, share: None }
+    }
+}
+
 struct Reader {
     /// `None` while the database is away.
     client: Option<Client>,
@@ -54,6 +85,8 @@ struct Reader {
 struct Open {
     changes: Vec<Change>,
     note: Option<CommitNote>,
+    /// Whether it bears our mark.
+    is_marked: bool,
 }
 
 /// A request that may write.
@@ -74,12 +107,26 @@ impl Drop for Writing {
 
 impl Feed {
     /// Makes the slot; what is committed from now on is read.
-    pub(super) async fn start(app: Arc<App>, rules: Arc<Rules>, client: Client) -> Result<Self, String> {
-        let made = format!("SELECT pg_create_logical_replication_slot('{SLOT}', 'pgoutput')");
+    pub(in crate::world) async fn start(
+        app: Arc<App>,
+        rules: Arc<Rules>,
+        client: Client,
+        spring: Spring<'_>,
+    ) -> Result<Self, String> {
+        let Spring { slot, publication, share } = spring;
+        let is_temporary = share.is_some();
+        let made = format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput', {is_temporary})");
         client.batch_execute(&made).await.map_err(|error| said(&error))?;
+        let publication = publication.replace('"', "\"\"").replace('\'', "''");
+        let reading = format!(
+            "SELECT data FROM pg_logical_slot_get_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', \
+             'publication_names', '\"{publication}\"', 'messages', 'true')"
+        );
         Ok(Self {
             rules,
             app,
+            reading,
+            share,
             reader: tokio::sync::Mutex::new(Reader { client: Some(client), seq: 0, conflicts: 0 }),
             told: Mutex::default(),
             broken: Mutex::default(),
@@ -120,8 +167,31 @@ impl Feed {
     }
 
     /// The commits that were read since this was last asked.
-    pub(super) fn told(&self) -> Vec<Commit> {
+    pub(super) fn told(&self) -> Vec<Told> {
         std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What of the database is the plan's, where others use it as well.
+    pub(in crate::world) fn share(&self) -> Option<&Share> {
+        self.share.as_ref()
+    }
+
+    /// An upload was answered, and the log was read since: one that is committed and changed nothing is a commit, too.
+    /// `None`: whether it was acted on is not known.
+    pub(super) async fn answered(&self, passage: &Passage, is_committed: Option<bool>, at_us: i64) {
+        let Some(share) = &self.share else { return };
+        for (origin, sent) in share.answered(passage, is_committed) {
+            let mut reader = self.reader.lock().await;
+            reader.seq += 1;
+            let received_us = backend::server::machine_clock_us();
+            let commit = Commit { origin: Some(origin), received_us, ..bare(reader.seq, at_us, Vec::new()) };
+            drop(reader);
+            self.tell(commit, Whose::Upload(sent));
+        }
+    }
+
+    fn tell(&self, commit: Commit, whose: Whose) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(Told { commit, whose });
     }
 
     /// Why the feed can no longer be believed.
@@ -149,14 +219,10 @@ impl Feed {
 
     /// Reads everything that was committed before this call. `at_us` is when writes were received that have no note:
     /// those that bypass the backend.
-    pub(super) async fn drain(&self, at_us: i64) -> Result<(), String> {
+    pub(in crate::world) async fn drain(&self, at_us: i64) -> Result<(), String> {
         let mut reader = self.reader.lock().await;
         let events = self.events.load(Ordering::Acquire);
-        let sql = format!(
-            "SELECT data FROM pg_logical_slot_get_binary_changes('{SLOT}', NULL, NULL, 'proto_version', '1', \
-             'publication_names', '{PUBLICATION}', 'messages', 'true')"
-        );
-        let rows = reader.client()?.query(&sql, &[]).await.map_err(|error| said(&error))?;
+        let rows = reader.client()?.query(&self.reading, &[]).await.map_err(|error| said(&error))?;
         let mut relations: BTreeMap<u32, Option<(usize, Vec<Option<usize>>)>> = BTreeMap::new();
         let mut open = Open::default();
         for row in &rows {
@@ -164,12 +230,12 @@ impl Feed {
             match message {
                 Message::Begin => open = Open::default(),
                 Message::Commit { end_lsn } => {
-                    let Open { changes, note } = std::mem::take(&mut open);
+                    let transaction = std::mem::take(&mut open);
                     if self.lsn.fetch_max(end_lsn, Ordering::AcqRel) >= end_lsn {
                         // A slot forgets in a crash how far it was read.
                         continue;
                     }
-                    self.commit(&mut reader, changes, note, at_us)?;
+                    self.commit(&mut reader, transaction, at_us)?;
                 }
                 Message::Relation { id, name, columns } => {
                     relations.insert(id, places(&self.app.schema, &name, &columns));
@@ -184,6 +250,7 @@ impl Feed {
                     let note = CommitNote::parse(&content);
                     open.note = Some(note.map_err(|error| self.give_up(format!("a commit's note: {error}")))?);
                 }
+                Message::Note { prefix, .. } if prefix == MARK_PREFIX => open.is_marked = true,
                 Message::Note { .. } | Message::Other => {}
             }
         }
@@ -191,34 +258,24 @@ impl Feed {
         Ok(())
     }
 
-    fn commit(
-        &self,
-        reader: &mut Reader,
-        changes: Vec<Change>,
-        note: Option<CommitNote>,
-        at_us: i64,
-    ) -> Result<(), String> {
+    fn commit(&self, reader: &mut Reader, transaction: Open, at_us: i64) -> Result<(), String> {
         let seq = reader.seq + 1;
+        let Open { changes, note, is_marked } = transaction;
         let commit = match note {
             Some(note) => note.commit(&self.rules, seq, reader.conflicts, changes).ok_or_else(|| {
                 self.give_up(format!("the note of commit {seq} does not belong to the row changes before it"))
             })?,
             None if changes.is_empty() => return Ok(()),
-            None => Commit {
-                seq,
-                at_us,
-                received_us: at_us,
-                origin: None,
-                changes,
-                ledger: Vec::new(),
-                conflicts: Vec::new(),
-                tombstones: Vec::new(),
-                aliases: Vec::new(),
-            },
+            None => bare(seq, at_us, changes),
         };
+        let told = match &self.share {
+            None => Some((commit, Whose::Server)),
+            Some(share) => shared(share, commit, is_marked),
+        };
+        let Some((commit, whose)) = told else { return Ok(()) };
         reader.seq = seq;
         reader.conflicts += commit.conflicts.len() as u64;
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(commit);
+        self.tell(commit, whose);
         Ok(())
     }
 
@@ -234,23 +291,11 @@ impl Feed {
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
 
-    /// Every row of a table, with its id.
+    /// Every row of a table, with its id; where others use the database, those of the plan.
     pub(super) async fn rows(&self, table: usize) -> Result<Vec<(String, Row)>, String> {
-        let declared = &self.app.schema.tables[table];
-        let columns: Vec<String> = declared.columns.iter().map(|column| format!(", \"{}\"", column.name)).collect();
-        let sql = format!("SELECT id{} FROM \"{}\" ORDER BY id", columns.concat(), declared.name);
         let reader = self.reader.lock().await;
-        let answer = reader.client()?.simple_query(&sql).await.map_err(|error| said(&error))?;
-        let mut rows = Vec::new();
-        for message in &answer {
-            let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
-            let values = declared.columns.iter().zip(1..).map(|(column, index)| match row.get(index) {
-                None => Ok(Value::Null),
-                Some(text) => Value::from_text(column.ty, text).map_err(|error| format!("{}: {error}", column.name)),
-            });
-            rows.push((row.get(0).unwrap_or_default().to_owned(), values.collect::<Result<Vec<_>, _>>()?.into()));
-        }
-        Ok(rows)
+        let own = self.share.as_ref().map(|share| share.ids(table));
+        table_rows(reader.client()?, &self.app.schema.tables[table], own.as_deref()).await
     }
 
     /// Runs statements.
@@ -264,6 +309,79 @@ impl Feed {
         let row = reader.client()?.query_opt(statement, &[]).await.map_err(|error| said(&error))?;
         Ok(row.and_then(|row| row.get(0)))
     }
+}
+
+/// Every row of a table, or those with these ids; with its id.
+pub(in crate::world) async fn table_rows(
+    client: &Client,
+    declared: &Table,
+    ids: Option<&[&str]>,
+) -> Result<Vec<(String, Row)>, String> {
+    let columns: Vec<String> = declared.columns.iter().map(|column| format!(", {}", identifier(&column.name))).collect();
+    let those = match ids {
+        None => String::new(),
+        Some([]) => return Ok(Vec::new()),
+        Some(ids) => format!(" WHERE id IN ({})", ids.iter().map(|id| literal(id)).collect::<Vec<_>>().join(", ")),
+    };
+    let sql = format!("SELECT id{} FROM {}{those} ORDER BY id", columns.concat(), identifier(&declared.name));
+    let answer = client.simple_query(&sql).await.map_err(|error| said(&error))?;
+    let mut rows = Vec::new();
+    for message in &answer {
+        let tokio_postgres::SimpleQueryMessage::Row(row) = message else { continue };
+        let values = declared.columns.iter().zip(1..).map(|(column, index)| match row.get(index) {
+            None => Ok(Value::Null),
+            Some(text) => Value::from_text(column.ty, text).map_err(|error| format!("{}: {error}", column.name)),
+        });
+        rows.push((row.get(0).unwrap_or_default().to_owned(), values.collect::<Result<Vec<_>, _>>()?.into()));
+    }
+    Ok(rows)
+}
+
+/// A commit of which nothing is known but its changes.
+fn bare(seq: u64, at_us: i64, changes: Vec<Change>) -> Commit {
+    Commit {
+        seq,
+        at_us,
+        received_us: at_us,
+        origin: None,
+        changes,
+        ledger: Vec::new(),
+        conflicts: Vec::new(),
+        tombstones: Vec::new(),
+        aliases: Vec::new(),
+    }
+}
+
+/// What of a commit is the plan's, and whose it is; `None` when it is none of its business.
+fn shared(share: &Share, mut commit: Commit, is_marked: bool) -> Option<(Commit, Whose)> {
+    let is_client = commit.origin.as_ref().is_some_and(|origin| share.knows(&origin.client_id));
+    if !is_client && commit.origin.take().is_some() {
+        commit.ledger.clear();
+        commit.changes = share.own_part(commit.changes, false);
+        return (!commit.changes.is_empty()).then_some((commit, Whose::Stranger));
+    }
+    let mut whose = if is_marked { Whose::Server } else { Whose::Upload(None) };
+    if !is_client && !is_marked {
+        // Servers that leave no notes go by the machine's clock.
+        commit.received_us = backend::server::machine_clock_us();
+        let mut own: Vec<Change> =
+            commit.changes.iter().filter(|change| share.owns(change.table, &change.id)).cloned().collect();
+        if own.is_empty() {
+            return None;
+        }
+        match share.attribute(&mut own) {
+            Some((origin, sent)) => {
+                share.own_part(std::mem::replace(&mut commit.changes, own), true);
+                (commit.origin, whose) = (Some(origin), Whose::Upload(sent));
+            }
+            None => (commit.changes, whose) = (own, Whose::Stranger),
+        }
+        return Some((commit, whose));
+    }
+    commit.changes = share.own_part(commit.changes, true);
+    commit.conflicts.retain(|record| share.owns(record.table, &record.id));
+    commit.aliases.retain(|(table, losing, survivor)| share.owns(*table, losing) && share.owns(*table, survivor));
+    Some((commit, whose))
 }
 
 /// What the database said, rather than that it said something.

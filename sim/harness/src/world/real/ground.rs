@@ -1,5 +1,6 @@
 //! What the servers of a plan stand on, whichever way they run: as processes, or in containers.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,13 @@ use nix::sys::signal::Signal;
 use sim_core::plan::{Befalls, EPOCH_US, Part};
 use tokio_postgres::Client;
 
-use super::feed::{self, Feed};
-use super::keys::{Keys, Signer};
+use super::feed::{self, Feed, Spring};
+use super::keys::{Issuer, Keys};
 use super::link::Http;
 use super::writes::{identifier, insert};
 use crate::network::Target;
 use crate::world::clock::ClockFile;
+use super::share::OwnRow;
 use crate::world::told::SeedRow;
 
 /// How long ago servers believe it is while a plan is prepared.
@@ -51,6 +53,18 @@ pub(crate) struct Pace {
     pub(in crate::world) lines: Duration,
     /// Whether the service goes by the machine's clock.
     pub(in crate::world) is_service_apart: bool,
+    /// Whether the backend does.
+    pub(in crate::world) is_backend_apart: bool,
+}
+
+/// What a plan brings with it.
+pub struct Cast {
+    pub(in crate::world) seed: Vec<SeedRow>,
+    /// Every row that it may make, seed rows included.
+    pub(in crate::world) rows: Vec<OwnRow>,
+    /// Every client id that its devices may have.
+    pub(in crate::world) clients: Vec<String>,
+    pub(in crate::world) users: Vec<String>,
 }
 
 /// What is done to the database as a whole.
@@ -76,14 +90,20 @@ pub enum Blow {
 pub trait Ground: Send + Sync {
     fn common(&self) -> &Common;
 
+    /// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and what makes tokens.
+    fn prepare<'a>(&'a self, cast: &'a Cast) -> Later<'a, (Feed, Issuer)>;
+
+    /// Takes away what the plan has written, where the database is not ours alone.
+    fn clean<'a>(&'a self, feed: &'a Feed) -> Later<'a, ()> {
+        let _ = feed;
+        ready(Ok(())).boxed()
+    }
+
     /// A connection to the application's database.
     fn connect(&self) -> Later<'_, Client>;
 
     /// Writes the service's sync configuration, as it is or with something after it.
     fn configure(&self, further: &str) -> Result<(), String>;
-
-    /// Forgets what the servers of the plan before have kept.
-    fn forget(&self) -> Later<'_, ()>;
 
     /// Starts a server; `waits` until it is ready, or only until it listens.
     fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>>;
@@ -154,13 +174,17 @@ pub trait Server: Send + Sync {
 /// Ends a server at once (SIGKILL).
 pub(crate) type Killer = Arc<dyn Fn() -> Later<'static, ()> + Send + Sync>;
 
-/// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and the key of tokens.
-pub(in crate::world) async fn reset(ground: &dyn Ground, seed: &[SeedRow]) -> Result<(Feed, Signer), String> {
+/// Empties a database of our own, and writes the seed rows; `forget` what the servers of the plan before have kept.
+pub(in crate::world) async fn reset(
+    ground: &dyn Ground,
+    seed: &[SeedRow],
+    forget: impl Future<Output = Result<(), String>> + Send,
+) -> Result<(Feed, Issuer), String> {
     let Common { app, rules, clock, keys, .. } = ground.common();
     clock.show(BEFORE_US);
     ground.configure("")?;
-    let key = keys.begin(BEFORE_US)?;
-    ground.forget().await?;
+    let issuer = keys.begin(BEFORE_US)?;
+    forget.await?;
     let client = ground.connect().await?;
     let tables: Vec<String> = app.schema.tables.iter().map(|table| identifier(&table.name)).collect();
     client
@@ -175,16 +199,29 @@ pub(in crate::world) async fn reset(ground: &dyn Ground, seed: &[SeedRow]) -> Re
         ))
         .await
         .map_err(|error| feed::said(&error))?;
-    let feed = Feed::start(app.clone(), rules.clone(), client).await?;
-    let mut sql = String::from("BEGIN;");
+    let feed = Feed::start(app.clone(), rules.clone(), client, Spring::own()).await?;
+    sow(&feed, app, seed).await?;
+    Ok((feed, issuer))
+}
+
+/// Writes the seed rows in one transaction.
+pub(in crate::world) async fn sow(feed: &Feed, app: &App, seed: &[SeedRow]) -> Result<(), String> {
+    let mut sql = format!("BEGIN;{};", feed::MARK);
     for (table, id, values) in seed {
         sql.push_str(&insert(&app.schema.tables[*table], id, values, EPOCH_US));
         sql.push(';');
     }
     sql.push_str("COMMIT");
     feed.sql(&sql).await?;
-    feed.drain(EPOCH_US).await?;
-    Ok((feed, key))
+    feed.drain(EPOCH_US).await
+}
+
+/// The position that a service's slot has confirmed, of those with a name like this.
+pub(in crate::world) async fn confirmed(client: &Client, slot: &str) -> Result<Option<u64>, String> {
+    let sql = "SELECT (confirmed_flush_lsn - '0/0'::pg_lsn)::int8 FROM pg_replication_slots \
+         WHERE slot_name LIKE $1 AND active ORDER BY 1 DESC NULLS LAST LIMIT 1";
+    let row = client.query_opt(sql, &[&slot]).await.map_err(|error| feed::said(&error))?;
+    Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(i64::cast_unsigned))
 }
 
 /// The history's publication, made once.

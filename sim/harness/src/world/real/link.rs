@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use super::apart;
 use super::doom;
 use super::feed::Feed;
+use super::share::{Passage, Share};
 use super::pace::{Busy, Pulse, Work};
 use super::senders::Senders;
 use super::ground::{Ground, Killer, Pace};
@@ -91,7 +92,8 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     parts.uri = format!("http://{address}{path}").parse().expect("an address and a path make a URI");
-    if let Some((senders, sent)) = way.senders.as_ref().zip(parts.extensions.remove::<Sent>())
+    let sent = parts.extensions.remove::<Sent>();
+    if let Some((senders, sent)) = way.senders.as_ref().zip(sent)
         && target == Target::Backend
     {
         senders.note(sent, &body);
@@ -99,10 +101,11 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
     // No server sees a request before its time.
     let now_us = (way.clock)();
     way.pulse.show(now_us);
-    if way.pace.is_service_apart
-        && target == Target::Service
-        && let Some(ground) = way.ground.upgrade()
-    {
+    let is_apart = match target {
+        Target::Service => way.pace.is_service_apart,
+        Target::Backend => way.pace.is_backend_apart,
+    };
+    if is_apart && let Some(ground) = way.ground.upgrade() {
         apart::translate(&mut parts.headers, &ground.common().keys, now_us, backend::server::machine_clock_us());
     }
     let busy = way.pulse.begin(match target {
@@ -111,17 +114,28 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
         Target::Service => Work::Service,
     });
     let is_doomed = parts.extensions.remove::<Doomed>().is_some();
-    let exchange = exchange(way.clone(), target, Request::from_parts(parts, Full::new(body)), busy);
+    let exchange = exchange(way.clone(), target, Request::from_parts(parts, Full::new(body)), sent, busy);
     let job = way.real.clone().spawn(async move {
         if is_doomed { doom::meet(&way, exchange).await } else { exchange.await }
     });
     job.await.unwrap_or_else(|_| none(NetError::Reset))
 }
 
-async fn exchange(way: Arc<Way>, target: Target, request: Request<Full<Bytes>>, busy: Busy) -> Response<Body> {
+async fn exchange(
+    way: Arc<Way>,
+    target: Target,
+    request: Request<Full<Bytes>>,
+    sent: Option<Sent>,
+    busy: Busy,
+) -> Response<Body> {
     let (is_upload, is_checkpoint) =
         (request.uri().path() == "/upload", request.uri().path().starts_with(WRITE_CHECKPOINT));
     let writing = is_upload.then(|| way.feed.writes());
+    let lsn = way.feed.lsn();
+    let passage = match way.feed.share() {
+        Some(share) if is_upload => Some(pass(share, &request, sent).await),
+        _ => None,
+    };
     let before = if is_checkpoint { way.feed.position().await.ok() } else { None };
     let lost = |error: NetError| {
         if is_upload {
@@ -151,13 +165,26 @@ async fn exchange(way: Arc<Way>, target: Target, request: Request<Full<Bytes>>, 
         if !drained(&way).await {
             return lost(NetError::Reset);
         }
-        expect(&way, way.feed.lsn());
+        if let Some(passage) = passage {
+            // After 5xx it may yet be acted on.
+            let is_committed = (!parts.status.is_server_error()).then(|| parts.status.is_success());
+            way.feed.answered(&passage, is_committed, way.pulse.shown_us()).await;
+        }
+        if way.feed.lsn() > lsn {
+            expect(&way, way.feed.lsn());
+        }
     }
     if let Some(before) = before {
         expect(&way, before);
     }
     drop(reading);
     Response::from_parts(parts, Body::from(body.to_bytes()))
+}
+
+/// An upload waits for its turn.
+async fn pass(share: &Share, request: &Request<Full<Bytes>>, sent: Option<Sent>) -> Passage {
+    let body = request.body().clone().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    share.enter(sent, &body).await
 }
 
 /// Reads what was committed, also when the database has to come back first.

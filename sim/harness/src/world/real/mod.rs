@@ -3,8 +3,9 @@
 //!
 //! In reading order: `ground` what the servers stand on, `site` who keeps it from plan to plan, `stage` the servers of a plan with what ails them, `servers`,
 //! `kills` and `doom` how they are reached and killed, `keys` the keys of tokens, `writes` what bypasses the backend,
-//! `link` a request's way and back, `apart` tokens for a service by another clock, `senders` whose it was, `feed` the
-//! database's commits, `pgoutput` how the log tells them, `pace` how plan time passes.
+//! `link` a request's way and back, `apart` tokens for servers by another clock, `senders` whose it was, `feed` the
+//! database's commits (`share` which of them, where others use it), `pgoutput` how the log tells them, `pace` how plan
+//! time passes.
 
 mod apart;
 mod doom;
@@ -17,6 +18,7 @@ mod pace;
 mod pgoutput;
 mod senders;
 mod servers;
+pub(super) mod share;
 pub(super) mod site;
 mod stage;
 pub(super) mod writes;
@@ -28,16 +30,18 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sim_core::Plan;
-use sim_core::history::{ConflictRecord, Scope, What, Who};
+use sim_core::history::{Commit, ConflictRecord, Scope, What, Who};
 use sim_core::plan::{Action, Befalls, EPOCH_US, Fault, Intent, Part};
 
-use self::ground::{Blow, Ground};
-use self::keys::Signer;
+use self::ground::{Blow, Cast, Ground};
+use self::keys::Issuer;
 use self::kills::Kills;
 use self::link::Way;
 use self::pace::Work;
 use self::senders::Senders;
 use self::servers::Servers;
+use self::feed::Told;
+use self::share::{Share, Whose};
 use self::site::Site;
 use self::stage::{Backstage, Fall, Hands};
 use self::writes::Written;
@@ -77,13 +81,13 @@ impl<G: Ground + 'static> World<G> {
         let ground: Arc<dyn Ground> = site.ground.clone();
         let pulse = pace::Pulse::new(ground.common().clock.clone());
         let mut pace = ground.common().pace;
-        if pace.is_service_apart && u64::from(plan.token_lifetime_s) < LONG_TOKEN_S {
+        if (pace.is_service_apart || pace.is_backend_apart) && u64::from(plan.token_lifetime_s) < LONG_TOKEN_S {
             // Tokens expire in this plan, and by the machine's clock where the service looks at that.
             pace.leap = Duration::ZERO;
         }
-        let (on, seed) = (ground.clone(), teller.seed_rows());
+        let (on, cast) = (ground.clone(), cast(&plan, &teller));
         let made = real.spawn(async move {
-            let (feed, key) = ground::reset(&*on, &seed).await?;
+            let (feed, key) = on.prepare(&cast).await?;
             let http = link::client();
             let (backend, service) =
                 tokio::join!(on.server(Target::Backend, &http, true), on.server(Target::Service, &http, true));
@@ -104,7 +108,7 @@ impl<G: Ground + 'static> World<G> {
             pace,
             senders: plan.steps.iter().any(|step| copies(&step.action)).then(Senders::default),
         });
-        let mint = Rc::new(RefCell::new(signed_with(&plan, &recorder, key)));
+        let mint = Rc::new(RefCell::new(signed_with(&plan, &recorder, key, &ground.common().keys.audience)));
         let network = SimNetwork::new(
             plan.clone(),
             Routers {
@@ -295,7 +299,11 @@ impl<G: Ground + 'static> World<G> {
         self.pace.abort();
         let ended = self.servers.backstage.act(Hands::clear).await;
         let broken = self.way.feed.broken().map_or(Ok(()), Err);
-        (self.site, ended.and(broken))
+        let (ground, way) = (self.site.ground.clone(), self.way.clone());
+        let cleaned = self.way.real.spawn(async move { ground.clean(&way.feed).await }).await;
+        let cleaned = cleaned.unwrap_or_else(|error| Err(error.to_string()));
+        // What is left behind is the first thing to know.
+        (self.site, cleaned.and(ended).and(broken))
     }
 
     fn tell(&self) {
@@ -306,7 +314,7 @@ impl<G: Ground + 'static> World<G> {
     async fn rotate_keys(&self) -> Result<(), String> {
         let lifetime_us = i64::from(self.plan.token_lifetime_s) * 1_000_000;
         let key = self.servers.backstage.act(move |hands| hands.rotate_keys(lifetime_us)).await?;
-        *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, key);
+        *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, key, &self.site.ground.common().keys.audience);
         Ok(())
     }
 
@@ -383,19 +391,36 @@ fn copies(action: &Action) -> bool {
     matches!(action, Action::Fault(Fault::CopyRestored { .. }))
 }
 
-fn signed_with(plan: &Rc<Plan>, recorder: &Recorder, signer: Signer) -> Mint {
-    Box::new(minter(plan.clone(), recorder.clone(), signer))
+/// What a plan brings with it.
+fn cast(plan: &Plan, teller: &Teller) -> Cast {
+    let users: std::collections::BTreeSet<&String> = plan.devices.iter().map(|device| &device.user).collect();
+    Cast {
+        seed: teller.seed_rows(),
+        rows: teller.rows(),
+        clients: plan.client_ids(),
+        users: users.into_iter().cloned().collect(),
+    }
+}
+
+fn signed_with(plan: &Rc<Plan>, recorder: &Recorder, issuer: Issuer, audience: &str) -> Mint {
+    Box::new(minter(plan.clone(), recorder.clone(), issuer, audience))
 }
 
 /// Writes the commits that were read into the history.
 fn tell(way: &Way, teller: &Teller, recorder: &Recorder) {
-    for commit in way.feed.told() {
-        let sent = way.senders.as_ref().and_then(|senders| senders.of(&commit));
+    for Told { commit, whose } in way.feed.told() {
+        let noted = || way.senders.as_ref().and_then(|senders| senders.of(&commit));
+        let sent = if let Whose::Upload(Some(sent)) = whose { Some(sent) } else { noted() };
         recorder.listen_to(sent.map(|sent| sender(recorder, sent)));
-        recorder.add(Who::Server, What::Commit(teller.commit(&commit)));
+        let foreign = matches!(whose, Whose::Stranger);
+        recorder.add(Who::Server, What::Commit(Commit { foreign, ..teller.commit(&commit) }));
     }
     recorder.listen_to(None);
     if let Some(problem) = way.feed.broken() {
         recorder.harness_failed(format!("the history's slot: {problem}"));
+    }
+    if let Some(strayed) = way.feed.share().map(Share::strayed).filter(|strayed| !strayed.is_empty()) {
+        let rows = strayed.join(", ");
+        recorder.harness_failed(format!("an upload of the plan changed rows that are not its own: {rows}"));
     }
 }

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 
 use super::feed;
 use super::ground::{Blow, Ground, Killer, Server};
-use super::keys::Signer;
+use super::keys::Issuer;
 use super::link::{self, Way};
 use super::pace::{Still, Work};
 use super::writes::Written;
@@ -236,7 +236,7 @@ impl Hands {
     }
 
     /// A new key signs; the backend knows it at once.
-    pub(super) async fn rotate_keys(self, lifetime_us: i64) -> Result<Signer, String> {
+    pub(super) async fn rotate_keys(self, lifetime_us: i64) -> Result<Issuer, String> {
         let (now_us, backend) = (self.way.pulse.shown_us(), self.stage.backend.as_deref());
         self.ground.common().keys.rotate(now_us, lifetime_us, backend, &self.way.http).await
     }

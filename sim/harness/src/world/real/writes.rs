@@ -5,7 +5,7 @@ use fixtures::{Default as ColumnDefault, Table, Type, Value};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::feed::said;
+use super::feed::{MARK, said};
 use super::ground::Ground;
 use crate::world::writes::Statement;
 
@@ -40,7 +40,7 @@ impl Written {
 
     async fn attempt(&self, ground: &dyn Ground, client: &Client) -> Result<(), tokio_postgres::Error> {
         let tables = &ground.common().app.schema.tables;
-        client.batch_execute("BEGIN").await?;
+        client.batch_execute(&format!("BEGIN;{MARK}")).await?;
         let mut sql = String::new();
         for Statement { op, names } in &self.statements {
             let mut is_complete = true;
@@ -115,6 +115,6 @@ pub(in crate::world) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

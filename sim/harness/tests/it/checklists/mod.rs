@@ -5,7 +5,7 @@ mod audit;
 mod containers;
 mod input;
 mod mongod;
-mod rig;
+pub(crate) mod rig;
 mod verify;
 
 use std::collections::BTreeMap;

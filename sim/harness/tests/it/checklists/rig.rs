@@ -19,7 +19,7 @@ const REDIS_PASSWORD: &str = "a-password-of-the-tests";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that ends with its handle.
-pub(super) struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -40,7 +40,7 @@ pub(super) struct Rig {
     pub(super) running: Option<Server>,
 }
 
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it has one").port()
 }
 
@@ -63,7 +63,7 @@ fn is_ready(port: u16) -> bool {
 }
 
 /// Starts the program as a server and waits until it is ready.
-pub(super) fn serve(folder: &Path, port: u16, set: impl FnOnce(&mut Command)) -> Server {
+pub(crate) fn serve(folder: &Path, port: u16, set: impl FnOnce(&mut Command)) -> Server {
     let log = fs::File::create(folder.join(format!("log-{port}"))).expect("a log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_syncstorm"));
     set(&mut command);

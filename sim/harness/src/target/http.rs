@@ -19,21 +19,21 @@ const TOLD_MAX: usize = 200;
 
 /// A client whose every request ends within its patience.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     patience: Duration,
 }
 
 /// A whole answer.
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// Why there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoReply {
+pub(crate) enum NoReply {
     /// Nobody listens there.
     Refused,
     /// Nothing came in time.
@@ -47,7 +47,7 @@ pub(super) enum NoReply {
 }
 
 impl Http {
-    pub(super) fn new(patience: Duration) -> Result<Self, String> {
+    pub(crate) fn new(patience: Duration) -> Result<Self, String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -64,12 +64,12 @@ impl Http {
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(https), patience })
     }
 
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.patience
     }
 
     /// Sends a request; the head of its answer is there within the patience.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<hyper::body::Incoming>, NoReply> {
@@ -81,7 +81,7 @@ impl Http {
     }
 
     /// Sends a request and waits for the whole answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, NoReply> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, NoReply> {
         let (parts, body) = self.open(request).await?.into_parts();
         let body = Limited::new(body, BODY_MAX_BYTES).collect();
         let body = match tokio::time::timeout(self.patience, body).await {
@@ -92,16 +92,16 @@ impl Http {
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
-    pub(super) async fn get(&self, url: &str, token: Option<&str>) -> Result<Reply, NoReply> {
+    pub(crate) async fn get(&self, url: &str, token: Option<&str>) -> Result<Reply, NoReply> {
         self.send(request(Method::GET, url, token, None)).await
     }
 
-    pub(super) async fn post(&self, url: &str, token: Option<&str>, json: &str) -> Result<Reply, NoReply> {
+    pub(crate) async fn post(&self, url: &str, token: Option<&str>, json: &str) -> Result<Reply, NoReply> {
         self.send(request(Method::POST, url, token, Some(json))).await
     }
 
     /// What a browser asks before a page of another origin may post JSON with a token.
-    pub(super) async fn preflight(&self, url: &str, origin: &str) -> Result<Reply, NoReply> {
+    pub(crate) async fn preflight(&self, url: &str, origin: &str) -> Result<Reply, NoReply> {
         let mut request = request(Method::OPTIONS, url, None, None);
         let asked = [
             ("origin", origin),
@@ -119,7 +119,7 @@ impl Http {
 }
 
 /// A request; addresses and tokens are checked where they are read.
-pub(super) fn request(method: Method, url: &str, token: Option<&str>, json: Option<&str>) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: Method, url: &str, token: Option<&str>, json: Option<&str>) -> Request<Full<Bytes>> {
     let mut request = Request::new(json.map_or_else(Full::default, |json| Full::from(json.to_owned())));
     *request.method_mut() = method;
     *request.uri_mut() = url.parse::<Uri>().unwrap_or_default();
@@ -134,16 +134,16 @@ pub(super) fn request(method: Method, url: &str, token: Option<&str>, json: Opti
 
 impl Reply {
     /// The body as JSON; null when it is none.
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
     /// Status and the beginning of the body, for a diagnosis.
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let text: String = text.trim().chars().take(TOLD_MAX).collect();
         if text.is_empty() { format!("status {}", self.status) } else { format!("status {}: {text}", self.status) }
@@ -174,7 +174,7 @@ impl NoReply {
     }
 
     /// What it means, and what to do about it; `what` is the part of the stack.
-    pub(super) fn words(&self, what: &str, url: &str) -> (String, String) {
+    pub(crate) fn words(&self, what: &str, url: &str) -> (String, String) {
         let start = format!("start {what}, or name another address; its log says why it is not up");
         match self {
             Self::Refused => (format!("nobody listens at {url}: {what} is down, or is on another port"), start),

@@ -1,44 +1,64 @@
 //! Who asks, and with which key: a token from a secret, a key file, a command or a deployment's own keys.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde_json::{Value as Json, json};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::Value as Json;
 
 use super::jwk;
 use super::program::{self, Silence};
 use crate::cli::StackArgs;
+use crate::signer::{Claims, Signer};
 
 /// How long a token of ours is good for, in seconds.
 const LIFETIME_S: i64 = 900;
 /// The name that the guide gives to a shared secret.
-pub(super) const USUAL_KID: &str = "local-dev-key";
+pub(crate) const USUAL_KID: &str = "local-dev-key";
 
 /// A token, and what it says of itself.
 #[derive(Clone)]
-pub(super) struct Token {
-    pub(super) text: String,
-    pub(super) algorithm: String,
-    pub(super) kid: Option<String>,
-    pub(super) claims: Json,
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) algorithm: String,
+    pub(crate) kid: Option<String>,
+    pub(crate) claims: Json,
 }
 
-/// What signs tokens.
-pub(super) struct Signer {
-    pub(super) algorithm: Algorithm,
-    pub(super) key: EncodingKey,
-    pub(super) kid: Option<String>,
+/// Where tokens come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// They are signed here, for anybody.
+    Signer(Signer),
+    /// A command prints one, for whomever it likes.
+    Command {
+        command: String,
+        patience: Duration,
+    },
 }
 
-impl Signer {
-    /// A token for a subject, good from now on.
-    pub(super) fn mint(&self, subject: &str, audience: &str) -> Result<Token, String> {
-        let now_s = now_s();
-        let claims = json!({"sub": subject, "aud": audience, "iat": now_s, "exp": now_s + LIFETIME_S});
-        let header = Header { kid: self.kid.clone(), ..Header::new(self.algorithm) };
-        let text = jsonwebtoken::encode(&header, &claims, &self.key).map_err(|error| error.to_string())?;
-        Token::read(&text)
+impl Source {
+    /// A token that is good from now on, for a subject if that can be chosen.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn token(&self, subject: &str, audience: &str) -> Result<Token, String> {
+        match self {
+            Self::Signer(signer) => mint(signer, subject, audience),
+            Self::Command { command, patience } => of_command(command, *patience),
+        }
     }
+}
+
+/// A token for a subject, good from now on.
+///
+/// # Errors
+/// When the key signs none.
+pub(crate) fn mint(signer: &Signer, subject: &str, audience: &str) -> Result<Token, String> {
+    let now_s = now_s();
+    let (sub, aud) = (subject.to_owned(), audience.to_owned());
+    Token::read(&signer.sign(&Claims { sub, aud, iat: now_s, exp: now_s + LIFETIME_S })?)
 }
 
 impl Token {
@@ -46,7 +66,7 @@ impl Token {
     ///
     /// # Errors
     /// When it is no JWT.
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
         let none = || "not a JWT: three parts of base64url, with dots between them".to_owned();
         let parts: Vec<&str> = text.split('.').collect();
         let [header, payload, _] = parts.as_slice() else { return Err(none()) };
@@ -63,7 +83,7 @@ impl Token {
     }
 
     /// `sub`, as text.
-    pub(super) fn subject(&self) -> String {
+    pub(crate) fn subject(&self) -> String {
         match &self.claims["sub"] {
             Json::String(text) => text.clone(),
             other => other.to_string(),
@@ -71,12 +91,12 @@ impl Token {
     }
 
     /// `aud`, as it stands.
-    pub(super) fn audience(&self) -> String {
+    pub(crate) fn audience(&self) -> String {
         self.claims["aud"].to_string()
     }
 
     /// For how many seconds it has been expired; `None` when it is good.
-    pub(super) fn expired_s(&self) -> Option<i64> {
+    pub(crate) fn expired_s(&self) -> Option<i64> {
         let expires = self.claims["exp"].as_f64()?;
         #[expect(clippy::cast_possible_truncation, reason = "a time in seconds is far from the limits")]
         let ago = now_s() - expires as i64;
@@ -84,26 +104,27 @@ impl Token {
     }
 
     /// The key, for sentences.
-    pub(super) fn key_words(&self) -> String {
+    pub(crate) fn key_words(&self) -> String {
         self.kid.as_ref().map_or_else(|| "no key (it has no kid)".to_owned(), |kid| format!("key {kid:?}"))
     }
 }
 
-pub(super) fn now_s() -> i64 {
+pub(crate) fn now_s() -> i64 {
     ::backend::server::machine_clock_us().div_euclid(1_000_000)
 }
 
-/// The token that the arguments ask for; `None` when they name no source of one.
+/// Where the arguments say that tokens come from; `None` when they do not.
 ///
 /// # Errors
 /// What is wrong, with the flag.
-pub(super) fn of_arguments(args: &StackArgs, subject: &str, audience: &str) -> Result<Option<Token>, String> {
+pub(crate) fn of_arguments(args: &StackArgs) -> Result<Option<(&'static str, Source)>, String> {
     let sources = [args.token_secret.is_some(), args.token_key.is_some(), args.token_command.is_some()];
     if sources.iter().filter(|source| **source).count() > 1 {
         return Err("--token-secret, --token-key, --token-command: name one of them".to_owned());
     }
     if let Some(command) = &args.token_command {
-        return of_command(command, args.patience()).map(Some).map_err(|said| format!("--token-command: {said}"));
+        let source = Source::Command { command: command.clone(), patience: args.patience() };
+        return Ok(Some(("--token-command", source)));
     }
     let (flag, signer) = match (&args.token_secret, &args.token_key) {
         (Some(secret), _) if secret.is_empty() => return Err("--token-secret: is empty".to_owned()),
@@ -115,16 +136,16 @@ pub(super) fn of_arguments(args: &StackArgs, subject: &str, audience: &str) -> R
         (None, Some(path)) => {
             let wrong = |said: String| format!("--token-key {}: {said}", path.display());
             let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-            let key = jwk::read(&text).map_err(wrong)?;
-            let kid = args.kid.clone().or(key.kid);
-            ("--token-key", Signer { algorithm: key.algorithm, key: key.key, kid })
+            let signer = jwk::read(&text).map_err(wrong)?;
+            let kid = args.kid.clone().or(signer.kid);
+            ("--token-key", Signer { kid, ..signer })
         }
         (None, None) => return Ok(None),
     };
-    signer.mint(subject, audience).map(Some).map_err(|said| format!("{flag}: {said}"))
+    Ok(Some((flag, Source::Signer(signer))))
 }
 
-fn of_command(command: &str, patience: std::time::Duration) -> Result<Token, String> {
+fn of_command(command: &str, patience: Duration) -> Result<Token, String> {
     match program::run("sh", &["-c", command], patience) {
         Ok(said) if said.success => {
             let text = said.stdout.trim();
@@ -145,7 +166,7 @@ mod tests {
     fn tokens_are_read() {
         let key = EncodingKey::from_secret(b"x");
         let signer = Signer { algorithm: Algorithm::HS256, key, kid: Some("k".to_owned()) };
-        let token = signer.mint("somebody", "here").expect("it signs");
+        let token = mint(&signer, "somebody", "here").expect("it signs");
         assert_eq!((token.subject().as_str(), token.audience().as_str()), ("somebody", "\"here\""));
         assert_eq!((token.kid.as_deref(), token.algorithm.as_str(), token.expired_s()), (Some("k"), "HS256", None));
         for text in ["", "a.b", "a.b.c", "e30.e30", "W10.e30.x"] {

@@ -1,5 +1,16 @@
-//! Where a stack is, whose tokens are used, and how long anything may take: read from arguments, or from a
-//! deployment's folder; what the arguments say wins.
+//! A stack that somebody else runs: where it is, whose tokens are used, and how long anything may take. Read from
+//! arguments, or from a deployment's folder; what the arguments say wins.
+//!
+//! `deployment` reads such a folder, `token` says who asks and with which key (`jwk` as people keep them), `replica_set`
+//! where a MongoDB is; `http`, `database` and `program` ask, each with a bound.
+
+pub(crate) mod database;
+pub(crate) mod deployment;
+pub(crate) mod http;
+pub(crate) mod jwk;
+pub(crate) mod program;
+pub(crate) mod replica_set;
+pub(crate) mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,10 +19,10 @@ use std::time::Duration;
 use ::backend::store::postgres::tls::Address;
 use fixtures::App;
 
-use super::deployment::Deployment;
-use super::http::Http;
-use super::mongodb::Place;
-use super::token::{self, Token};
+use self::deployment::Deployment;
+use self::http::Http;
+use self::replica_set::Place;
+use self::token::{Source, Token};
 use crate::catalogue;
 use crate::cli::StackArgs;
 
@@ -26,30 +37,35 @@ const SECRET_MIN: usize = 3;
 
 /// A stack.
 pub struct Target {
-    pub(super) app: Arc<App>,
+    pub(crate) app: Arc<App>,
     /// Without a slash at its end, as all URLs of HTTP here.
-    pub(super) service: Option<String>,
-    pub(super) backend: Option<String>,
+    pub(crate) service: Option<String>,
+    pub(crate) backend: Option<String>,
     /// With its password; so are the next two.
-    pub(super) postgres: Option<String>,
-    pub(super) mongodb: Option<Place>,
-    pub(super) redis: Option<String>,
-    pub(super) origin: Option<String>,
-    pub(super) token: Option<Token>,
-    pub(super) audience: String,
-    pub(super) slot: Option<String>,
-    pub(super) publication: String,
-    pub(super) deployment: Option<Deployment>,
-    pub(super) http: Http,
+    pub(crate) postgres: Option<String>,
+    pub(crate) mongodb: Option<Place>,
+    pub(crate) redis: Option<String>,
+    pub(crate) origin: Option<String>,
+    /// One that is good from the start.
+    pub(crate) token: Option<Token>,
+    /// Where further ones come from.
+    pub(crate) source: Option<Source>,
+    /// The user that was asked for.
+    pub(crate) subject: Option<String>,
+    pub(crate) audience: String,
+    pub(crate) slot: Option<String>,
+    pub(crate) publication: String,
+    pub(crate) deployment: Option<Deployment>,
+    pub(crate) http: Http,
     secrets: Vec<String>,
 }
 
 impl Target {
-    /// Reads the arguments.
+    /// Reads the arguments. The application is the deployment's own, or FlowState, where none is named.
     ///
     /// # Errors
     /// The first thing that is wrong: the flag, and what would be right. No password is repeated.
-    pub fn new(args: &StackArgs) -> Result<Self, String> {
+    pub fn new(args: &StackArgs, app: Option<&str>) -> Result<Self, String> {
         let deployment = args.deployment.as_deref().map(Deployment::read).transpose()?;
         let of_folder = deployment.as_ref();
         let service = args.powersync_url.clone().or_else(|| of_folder.map(Deployment::service_url));
@@ -70,7 +86,7 @@ impl Target {
         if let Some(url) = &redis {
             check_redis(url)?;
         }
-        let app_name = args.app.clone().or_else(|| of_folder.map(Deployment::app));
+        let app_name = app.map(str::to_owned).or_else(|| of_folder.map(Deployment::app));
         let app = Arc::new(catalogue::app(app_name.as_deref().unwrap_or("flowstate"))?);
         let origin = args.origin.clone().or_else(|| of_folder.map(|folder| folder.origin().to_owned()));
         if let Some(origin) = &origin {
@@ -80,10 +96,14 @@ impl Target {
         let audience = audience.unwrap_or_else(|| USUAL_AUDIENCE.to_owned());
         let user = app.users.first().map_or(USUAL_SUBJECT, String::as_str);
         let subject = args.subject.clone().unwrap_or_else(|| user.to_owned());
-        let token = match (token::of_arguments(args, &subject, &audience)?, of_folder) {
-            (None, Some(folder)) => Some(folder.token(&subject, &audience)?),
-            (token, _) => token,
+        let source = match (token::of_arguments(args)?, of_folder) {
+            (None, Some(folder)) => Some(("--deployment", Source::Signer(folder.signer()?))),
+            (source, _) => source,
         };
+        let first = |(flag, source): &(&str, Source)| {
+            source.token(&subject, &audience).map_err(|said| format!("{flag}: {said}"))
+        };
+        let token = source.as_ref().map(first).transpose()?;
         let mut secrets: Vec<String> = of_folder.map(Deployment::secrets).unwrap_or_default();
         secrets.extend(args.token_secret.clone());
         secrets.extend(token.iter().map(|token| token.text.clone()));
@@ -103,6 +123,8 @@ impl Target {
             redis,
             origin,
             token,
+            source: source.map(|(_, source)| source),
+            subject: args.subject.clone(),
             audience,
             slot: args.slot.clone(),
             publication: args.publication.clone(),
@@ -113,12 +135,12 @@ impl Target {
     }
 
     /// How long one answer may take.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.http.patience()
     }
 
     /// Where the parts are, without passwords.
-    pub(super) fn places(&self) -> BTreeMap<&'static str, String> {
+    pub(crate) fn places(&self) -> BTreeMap<&'static str, String> {
         let web = [("service", self.service.clone()), ("backend", self.backend.clone())];
         let stores = [("database", self.postgres.as_deref()), ("redis", self.redis.as_deref())];
         let stores = stores.map(|(name, url)| (name, url.map(without_password)));
@@ -128,15 +150,29 @@ impl Target {
     }
 
     /// The text with every known secret put out of sight.
-    pub(super) fn without_secrets(&self, text: &str) -> String {
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
 }
 
+/// The error and what lies behind it.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let further = cause.to_string();
+        if !said.contains(&further) {
+            said = format!("{said}: {further}");
+        }
+        source = cause.source();
+    }
+    said
+}
+
 /// A URL of HTTP, without a slash at its end.
 fn web(flag: &str, url: &str, example: &str) -> Result<String, String> {
-    let uri = url.parse::<http::Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
-    match uri.as_ref().and_then(http::Uri::authority) {
+    let uri = url.parse::<::http::Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    match uri.as_ref().and_then(::http::Uri::authority) {
         // A name and a password in a URL are sent nowhere and would be shown.
         Some(authority) if !authority.as_str().contains('@') && !authority.host().is_empty() && !url.contains(['?', '#']) => {
             Ok(url.trim_end_matches('/').to_owned())
@@ -183,7 +219,7 @@ fn password_of(url: &str) -> Option<String> {
 }
 
 /// The URL, with its password put out of sight.
-pub(super) fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     match user_info(url) {
         Some((begin, info)) if info.contains(':') => {
             let name = info.split_once(':').map_or(info, |(name, _)| name);
@@ -193,7 +229,7 @@ pub(super) fn without_password(url: &str) -> String {
     }
 }
 
-pub(super) fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ::backend::Auth;
 use ::backend::server::keys::Keyring;
-use jsonwebtoken::Algorithm;
+use jsonwebtoken::{Algorithm, EncodingKey};
 
-use super::token::Token;
+use super::jwk;
+use crate::signer::Signer;
 
 /// What the folder says.
-pub(super) struct Deployment {
-    pub(super) folder: PathBuf,
+pub(crate) struct Deployment {
+    pub(crate) folder: PathBuf,
     settings: BTreeMap<String, String>,
 }
 
@@ -20,7 +20,7 @@ impl Deployment {
     ///
     /// # Errors
     /// When the folder is none of `deploy init`, or may not be read.
-    pub(super) fn read(folder: &Path) -> Result<Self, String> {
+    pub(crate) fn read(folder: &Path) -> Result<Self, String> {
         let wrong = |name: &str, said: &dyn std::fmt::Display| {
             format!("--deployment {}: {name}: {said}; name a folder that `syncstorm deploy init DIR` made", folder.display())
         };
@@ -46,32 +46,32 @@ impl Deployment {
     }
 
     /// Everything in it that nobody else may read.
-    pub(super) fn secrets(&self) -> Vec<String> {
+    pub(crate) fn secrets(&self) -> Vec<String> {
         let secret = |name: &str| name.ends_with("PASSWORD") || name.ends_with("SECRET");
         self.settings.iter().filter(|(name, _)| secret(name)).map(|(_, value)| value.clone()).collect()
     }
 
-    pub(super) fn audience(&self) -> &str {
+    pub(crate) fn audience(&self) -> &str {
         self.setting("AUDIENCE")
     }
 
-    pub(super) fn origin(&self) -> &str {
+    pub(crate) fn origin(&self) -> &str {
         self.setting("CORS_ORIGIN")
     }
 
-    pub(super) fn app(&self) -> String {
+    pub(crate) fn app(&self) -> String {
         self.folder.join("app").display().to_string()
     }
 
-    pub(super) fn service_url(&self) -> String {
+    pub(crate) fn service_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port("POWERSYNC_PORT", 8080))
     }
 
-    pub(super) fn backend_url(&self) -> String {
+    pub(crate) fn backend_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port("BACKEND_PORT", 3000))
     }
 
-    pub(super) fn postgres_url(&self) -> String {
+    pub(crate) fn postgres_url(&self) -> String {
         let authority = self.folder.join("postgres/ca.crt").display().to_string();
         let authority: String = authority.bytes().map(percent_encoded).collect();
         format!(
@@ -81,25 +81,25 @@ impl Deployment {
         )
     }
 
-    pub(super) fn redis_url(&self) -> String {
+    pub(crate) fn redis_url(&self) -> String {
         format!("redis://:{}@127.0.0.1:{}", self.setting("REDIS_PASSWORD"), self.port("REDIS_PORT", 6379))
     }
 
     /// Whether its bucket storage is MongoDB, and so a container of its own.
-    pub(super) fn has_mongodb(&self) -> bool {
+    pub(crate) fn has_mongodb(&self) -> bool {
         self.setting("COMPOSE_PROFILES").split(',').any(|profile| profile == "mongodb")
     }
 
-    pub(super) fn mongodb_url(&self) -> Option<String> {
+    pub(crate) fn mongodb_url(&self) -> Option<String> {
         let (password, port) = (self.setting("MONGODB_PASSWORD"), self.port("MONGODB_PORT", 27017));
         self.has_mongodb().then(|| format!("mongodb://user:{password}@127.0.0.1:{port}/?replicaSet=rs0&authSource=admin"))
     }
 
-    /// A token signed with the backend's own key.
+    /// The backend's own key.
     ///
     /// # Errors
     /// When there is no key, or it may not be read.
-    pub(super) fn token(&self, subject: &str, audience: &str) -> Result<Token, String> {
+    pub(crate) fn signer(&self) -> Result<Signer, String> {
         let state = self.folder.join("backend");
         let wrong = |said: &dyn std::fmt::Display| {
             format!("--deployment: the keys in {}: {said}; run as whoever owns them", state.display())
@@ -109,14 +109,15 @@ impl Deployment {
         }
         let (secrets, pairs) =
             Keyring::open(&state).and_then(|keyring| keyring.load()).map_err(|error| wrong(&error))?;
-        for algorithm in [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256, Algorithm::HS256] {
-            let auth = Auth::new(&secrets, &pairs, vec![algorithm], vec![audience.to_owned()]);
-            let auth = auth.map_err(|error| wrong(&error))?;
-            if let Some(text) = auth.mint(subject, ::backend::server::machine_clock_us(), 900) {
-                return Token::read(&text).map_err(|error| wrong(&error));
+        for algorithm in [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256] {
+            if let Some(pair) = pairs.iter().find(|pair| pair.algorithm == algorithm) {
+                let signer = jwk::read(&pair.private_pem).map_err(|said| wrong(&said))?;
+                return Ok(Signer { kid: Some(pair.kid.clone()), ..signer });
             }
         }
-        Err(wrong(&"none of them signs"))
+        let secret = secrets.first().ok_or_else(|| wrong(&"none of them signs"))?;
+        let key = EncodingKey::from_secret(&secret.secret);
+        Ok(Signer { algorithm: Algorithm::HS256, key, kid: Some(secret.kid.clone()) })
     }
 }
 

@@ -6,19 +6,13 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use p256::pkcs8::{EncodePrivateKey as _, LineEnding};
 use serde_json::Value as Json;
 
-/// A key that signs.
-pub(super) struct SigningKey {
-    pub(super) algorithm: Algorithm,
-    pub(super) key: EncodingKey,
-    /// What the file calls it.
-    pub(super) kid: Option<String>,
-}
+use crate::signer::Signer;
 
 /// Reads a key.
 ///
 /// # Errors
 /// What is wrong with it, in words that repeat nothing of it.
-pub(super) fn read(text: &str) -> Result<SigningKey, String> {
+pub(crate) fn read(text: &str) -> Result<Signer, String> {
     if !text.trim_start().starts_with('{') {
         return of_pem(text, None);
     }
@@ -33,12 +27,12 @@ pub(super) fn read(text: &str) -> Result<SigningKey, String> {
     };
     if let Some(secret) = json["secret"].as_str() {
         let secret = URL_SAFE_NO_PAD.decode(secret).map_err(|_| "`secret` is not base64url".to_owned())?;
-        return Ok(SigningKey { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(&secret), kid });
+        return Ok(Signer { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(&secret), kid });
     }
     let unusable = |_: &dyn std::fmt::Debug| "the JWK holds no usable private key".to_owned();
     match (json["kty"].as_str(), json["crv"].as_str()) {
         (Some("oct"), _) => {
-            Ok(SigningKey { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(&part("k")?), kid })
+            Ok(Signer { algorithm: Algorithm::HS256, key: EncodingKey::from_secret(&part("k")?), kid })
         }
         (Some("EC"), Some("P-256")) => {
             let key = p256::SecretKey::from_slice(&part("d")?).map_err(|error| unusable(&error))?;
@@ -60,7 +54,7 @@ pub(super) fn read(text: &str) -> Result<SigningKey, String> {
     }
 }
 
-fn of_pem(pem: &str, kid: Option<String>) -> Result<SigningKey, String> {
+fn of_pem(pem: &str, kid: Option<String>) -> Result<Signer, String> {
     let bytes = pem.as_bytes();
     let known = [
         (Algorithm::ES256, EncodingKey::from_ec_pem(bytes)),
@@ -69,7 +63,7 @@ fn of_pem(pem: &str, kid: Option<String>) -> Result<SigningKey, String> {
     ];
     for (algorithm, key) in known {
         if let Ok(key) = key {
-            return Ok(SigningKey { algorithm, key, kid });
+            return Ok(Signer { algorithm, key, kid });
         }
     }
     Err("no private key of EC (P-256), Ed25519 or RSA as PKCS#8 in PEM; write one with `openssl genpkey`".to_owned())

@@ -16,15 +16,15 @@ const OUTPUT_MAX_BYTES: u64 = 1 << 20;
 
 /// What a program said.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) success: bool,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Said {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Why it said nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Silence {
+pub(crate) enum Silence {
     /// There is no such program.
     Absent,
     /// It did not end in time, and was killed.
@@ -34,7 +34,7 @@ pub(super) enum Silence {
 }
 
 /// Runs a program to its end, or kills it with its children when that does not come in time.
-pub(super) fn run(program: &str, args: &[&str], patience: Duration) -> Result<Said, Silence> {
+pub(crate) fn run(program: &str, args: &[&str], patience: Duration) -> Result<Said, Silence> {
     let mut command = Command::new(program);
     // A group of its own, so that its children can be ended with it.
     command.args(args).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,0 +1,87 @@
+//! What somebody else wrote makes claims about its rows unknown, and no others.
+
+use serde_json::json;
+
+use super::{BOX, CARD, sound};
+use crate::checker::testing::{Story, furnished};
+use crate::checker::{Context, Report, check_all, examine};
+use crate::history::{Commit, Op, What};
+use crate::promise::NO_POLICY;
+use crate::verdict::Verdict;
+
+/// An edit of the card is applied twice, and somebody else writes a row in between.
+fn doubled(theirs: Option<u32>) -> Story {
+    let mut story = furnished();
+    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    story.commit_as_sent(0);
+    let row = theirs.unwrap_or(BOX);
+    let column = if row == CARD { "title" } else { "name" };
+    let image = story.changed(row, &json!({ column: "theirs" }));
+    story.commit(None, &[(row, Some(image))], Vec::new(), Vec::new());
+    if theirs.is_some() {
+        last_commit(&mut story).foreign = true;
+    }
+    let image = story.changed(CARD, &json!({"title": "again"}));
+    story.commit(None, &[(CARD, Some(image))], Vec::new(), Vec::new());
+    story.commit_as_sent(0);
+    story.complete(0);
+    story.finish();
+    story
+}
+
+fn last_commit(story: &mut Story) -> &mut Commit {
+    let events = story.history.events.iter_mut().rev();
+    let mut commits = events.filter_map(|event| if let What::Commit(commit) = &mut event.what { Some(commit) } else { None });
+    commits.next().expect("there is one")
+}
+
+fn judged(story: &Story) -> Report {
+    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+    let only = Some(&["exactly-once", "protocol"][..]);
+    let report = check_all(&ctx, only);
+    assert_eq!(examine(&ctx, only).report, report, "both ways say the same");
+    report
+}
+
+#[test]
+fn a_foreign_write_makes_claims_about_its_row_unknown() {
+    let report = judged(&doubled(None));
+    assert_eq!(report.verdict(), Verdict::Invalid, "the server's own write is no stranger's");
+    let report = judged(&doubled(Some(CARD)));
+    assert_eq!(report.verdict(), Verdict::Unknown);
+    let finding = report.finding("exactly-once").expect("it ran");
+    assert_eq!(finding.unknown, ["Somebody else wrote cards#1 meanwhile; 1 contradiction that may come from it is set aside."]);
+}
+
+#[test]
+fn a_contradiction_about_other_rows_stands() {
+    let report = judged(&doubled(Some(BOX)));
+    assert_eq!(report.verdict(), Verdict::Invalid);
+    let finding = report.finding("exactly-once").expect("it ran");
+    assert_eq!(finding.anomalies.len(), 1);
+    assert_eq!(finding.unknown, ["Somebody else wrote boxes#0 meanwhile."]);
+}
+
+#[test]
+fn nothing_is_valid_that_a_stranger_touched() {
+    let mut story = sound();
+    let ctx = |story: &Story| {
+        let only = Some(&["convergence", "causal", "integrity"][..]);
+        check_all(&Context { app: &story.app, history: &story.history, promises: &story.promises }, only)
+    };
+    assert_eq!(ctx(&story).verdict(), Verdict::Valid);
+    last_commit(&mut story).foreign = true;
+    assert!(ctx(&story).findings.iter().all(|(_, finding)| finding.verdict == Verdict::Unknown));
+}
+
+#[test]
+fn a_backend_that_promises_no_policy_is_held_to_none() {
+    let mut story = sound();
+    let examined = |story: &Story| {
+        examine(&Context { app: &story.app, history: &story.history, promises: &story.promises }, None).report
+    };
+    assert!(examined(&story).finding("policy").is_some());
+    story.history.header.policy = NO_POLICY.to_owned();
+    let report = examined(&story);
+    assert!(report.finding("policy").is_none() && report.finding("durability").is_some());
+}

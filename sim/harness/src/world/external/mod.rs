@@ -1,0 +1,22 @@
+//! The external world: a stack that somebody else runs, of which no more is known than where it is.
+//!
+//! `stack` says what plans may write there and takes it away again, `gateway` is the way of devices to its two servers,
+//! `mapping` how its upload endpoint is spoken to; `own` makes a plan the stack's guest. The rest is that of any world
+//! of real servers: commits are read from a logical slot that ends with its session, of which the plan's own rows
+//! alone are told (`real/share.rs`).
+//!
+//! Servers go by the machine's clock, and devices by the plan's, which is some time in the past: tokens are signed
+//! again with their times moved, and no clock of a device is later than its receipt.
+
+mod gateway;
+mod mapping;
+mod own;
+mod stack;
+
+pub(crate) use mapping::Mapping;
+pub(crate) use own::{guest, why_not};
+pub(crate) use stack::Choice;
+pub use stack::{Pool, Site, end_all};
+
+/// One world that is somebody else's.
+pub type World = super::real::World<stack::Shared>;

@@ -1,0 +1,118 @@
+//! A stack that somebody else runs: a PostgreSQL, a sync service that takes one shared secret, and an upload endpoint.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fixtures::App;
+use syncstorm::postgres::{Postgres, Settings};
+use tempfile::TempDir;
+
+use super::baseline::{self, SECRET};
+use crate::checklists::rig::{Server, free_port, serve};
+
+pub(super) const AUDIENCE: &str = "external";
+const DATABASE: &str = "app";
+
+/// Which endpoint takes uploads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// The first handler.
+    Baseline,
+    /// Our own, which says in the log what it commits, or does not.
+    Own { annotates: bool },
+}
+
+pub(super) struct Rig {
+    pub(super) cluster: Postgres,
+    pub(super) folder: TempDir,
+    pub(super) backend: u16,
+    service: u16,
+    _servers: Vec<Server>,
+    endpoint: Endpoint,
+}
+
+impl Rig {
+    pub(super) async fn start(endpoint: Endpoint) -> Self {
+        let app = App::builtin("flowstate").expect("it is built in");
+        let cluster = Postgres::start(Settings::default()).await.expect("PostgreSQL is installed");
+        cluster.create_database(DATABASE).await.expect("it is empty");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        cluster.connect(DATABASE).await.expect("it answers").batch_execute(&app.schema_sql).await.expect("lawful");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file can be written");
+        write("sync-config.yaml", &app.sync_config);
+        let key = URL_SAFE_NO_PAD.encode(SECRET);
+        write("jwks.json", &format!(r#"{{"keys":[{{"kty":"oct","alg":"HS256","kid":"local-dev-key","k":"{key}"}}]}}"#));
+        let (backend, service) = (free_port(), free_port());
+        let mut servers = Vec::new();
+        let backend = match endpoint {
+            Endpoint::Baseline => baseline::start(&cluster.url(DATABASE)).await.port(),
+            Endpoint::Own { annotates } => {
+                servers.push(serve(folder.path(), backend, |command| {
+                    command.args(["backend", "--app", "flowstate", "--state-dir", "state", "--audience", AUDIENCE]);
+                    command.env("DATABASE_URL", cluster.url(DATABASE));
+                    if annotates {
+                        command.arg("--annotate-commits");
+                    }
+                }));
+                backend
+            }
+        };
+        servers.push(serve(folder.path(), service, |command| {
+            command.args(["service", "--sync-config", "sync-config.yaml", "--audience", AUDIENCE]);
+            command.args(["--store", "store.sqlite", "--store-sync", "process"]);
+            match endpoint {
+                Endpoint::Baseline => command.args(["--jwks-file", "jwks.json"]),
+                Endpoint::Own { .. } => {
+                    command.args(["--jwks-url", &format!("http://127.0.0.1:{backend}/.well-known/jwks.json")])
+                }
+            };
+            command.env("SYNCSTORM_SERVICE_DATABASE_URL", cluster.url(DATABASE).replace("verify-full", "verify-ca"));
+        }));
+        Self { cluster, folder, backend, service, _servers: servers, endpoint }
+    }
+
+    /// The program, against this stack.
+    pub(super) fn command(&self, out: &Path, further: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_syncstorm"));
+        command.args(["run", "--world", "external", "--allow-writes", "--no-shrink", "--json", "--out"]).arg(out);
+        command.arg("--powersync-url").arg(format!("http://127.0.0.1:{}", self.service));
+        command.arg("--backend-url").arg(format!("http://127.0.0.1:{}", self.backend));
+        command.args(["--audience", AUDIENCE]).env("SYNCSTORM_POSTGRES_URL", self.cluster.url(DATABASE));
+        match self.endpoint {
+            Endpoint::Baseline => {
+                command.args(["--mapping", "baseline"]).env("SYNCSTORM_TOKEN_SECRET", SECRET);
+            }
+            Endpoint::Own { .. } => {
+                command.arg("--token-key").arg(self.key_file());
+            }
+        }
+        command.args(further).stdin(Stdio::null());
+        command
+    }
+
+    pub(super) fn run(&self, out: &Path, further: &[&str]) -> Output {
+        self.command(out, further).output().expect("the program starts")
+    }
+
+    fn key_file(&self) -> PathBuf {
+        let keys = fs::read_dir(self.folder.path().join("state/keys")).expect("the backend made its keys");
+        keys.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some()).expect("there is one")
+    }
+
+    pub(super) async fn sql(&self, statements: &str) {
+        let client = self.cluster.connect(DATABASE).await.expect("the cluster answers");
+        client.batch_execute(statements).await.expect("the statements are lawful");
+    }
+
+    /// How many rows all tables have.
+    pub(super) async fn rows(&self) -> i64 {
+        let client = self.cluster.connect(DATABASE).await.expect("the cluster answers");
+        let app = App::builtin("flowstate").expect("it is built in");
+        let counts: Vec<String> =
+            app.schema.tables.iter().map(|table| format!("(SELECT count(*) FROM \"{}\")", table.name)).collect();
+        client.query_one(&format!("SELECT {}", counts.join(" + ")), &[]).await.expect("lawful").get(0)
+    }
+}
