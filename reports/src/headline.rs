@@ -115,6 +115,12 @@ pub(crate) fn latency_note(run: &Run) -> &'static str {
              offline counts, idle time is skipped, and containers take the time that they take. Devices bear with 120 \
              times as much silence on a stream as elsewhere; no other timer is scaled. It is no measurement of PowerSync"
         }
+        "external" => {
+            "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
+             offline counts, idle time is skipped, and the stack takes the time that it takes. Devices bear with 120 times \
+             as much silence on a stream as elsewhere; no other timer is scaled. Uploads to a backend that leaves no notes \
+             in the database's log pass one at a time, so that they wait for each other"
+        }
         _ => "from a local commit until it is applied on each other device, as this world's stack showed it",
     }
 }
@@ -133,7 +139,10 @@ pub(crate) fn world_words(world: &str) -> &'static str {
         "containers" => {
             "real client cores talked to the deployment itself: PostgreSQL, the sync service and the backend in containers"
         }
-        "external" => "real client cores talked to servers that were running already",
+        "external" => {
+            "real client cores talked to servers that somebody else runs, with a simulated network before them; only rows of \
+             the run's own are judged"
+        }
         _ => "devices and servers ran in a world of this name",
     }
 }

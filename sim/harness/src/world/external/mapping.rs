@@ -3,7 +3,7 @@
 //! | Field | |
 //! |---|---|
 //! | `policy` | what the backend is held to; left out: the rules of policy.toml alone, and no model |
-//! | `unit` | what a request is: `as-is` our own wire, `transaction` one transaction, `operation` one operation |
+//! | `unit` | what a request is: `as-is` our own wire and backend (with `--annotate-commits`), `transaction` one transaction, `operation` one operation |
 //! | `headers` | of each request; a value that begins with `$` is a variable of the environment |
 //! | `request` | for `as-is` and `transaction`: `path`, `method` (POST); for `transaction`: `list`, the field that holds the operations, and `fields`: our part of an operation (`op_id`, `op`, `table`, `id`, `tx_id`, `data`, `old`, `client_id`) = its name there |
 //! | `put`, `patch`, `delete` | for `operation`: `path` with `{table}` and `{id}`, `method`, `body` (`row` the data with the id, `data`, or none), `headers` |
@@ -24,6 +24,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::target::http::{Http, NoReply, Reply, request};
+use crate::world::real::share::Endpoint;
 
 /// The presets, by name.
 const PRESETS: [(&str, &str); 3] = [
@@ -231,9 +232,13 @@ impl Mapping {
         })
     }
 
-    /// Whether a transaction is one request, and so may be one of the database.
-    pub(super) fn is_atomic(&self) -> bool {
-        !matches!(self.unit, Sending::Operation { .. })
+    /// What that says of whoever takes uploads.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        match self.unit {
+            Sending::AsIs(_) => Endpoint::Notes,
+            Sending::Transaction { .. } => Endpoint::Transactions,
+            Sending::Operation { .. } => Endpoint::Operations,
+        }
     }
 
     /// Where our conflict records are, if the endpoint has them.

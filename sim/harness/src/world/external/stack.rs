@@ -378,7 +378,7 @@ impl Stack {
             self.gateway.schema.clone(),
             cast.rows.iter().cloned(),
             cast.clients.iter().cloned(),
-            self.choice.mapping.is_atomic(),
+            self.choice.mapping.endpoint(),
         );
         let slot = format!("syncstorm_{}", &random_word().map_err(|error| error.to_string())?[..16]);
         let spring = Spring { slot: &slot, publication: &self.choice.target.publication, share: Some(share) };
@@ -389,15 +389,7 @@ impl Stack {
     }
 
     async fn clean(&self, feed: &Feed) -> Result<(), String> {
-        // What is on its way has its effect first.
-        let is_unsure = match feed.share() {
-            Some(share) => {
-                let _quiet = share.quiet().await;
-                share.is_unsure()
-            }
-            None => false,
-        };
-        if is_unsure {
+        if feed.was_unsure() {
             tokio::time::sleep(AFTERMATH).await;
         }
         let list = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -151,6 +151,11 @@ impl Feed {
         self.unsure.store(true, Ordering::Release);
     }
 
+    /// Whether a request ended without an answer.
+    pub(in crate::world) fn was_unsure(&self) -> bool {
+        self.unsure.load(Ordering::Acquire)
+    }
+
     /// Whether the service may show commits that were not read.
     pub(super) fn is_behind(&self) -> bool {
         if self.is_sealed.load(Ordering::Acquire) {
@@ -187,6 +192,17 @@ impl Feed {
             let commit = Commit { origin: Some(origin), received_us, ..bare(reader.seq, at_us, Vec::new()) };
             drop(reader);
             self.tell(commit, Whose::Upload(sent));
+        }
+    }
+
+    /// An upload was taken, and the log was read since: what notes its commits has noted this one.
+    pub(super) fn expects_note(&self) {
+        if self.share.as_ref().is_some_and(|share| share.notes() && !share.has_noted()) {
+            self.give_up(
+                "the backend leaves no notes of its commits there, so that nobody can tell whose they are: start it with \
+                 --annotate-commits"
+                    .to_owned(),
+            );
         }
     }
 
@@ -378,6 +394,7 @@ fn shared(share: &Share, mut commit: Commit, is_marked: bool) -> Option<(Commit,
         }
         return Some((commit, whose));
     }
+    share.note(is_client);
     commit.changes = share.own_part(commit.changes, true);
     commit.conflicts.retain(|record| share.owns(record.table, &record.id));
     commit.aliases.retain(|(table, losing, survivor)| share.owns(*table, losing) && share.owns(*table, survivor));

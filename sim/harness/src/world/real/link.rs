@@ -133,7 +133,7 @@ async fn exchange(
     let writing = is_upload.then(|| way.feed.writes());
     let lsn = way.feed.lsn();
     let passage = match way.feed.share() {
-        Some(share) if is_upload => Some(pass(share, &request, sent).await),
+        Some(share) if is_upload && !share.notes() => Some(pass(share, &request, sent).await),
         _ => None,
     };
     let before = if is_checkpoint { way.feed.position().await.ok() } else { None };
@@ -169,6 +169,8 @@ async fn exchange(
             // After 5xx it may yet be acted on.
             let is_committed = (!parts.status.is_server_error()).then(|| parts.status.is_success());
             way.feed.answered(&passage, is_committed, way.pulse.shown_us()).await;
+        } else if parts.status.is_success() {
+            way.feed.expects_note();
         }
         if way.feed.lsn() > lsn {
             expect(&way, way.feed.lsn());

@@ -1,10 +1,11 @@
 //! A database that others use as well: which rows are the plan's own, and whose a commit is.
 //!
-//! Where the backend leaves notes in the log, those say it. Elsewhere uploads pass one at a time, and a commit is of the
+//! Our own backend leaves notes in the log, which say it. To others uploads pass one at a time, and a commit is of the
 //! upload that means a row of it, by values where several do. A commit that changes a row of the plan's and is of none
 //! of its uploads is somebody else's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backend::record::{Cause, Change, Origin};
@@ -22,14 +23,25 @@ pub(in crate::world) struct Share {
     schema: Arc<Schema>,
     rows: BTreeSet<OwnRow>,
     clients: BTreeSet<String>,
-    /// Whether the backend makes one transaction of all operations that come together.
-    is_atomic: bool,
+    endpoint: Endpoint,
     uploads: Mutex<Vec<Upload>>,
     /// Transactions of which a commit was told: client and number.
     told: Mutex<BTreeSet<(Arc<str>, i64)>>,
     gate: Arc<tokio::sync::Mutex<()>>,
+    has_noted: AtomicBool,
     /// Rows of others that a commit of ours changed.
     strayed: Mutex<BTreeSet<String>>,
+}
+
+/// What is known of whoever takes uploads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::world) enum Endpoint {
+    /// It notes each commit in the log.
+    Notes,
+    /// It makes one transaction of all operations that come together.
+    Transactions,
+    /// It makes one of each operation.
+    Operations,
 }
 
 /// One delivery of a transaction, until it is known what came of it.
@@ -78,16 +90,17 @@ impl Share {
         schema: Arc<Schema>,
         rows: impl IntoIterator<Item = OwnRow>,
         clients: impl IntoIterator<Item = String>,
-        is_atomic: bool,
+        endpoint: Endpoint,
     ) -> Self {
         Self {
             schema,
             rows: rows.into_iter().collect(),
             clients: clients.into_iter().collect(),
-            is_atomic,
+            endpoint,
             uploads: Mutex::default(),
             told: Mutex::default(),
             gate: Arc::default(),
+            has_noted: AtomicBool::new(false),
             strayed: Mutex::default(),
         }
     }
@@ -107,14 +120,19 @@ impl Share {
         self.clients.contains(client)
     }
 
-    /// Waits until no upload is at the backend.
-    pub(in crate::world) async fn quiet(&self) -> OwnedMutexGuard<()> {
-        self.gate.clone().lock_owned().await
+    /// A commit of the plan's was read, of a client's by its note.
+    pub(super) fn note(&self, is_client: bool) {
+        self.has_noted.fetch_or(is_client, Ordering::AcqRel);
     }
 
-    /// Whether an upload may still have an effect that was not seen.
-    pub(in crate::world) fn is_unsure(&self) -> bool {
-        !self.uploads().is_empty()
+    /// Whether there was a note of any.
+    pub(super) fn has_noted(&self) -> bool {
+        self.has_noted.load(Ordering::Acquire)
+    }
+
+    /// Whether commits without a note are none of the backend's.
+    pub(super) fn notes(&self) -> bool {
+        self.endpoint == Endpoint::Notes
     }
 
     /// Rows of others that commits of the plan changed, in words.
@@ -136,7 +154,7 @@ impl Share {
 
     /// An upload goes to the backend, as soon as no other is there.
     pub(super) async fn enter(&self, sent: Option<Sent>, body: &[u8]) -> Passage {
-        let gate = self.quiet().await;
+        let gate = self.gate.clone().lock_owned().await;
         let mut numbers = Vec::new();
         // What the backend does not understand either changes nothing.
         if let Ok(request) = serde_json::from_slice::<UploadRequest>(body) {
@@ -176,7 +194,7 @@ impl Share {
         let mut uploads = self.uploads();
         let touched: BTreeSet<OwnRow> = changes.iter().map(|change| (change.table, change.id.clone())).collect();
         let means = |upload: &&mut Upload| {
-            (!self.is_atomic || upload.commits == 0) && upload.ops.iter().any(|op| touched.contains(&op.row))
+            (self.endpoint == Endpoint::Operations || upload.commits == 0) && upload.ops.iter().any(|op| touched.contains(&op.row))
         };
         let mut meant: Vec<&mut Upload> = uploads.iter_mut().filter(means).collect();
         let is_one = |meant: &[&mut Upload]| meant.windows(2).all(|pair| pair[0].origin == pair[1].origin);
@@ -270,10 +288,15 @@ mod tests {
 
     use super::*;
 
-    fn share(is_atomic: bool) -> Share {
+    fn share(endpoint: Endpoint) -> Share {
         let app = fixtures::App::builtin("todolists").expect("it is built in");
         let rows = ["a", "b", "c"].map(|id| (0, Arc::from(id)));
-        Share::new(Arc::new(app.schema), rows, ["me".to_owned(), "you".to_owned()], is_atomic)
+        Share::new(Arc::new(app.schema), rows, ["me".to_owned(), "you".to_owned()], endpoint)
+    }
+
+    /// Whether an upload may still have an effect that was not seen.
+    fn is_unsure(share: &Share) -> bool {
+        !share.uploads().is_empty()
     }
 
     /// An upload of one transaction by a client: kind and row of each operation.
@@ -315,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_is_of_the_upload_that_means_its_rows() {
-        let share = share(true);
+        let share = share(Endpoint::Transactions);
         let passage = enter(&share, "me", 1, &[("PATCH", "a", set(&share, "x")), ("PUT", "b", set(&share, "y"))]).await;
         let changes = vec![change(&share, "a", Some("o"), Some("x")), change(&share, "b", None, Some("y"))];
         assert_eq!(whose(&share, changes.clone()), (Some(("me".to_owned(), 1)), vec![Some(1), Some(2)]));
@@ -324,12 +347,12 @@ mod tests {
         assert!(share.answered(&passage, Some(true)).is_empty(), "its commit was seen");
         drop(passage);
         assert_eq!(whose(&share, vec![change(&share, "a", Some("x"), Some("z"))]).0, None, "nothing is on its way");
-        assert!(!share.is_unsure());
+        assert!(!is_unsure(&share));
     }
 
     #[tokio::test]
     async fn what_was_not_answered_may_come_later() {
-        let share = share(true);
+        let share = share(Endpoint::Transactions);
         drop(enter(&share, "me", 1, &[("PATCH", "a", set(&share, "x"))]).await);
         let other = enter(&share, "you", 1, &[("PATCH", "a", set(&share, "y"))]).await;
         // Both mean the row: values tell.
@@ -337,11 +360,11 @@ mod tests {
         assert!(share.answered(&other, Some(true)).is_empty());
         drop(other);
         assert_eq!(whose(&share, vec![change(&share, "a", Some("y"), Some("x"))]).0, Some(("me".to_owned(), 1)));
-        assert!(share.is_unsure());
+        assert!(is_unsure(&share));
         // It is sent again, and this time there is an answer.
         let again = enter(&share, "me", 1, &[("PATCH", "a", set(&share, "x"))]).await;
         assert!(share.answered(&again, Some(true)).is_empty(), "its commit was told");
-        assert!(!share.is_unsure(), "the earlier delivery is settled with it");
+        assert!(!is_unsure(&share), "the earlier delivery is settled with it");
         drop(again);
         let third = enter(&share, "me", 2, &[("PATCH", "c", set(&share, "x"))]).await;
         assert_eq!(share.answered(&third, Some(true)).len(), 1, "committed without a change");
@@ -349,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_is_nobodys() {
-        let share = share(true);
+        let share = share(Endpoint::Transactions);
         drop(enter(&share, "me", 1, &[("PATCH", "a", set(&share, "x"))]).await);
         drop(enter(&share, "you", 1, &[("PATCH", "a", set(&share, "y"))]).await);
         assert_eq!(whose(&share, vec![change(&share, "a", Some("o"), Some("z"))]).0, None, "neither wrote that");
@@ -358,19 +381,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_upload_leaves_nothing_to_wait_for() {
-        let share = share(true);
+        let share = share(Endpoint::Transactions);
         let passage = enter(&share, "me", 1, &[("PATCH", "a", set(&share, "x"))]).await;
         assert!(share.answered(&passage, Some(false)).is_empty());
-        assert!(!share.is_unsure());
+        assert!(!is_unsure(&share));
         drop(passage);
         let passage = enter(&share, "me", 2, &[("PATCH", "a", set(&share, "x"))]).await;
         assert!(share.answered(&passage, None).is_empty());
-        assert!(share.is_unsure(), "after 5xx it may yet be acted on");
+        assert!(is_unsure(&share), "after 5xx it may yet be acted on");
     }
 
     #[tokio::test]
     async fn operations_of_one_row_are_told_apart_in_their_order() {
-        let share = share(true);
+        let share = share(Endpoint::Transactions);
         let ops = [("PUT", "a", set(&share, "x")), ("PATCH", "a", set(&share, "y")), ("DELETE", "a", json!(null))];
         drop(enter(&share, "me", 1, &ops).await);
         let (there, gone) = (change(&share, "a", Some("x"), Some("y")), change(&share, "a", Some("y"), None));
@@ -383,7 +406,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_a_request_is_an_operation_there_are_several_commits() {
-        let share = share(false);
+        let share = share(Endpoint::Operations);
         let ops = [("PATCH", "a", set(&share, "x")), ("PATCH", "b", set(&share, "y"))];
         let _passage = enter(&share, "me", 1, &ops).await;
         for (id, op) in [("a", 1), ("b", 2)] {

@@ -37,7 +37,7 @@ fn signal(child: &Child, signal: Signal) {
 
 #[test]
 fn nothing_is_left_however_a_run_ends() {
-    with(Endpoint::Own { annotates: false }, async |rig| {
+    with(Endpoint::Own { annotates: true }, async |rig| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let out = folder.path().join("report");
         // Ctrl-C: the plan ends, and what was judged is reported.
@@ -67,7 +67,7 @@ fn nothing_is_left_however_a_run_ends() {
 
 #[test]
 fn what_cannot_be_taken_away_is_named() {
-    with(Endpoint::Own { annotates: false }, async |rig| {
+    with(Endpoint::Own { annotates: true }, async |rig| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let out = folder.path().join("report");
         // Nobody may delete, and the backend is told so.
