@@ -184,6 +184,15 @@ struct Running {
     task: tokio::task::JoinHandle<(Option<Database>, Duration)>,
 }
 
+/// When something is late.
+#[derive(Clone, Copy)]
+struct Deadline {
+    usual: Instant,
+    /// For a device that may be bearing with silence that will not end; not for one whose uploads are answered, and
+    /// refused.
+    longest: Instant,
+}
+
 struct Trial {
     plan: Rc<Plan>,
     promises: Promises,
@@ -248,6 +257,12 @@ impl Trial {
 
     /// Waits until every device is as wished, or the deadline.
     async fn wait_until(&self, deadline: Instant, wish: impl Fn(&Status) -> bool) -> bool {
+        self.wait(Deadline { usual: deadline, longest: deadline }, wish).await
+    }
+
+    /// The same; longer than usual only for those who may be bearing with silence.
+    async fn wait(&self, deadline: Deadline, wish: impl Fn(&Status) -> bool) -> bool {
+        let mut until = deadline.usual;
         loop {
             if self.devices.iter().all(|running| wish(&running.window.status.borrow())) {
                 return true;
@@ -256,7 +271,13 @@ impl Trial {
             tokio::select! {
                 biased;
                 () = first.window.changed.notified() => {}
-                () = sleep_until(deadline) => return false,
+                () = sleep_until(until) => {
+                    let is_refused = |running: &Running| running.window.status.borrow().refused;
+                    if until >= deadline.longest || self.devices.iter().any(is_refused) {
+                        return false;
+                    }
+                    until = deadline.longest;
+                }
             }
         }
     }
@@ -366,16 +387,16 @@ impl Trial {
     /// The fence of the contract: queues empty at one moment; a write checkpoint each; each applied.
     async fn settle(&mut self, barrier: Barrier) -> bool {
         self.barrier(barrier, Phase::Invoke, Vec::new());
-        let deadline = Instant::now() + self.deadline();
+        let deadline = self.deadline();
         let quiet = |status: &Status| status.running && status.online && status.queued == 0 && !status.uploading;
-        let reached = self.wait_until(deadline, quiet).await && self.in_flight_landed(deadline).await && {
+        let reached = self.wait(deadline, quiet).await && self.in_flight_landed(deadline.longest).await && {
             self.tell_all(|| Command::Fence);
             for running in &self.devices {
                 let mut status = running.window.status.borrow_mut();
                 status.fence = None;
                 status.fenced = false;
             }
-            self.wait_until(deadline, |status| status.fenced).await
+            self.wait(deadline, |status| status.fenced).await
         };
         if reached {
             self.barrier(barrier, Phase::Ok, Vec::new());
@@ -402,9 +423,10 @@ impl Trial {
 
     /// Semantics, section 2: 3 x (retry + throttle + longest timeout) + queued transactions x 4 x worst round trip
     /// + 60 s; a scenario may tighten it.
-    fn deadline(&self) -> Duration {
+    fn deadline(&self) -> Deadline {
         if let Some(micros) = self.promises.deadline_us {
-            return Duration::from_micros(micros);
+            let at = Instant::now() + Duration::from_micros(micros);
+            return Deadline { usual: at, longest: at };
         }
         let slowest = self
             .plan
@@ -416,9 +438,10 @@ impl Trial {
             .unwrap_or_default();
         let queued: u32 = self.devices.iter().map(|running| running.window.status.borrow().queued).sum();
         let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
+        let usual = Instant::now() + 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
         // Where devices bear with longer silence, one of them may be bearing with it once.
         let longer = self.world.stream_idle_timeout().saturating_sub(STREAM_IDLE_TIMEOUT);
-        3 * (slowest + STREAM_IDLE_TIMEOUT) + longer + queued * 4 * round_trip + Duration::from_secs(60)
+        Deadline { usual, longest: usual + longer }
     }
 
     async fn read_conflicts(&self) {

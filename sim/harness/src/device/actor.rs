@@ -108,6 +108,8 @@ pub struct Status {
     pub queued: u32,
     /// An upload, or the write checkpoint that follows it, is not finished.
     pub uploading: bool,
+    /// The backend answered the last upload in a way that makes it be tried again.
+    pub refused: bool,
     /// The fence's write checkpoint, once known.
     pub fence: Option<u64>,
     /// Whether a full checkpoint that includes the fence was applied.
@@ -904,6 +906,8 @@ where
         session.sending = None;
         let Some(queued) = session.sent.take() else { return Ok(Alive::Yes) };
         let tx_id = queued.tx_id;
+        let is_refused = answer.as_ref().is_ok_and(|answer| !matches!(answer.status, 200..=299 | 400 | 413));
+        self.parts.window.status.borrow_mut().refused = is_refused;
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
