@@ -182,6 +182,14 @@ pub(crate) struct Asked<'a> {
     pub(crate) out: Option<&'a Path>,
 }
 
+impl<'a> Asked<'a> {
+    /// For a case, in the world in which it was found unless another is named.
+    fn again(world: Option<&'a str>, containers: &'a ContainerArgs, external: &'a ExternalArgs) -> Self {
+        let world = world.unwrap_or_default();
+        Self { world, containers: Some(containers), external: Some(external), ..Self::default() }
+    }
+}
+
 /// Where plans run. A world that cannot be had is refused at once.
 pub(crate) fn in_world(setup: Setup, app: &str, asked: &Asked<'_>) -> Result<Setup, CommandError> {
     let world = match asked.world {
@@ -671,12 +679,7 @@ fn check_plan(plan: &Plan, app: &fixtures::App) -> Result<(), String> {
 /// # Errors
 /// What is wrong with the file, or with the harness.
 pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
-    let asked = Asked {
-        world: args.world.as_deref().unwrap_or_default(),
-        containers: Some(&args.containers),
-        external: Some(&args.external),
-        ..Asked::default()
-    };
+    let asked = Asked::again(args.world.as_deref(), &args.containers, &args.external);
     let (case, setup) = open_case(&args.path, &asked)?;
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let mut cabinet = Cabinet::new(&setup.app).map_err(|error| harness(&error))?;
@@ -736,12 +739,7 @@ pub fn report_code(report: &Report) -> u8 {
 /// # Errors
 /// What is wrong with the file, or a case that does not fail as it says.
 pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathBuf), CommandError> {
-    let asked = Asked {
-        world: args.world.as_deref().unwrap_or_default(),
-        containers: Some(&args.containers),
-        external: Some(&args.external),
-        ..Asked::default()
-    };
+    let asked = Asked::again(args.world.as_deref(), &args.containers, &args.external);
     let (case, setup) = open_case(&args.path, &asked)?;
     let Some(signature) = case.expected.clone() else {
         return Err(CommandError::Usage(format!("{}: expected: is null; this plan must pass", args.path.display())));

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
-use backend::wire::UploadRequest;
+use backend::wire::{UploadRequest, WireOp};
 use bytes::Bytes;
 use fixtures::Schema;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -35,8 +35,14 @@ pub(super) struct Gateway {
     pub(super) backend: String,
     pub(super) mapping: Arc<Mapping>,
     pub(super) schema: Arc<Schema>,
-    /// The rows that may be written.
-    pub(super) rows: Mutex<BTreeSet<OwnRow>>,
+    pub(super) guarded: Mutex<Guarded>,
+}
+
+/// The rows that may be written, and how many uploads named others.
+#[derive(Default)]
+pub(super) struct Guarded {
+    rows: BTreeSet<OwnRow>,
+    kept_out: usize,
 }
 
 /// No device of this process writes from now on.
@@ -93,15 +99,24 @@ impl Gateway {
         response
     }
 
+    /// Lets these rows be written, and no others; says how many uploads named others before.
+    pub(super) fn guard(&self, rows: &[OwnRow]) -> usize {
+        let rows = rows.iter().cloned().collect();
+        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *guarded, Guarded { rows, kept_out: 0 }).kept_out
+    }
+
     /// Whether it writes the plan's rows alone.
     fn may_write(&self, body: &[u8]) -> bool {
-        let Ok(upload) = serde_json::from_slice::<UploadRequest>(body) else { return false };
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut ops = upload.transactions.iter().flat_map(|transaction| &transaction.ops);
-        ops.all(|op| {
-            let is_own = |table| rows.contains(&(table, Arc::from(op.id.as_str())));
-            self.schema.table_index(&op.table).is_some_and(is_own)
-        })
+        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_own = |op: &WireOp| {
+            let table = self.schema.table_index(&op.table);
+            table.is_some_and(|table| guarded.rows.contains(&(table, Arc::from(op.id.as_str()))))
+        };
+        let upload = serde_json::from_slice::<UploadRequest>(body);
+        let may = upload.is_ok_and(|upload| upload.transactions.iter().flat_map(|one| &one.ops).all(is_own));
+        guarded.kept_out += usize::from(!may);
+        may
     }
 
     /// Sends a request on as it is; its answer comes back part by part.
@@ -155,4 +170,43 @@ fn plain(status: StatusCode) -> Response<Body> {
 
 fn token<T>(request: &Request<T>) -> Option<String> {
     request.headers().get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_row_is_written_that_is_not_the_plans() {
+        let app = fixtures::App::builtin("todolists").expect("it is built in");
+        let table = app.schema.tables[0].name.clone();
+        let gateway = Arc::new(Gateway {
+            http: Http::new(Duration::from_secs(60)).expect("a client"),
+            service: "http://127.0.0.1:1".to_owned(),
+            backend: "http://127.0.0.1:1".to_owned(),
+            mapping: Arc::new(Mapping::read("syncstorm").expect("presets are sound")),
+            schema: Arc::new(app.schema),
+            guarded: Mutex::default(),
+        });
+        let body = |ids: &[&str]| {
+            let ops: Vec<serde_json::Value> =
+                ids.iter().map(|id| serde_json::json!({"op_id": 1, "op": "DELETE", "table": table, "id": id})).collect();
+            serde_json::json!({"client_id": "c", "transactions": [{"tx_id": 1, "ops": ops}]}).to_string()
+        };
+        assert!(!gateway.may_write(body(&["a"]).as_bytes()), "there is no plan");
+        assert_eq!(gateway.guard(&[(0, Arc::from("a")), (0, Arc::from("b"))]), 1);
+        assert!(gateway.may_write(body(&["a", "b"]).as_bytes()));
+        assert!(!gateway.may_write(body(&["a", "other"]).as_bytes()));
+        assert!(!gateway.may_write(body(&["a"]).replace(&table, "pg_authid").as_bytes()));
+        assert!(!gateway.may_write(b"{}"));
+        assert_eq!(gateway.guard(&[]), 3);
+        // And nothing of it leaves this machine: the answer is the gateway's own.
+        let address = gateway.for_backend().await.expect("it listens");
+        let url = format!("http://{address}/upload");
+        let reply = gateway.http.post(&url, Some("t"), &body(&["a"])).await.expect("it answers");
+        assert_eq!(reply.status, 503);
+        assert_eq!(gateway.http.get(&format!("http://{address}/elsewhere"), None).await.expect("it answers").status, 404);
+    }
 }

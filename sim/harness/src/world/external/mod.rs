@@ -1,7 +1,7 @@
 //! The external world: a stack that somebody else runs, of which no more is known than where it is.
 //!
-//! `stack` says what plans may write there and takes it away again, `gateway` is the way of devices to its two servers,
-//! `mapping` how its upload endpoint is spoken to; `own` makes a plan the stack's guest. The rest is that of any world
+//! `guest` makes a plan the stack's guest, `gateway` is the way of devices to its two servers, `mapping` how its upload
+//! endpoint is spoken to, `owned` lists what plans may write and takes it away again, `stack` is all of it. The rest is that of any world
 //! of real servers: commits are read from a logical slot that ends with its session, of which the plan's own rows
 //! alone are told (`real/share.rs`).
 //!
@@ -9,12 +9,13 @@
 //! again with their times moved, and no clock of a device is later than its receipt.
 
 mod gateway;
+mod guest;
 mod mapping;
-mod own;
+mod owned;
 mod stack;
 
+pub(crate) use guest::{guest, why_not};
 pub(crate) use mapping::Mapping;
-pub(crate) use own::{guest, why_not};
 pub(crate) use stack::Choice;
 pub use stack::{Pool, Site, end_all};
 

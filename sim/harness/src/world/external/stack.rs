@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backend::store::postgres::tls::Address;
-use backend::wire::{UploadRequest, WireOp, WireTransaction};
-use fixtures::{App, Row};
+use fixtures::App;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::gateway::{self, Gateway};
 use super::mapping::Mapping;
-use crate::artifacts;
+use super::owned::List;
 use crate::network::Target as Server;
 use crate::postgres::random_word;
 use crate::target::token::Source;
@@ -29,7 +27,7 @@ use crate::world::real::feed::{self, Feed, Spring};
 use crate::world::real::ground::{self, BEFORE_US, Blow, Cast, Common, Ground, Killer, Later, Pace, sow};
 use crate::world::real::keys::{Issuer, Keys};
 use crate::world::real::link::Http;
-use crate::world::real::share::{OwnRow, Share};
+use crate::world::real::share::{Endpoint, Share};
 use crate::world::real::site::Idle;
 use crate::world::real::writes::identifier;
 
@@ -43,16 +41,12 @@ const PACE: Pace = Pace {
     is_service_apart: true,
     is_backend_apart: true,
 };
-/// How often rows are deleted that are still there, at most: what names others may go after them alone.
-const ROUNDS_MAX: usize = 6;
 /// How long the backend may take to delete a plan's rows.
 const CLEAN_MAX: Duration = Duration::from_secs(120);
 /// The same, when the program is told to end at once.
 const CLEAN_AT_ONCE_MAX: Duration = Duration::from_secs(20);
 /// How long what was sent without an answer may take to have its effect.
 const AFTERMATH: Duration = Duration::from_secs(2);
-/// The folder of lists of rows, in that of the report.
-const LISTS: &str = "owned-rows";
 
 /// The stacks of this process that may have rows to take away.
 static LIVE: Mutex<Vec<Weak<Stack>>> = Mutex::new(Vec::new());
@@ -80,38 +74,19 @@ pub type Site = real::site::Site<Shared>;
 /// What a site has: the stack, also for those who end the process.
 pub struct Shared(Arc<Stack>);
 
-struct Stack {
-    common: Common,
-    choice: Arc<Choice>,
-    source: Source,
-    gateway: Arc<Gateway>,
+pub(super) struct Stack {
+    pub(super) common: Common,
+    pub(super) choice: Arc<Choice>,
+    pub(super) source: Source,
+    pub(super) gateway: Arc<Gateway>,
     /// Where devices reach the service and the backend.
     addresses: [SocketAddr; 2],
     /// What the plan has or may have written, and the list of it.
-    plan: Mutex<Option<List>>,
+    pub(super) plan: Mutex<Option<List>>,
     /// Holds the plan's clock.
     _folder: tempfile::TempDir,
     /// Asks how far the service has come.
     asking: tokio::sync::Mutex<Option<Client>>,
-}
-
-/// A list of rows on disk, while they may be there.
-#[derive(Clone)]
-struct List {
-    path: PathBuf,
-    rows: Vec<OwnRow>,
-    users: Vec<String>,
-}
-
-/// The same, as the file has it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListFile {
-    version: u32,
-    app: String,
-    users: Vec<String>,
-    /// Table and id.
-    rows: Vec<(String, String)>,
 }
 
 impl Pool {
@@ -180,7 +155,7 @@ impl Stack {
             backend: url(&target.backend),
             mapping: pool.choice.mapping.clone(),
             schema: Arc::new(pool.app.schema.clone()),
-            rows: Mutex::default(),
+            guarded: Mutex::default(),
         });
         let addresses = [gateway.for_service().await?, gateway.for_backend().await?];
         let stack = Arc::new(Self {
@@ -200,19 +175,14 @@ impl Stack {
             asking: tokio::sync::Mutex::default(),
         });
         stack.fits().await?;
-        for path in artifacts::files_in(&stack.lists()) {
-            let list = stack.read_list(&path)?;
+        for list in stack.left_behind()? {
             stack.take_away(&list, CLEAN_MAX).await.map_err(|left| format!("an earlier run has left rows behind: {left}"))?;
         }
         LIVE.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&stack));
         Ok(Shared(stack))
     }
 
-    fn lists(&self) -> PathBuf {
-        self.choice.folder.join(LISTS)
-    }
-
-    async fn client(&self) -> Result<Client, String> {
+    pub(super) async fn client(&self) -> Result<Client, String> {
         let url = self.choice.target.postgres.as_deref().unwrap_or_default();
         let address = Address::parse(url)?;
         let patience = self.choice.target.patience();
@@ -243,9 +213,12 @@ impl Stack {
     }
 
     /// Whether an exclusive row of somebody else's runs, which the plan's could end, or which could end the plan's.
-    async fn nobody_runs(&self, client: &Client) -> Result<(), String> {
+    async fn nobody_runs(&self, client: &Client, cast: &Cast) -> Result<(), String> {
         let app = &self.common.app;
-        for rule in &app.policy.exclusives {
+        let is_at_stake = |table: usize| cast.rows.iter().any(|(of, _)| *of == table);
+        // Other endpoints know nothing of such a rule.
+        let ours = self.choice.mapping.endpoint() == Endpoint::Notes;
+        for rule in app.policy.exclusives.iter().filter(|rule| ours && is_at_stake(rule.table)) {
             let table = &app.schema.tables[rule.table];
             let (name, running) = (identifier(&table.name), identifier(&table.columns[rule.running].name));
             let sql = format!("SELECT id::text FROM {name} WHERE {running} = 1 LIMIT 1");
@@ -260,119 +233,12 @@ impl Stack {
         Ok(())
     }
 
-    /// Writes the list of what may be written, before anything is.
-    fn own(&self, cast: &Cast) -> Result<List, String> {
-        let word = random_word().map_err(|error| error.to_string())?;
-        let path = self.lists().join(format!("{word}.json"));
-        let tables = &self.common.app.schema.tables;
-        let named = cast.rows.iter().map(|(table, id)| (tables[*table].name.clone(), id.to_string()));
-        let file = ListFile {
-            version: 1,
-            app: self.common.app.name.clone(),
-            users: cast.users.clone(),
-            rows: named.collect(),
-        };
-        let text = serde_json::to_string_pretty(&file).map_err(|error| error.to_string())?;
-        artifacts::write_durably(&path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
-        let list = List { path, rows: cast.rows.clone(), users: cast.users.clone() };
-        *self.gateway.rows.lock().unwrap_or_else(PoisonError::into_inner) = list.rows.iter().cloned().collect();
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(list.clone());
-        Ok(list)
-    }
-
-    fn read_list(&self, path: &Path) -> Result<List, String> {
-        let wrong = |said: String| format!("{}: {said}; it lists rows that a run has left; delete it when they are gone", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let file: ListFile = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        let app = &self.common.app;
-        if file.app != app.name {
-            return Err(wrong(format!("app: is {}, and this run is of {}", file.app, app.name)));
-        }
-        let row = |(table, id): &(String, String)| {
-            let index = app.schema.table_index(table).ok_or_else(|| wrong(format!("rows: there is no table {table}")))?;
-            Ok::<_, String>((index, Arc::from(id.as_str())))
-        };
-        let rows = file.rows.iter().map(row).collect::<Result<_, _>>()?;
-        Ok(List { path: path.to_owned(), rows, users: file.users })
-    }
-
-    /// The rows of a list that are there, with what they hold; those that others name come last.
-    async fn there(&self, client: &Client, list: &List) -> Result<Vec<(OwnRow, Row)>, String> {
-        let app = &self.common.app;
-        let mut found = Vec::new();
-        let mut tables: Vec<usize> = (0..app.schema.tables.len()).collect();
-        let is_named = |table: &usize| app.policy.references.iter().any(|one| one.parent == *table && one.table != *table);
-        tables.sort_by_key(is_named);
-        for table in tables {
-            let ids: Vec<&str> = list.rows.iter().filter(|(of, _)| *of == table).map(|(_, id)| &**id).collect();
-            let rows = feed::table_rows(client, &app.schema.tables[table], Some(&ids)).await?;
-            found.extend(rows.into_iter().map(|(id, row)| ((table, Arc::from(id)), row)));
-        }
-        Ok(found)
-    }
-
-    /// Deletes what is there of a list, through the backend, and the list when nothing is.
-    ///
-    /// # Errors
-    /// What is left, by table and id.
-    async fn take_away(&self, list: &List, patience: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + patience;
-        let mut last = String::from("it was not tried");
-        let client = self.client().await?;
-        let mut left = self.there(&client, list).await?;
-        let mut number = 0;
-        for round in 0..ROUNDS_MAX {
-            if left.is_empty() || Instant::now() > deadline {
-                break;
-            }
-            // Rows may be one user's own.
-            let user = list.users.get(round % list.users.len().max(1)).cloned().unwrap_or_default();
-            let token = self.source.token(&user, &self.choice.target.audience)?;
-            let client_id = random_word().map_err(|error| error.to_string())?;
-            for (row, seen) in &left {
-                number += 1;
-                let told = self.delete(row, seen, &client_id, number, &token.text).await;
-                if !told.is_success() {
-                    last = format!("the backend answers {told}");
-                }
-                if Instant::now() > deadline {
-                    break;
-                }
-            }
-            left = self.there(&client, list).await?;
-        }
-        if left.is_empty() {
-            return artifacts::remove_file(&list.path).map_err(|error| format!("{}: {error}", list.path.display()));
-        }
-        let tables = &self.common.app.schema.tables;
-        let names: Vec<String> = left.iter().map(|((table, id), _)| format!("{} {id}", tables[*table].name)).collect();
-        Err(format!("{} ({last}; listed in {})", names.join(", "), list.path.display()))
-    }
-
-    /// Deletes one row as a device does that has seen all of it, so that no edit of it is younger.
-    async fn delete(&self, row: &OwnRow, seen: &Row, client: &str, number: i64, token: &str) -> http::StatusCode {
-        let declared = &self.common.app.schema.tables[row.0];
-        let old = declared.columns.iter().zip(seen.iter()).map(|(column, value)| (column.name.clone(), value.to_json()));
-        let op = WireOp {
-            op_id: number,
-            op: "DELETE".to_owned(),
-            table: declared.name.clone(),
-            id: row.1.to_string(),
-            data: None,
-            old: Some(old.collect()),
-        };
-        let transactions = vec![WireTransaction { tx_id: number, ops: vec![op] }];
-        let upload = UploadRequest { client_id: client.to_owned(), transactions };
-        let body = serde_json::to_vec(&upload).unwrap_or_default().into();
-        self.choice.mapping.send(&self.choice.target.http, &self.gateway.backend, token, &body).await.status
-    }
-
     async fn prepare(&self, cast: &Cast) -> Result<(Feed, Issuer), String> {
         let Common { app, rules, clock, keys, .. } = &self.common;
         clock.show(BEFORE_US);
         let issuer = keys.begin(BEFORE_US)?;
         let client = self.client().await?;
-        self.nobody_runs(&client).await?;
+        self.nobody_runs(&client, cast).await?;
         self.own(cast)?;
         let share = Share::new(
             self.gateway.schema.clone(),
@@ -394,8 +260,12 @@ impl Stack {
         }
         let list = self.plan.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(list) = list else { return Ok(()) };
-        self.gateway.rows.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.take_away(&list, CLEAN_MAX).await.map_err(|left| format!("left behind: {left}"))
+        let kept_out = self.gateway.guard(&[]);
+        self.take_away(&list, CLEAN_MAX).await.map_err(|left| format!("left behind: {left}"))?;
+        match kept_out {
+            0 => Ok(()),
+            times => Err(format!("{times} uploads were not sent on: they named rows that are not the plan's")),
+        }
     }
 
     async fn confirmed(&self) -> Result<Option<u64>, String> {

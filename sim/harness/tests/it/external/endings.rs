@@ -59,6 +59,13 @@ fn nothing_is_left_however_a_run_ends() {
         signal(&child, Signal::SIGKILL);
         child.wait().expect("it ends");
         assert!(rig.rows().await > 0 && lists(&out).len() == 1);
+        // A run against another stack leaves the list as it is.
+        let list = lists(&out).remove(0);
+        let text = fs::read_to_string(&list).expect("a list");
+        fs::write(&list, text.replace("127.0.0.1", "elsewhere.test")).expect("a file can be written");
+        assert_eq!(rig.run(&out, &["different-fields", "--plans", "1"]).status.code(), Some(0));
+        assert!(rig.rows().await > 0 && lists(&out).len() == 1);
+        fs::write(&list, text).expect("a file can be written");
         let output = rig.run(&out, &["different-fields", "--plans", "1"]);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!((rig.rows().await, lists(&out).len()), (0, 0));

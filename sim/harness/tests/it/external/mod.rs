@@ -3,7 +3,9 @@
 
 mod baseline;
 mod endings;
+mod postgrest;
 mod rig;
+mod sql;
 mod verdicts;
 
 use std::process::Output;

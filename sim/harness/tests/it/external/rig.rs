@@ -10,7 +10,8 @@ use fixtures::App;
 use syncstorm::postgres::{Postgres, Settings};
 use tempfile::TempDir;
 
-use super::baseline::{self, SECRET};
+use super::sql::SECRET;
+use super::{baseline, postgrest};
 use crate::checklists::rig::{Server, free_port, serve};
 
 pub(super) const AUDIENCE: &str = "external";
@@ -21,6 +22,8 @@ const DATABASE: &str = "app";
 pub(super) enum Endpoint {
     /// The first handler.
     Baseline,
+    /// PostgREST, as far as connectors use it.
+    Postgrest,
     /// Our own, which says in the log what it commits, or does not.
     Own { annotates: bool },
 }
@@ -49,6 +52,7 @@ impl Rig {
         let mut servers = Vec::new();
         let backend = match endpoint {
             Endpoint::Baseline => baseline::start(&cluster.url(DATABASE)).await.port(),
+            Endpoint::Postgrest => postgrest::start(&cluster.url(DATABASE)).await.port(),
             Endpoint::Own { annotates } => {
                 servers.push(serve(folder.path(), backend, |command| {
                     command.args(["backend", "--app", "flowstate", "--state-dir", "state", "--audience", AUDIENCE]);
@@ -64,7 +68,7 @@ impl Rig {
             command.args(["service", "--sync-config", "sync-config.yaml", "--audience", AUDIENCE]);
             command.args(["--store", "store.sqlite", "--store-sync", "process"]);
             match endpoint {
-                Endpoint::Baseline => command.args(["--jwks-file", "jwks.json"]),
+                Endpoint::Baseline | Endpoint::Postgrest => command.args(["--jwks-file", "jwks.json"]),
                 Endpoint::Own { .. } => {
                     command.args(["--jwks-url", &format!("http://127.0.0.1:{backend}/.well-known/jwks.json")])
                 }
@@ -84,6 +88,9 @@ impl Rig {
         match self.endpoint {
             Endpoint::Baseline => {
                 command.args(["--mapping", "baseline"]).env("SYNCSTORM_TOKEN_SECRET", SECRET);
+            }
+            Endpoint::Postgrest => {
+                command.args(["--mapping", "supabase"]).env("SYNCSTORM_TOKEN_SECRET", SECRET).env("SUPABASE_ANON_KEY", "any");
             }
             Endpoint::Own { .. } => {
                 command.arg("--token-key").arg(self.key_file());

@@ -47,9 +47,26 @@ fn the_baseline_is_judged_alike() {
         .output()
         .expect("the program starts");
     let (here, there) = (findings(&told(&output)), findings(&told(&there)));
-    println!("{here:#?}\n{there:#?}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(here, there);
+    assert_eq!(here, there, "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// Where each operation is a request, transactions come apart, and edits go by arrival; who promises no policy is held to
+/// the declared rules all the same.
+#[test]
+fn postgrest_is_judged_by_the_declared_rules() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = with(Endpoint::Postgrest, async |rig| {
+        let output = rig.run(folder.path(), &["same-field", "complete-task", "--plans", "1"]);
+        assert_eq!(rig.rows().await, 0, "rows are left behind: {output:?}");
+        output
+    });
+    let told = told(&output);
+    assert_eq!((output.status.code(), &told["policy"]), (Some(1), &Json::from("none")));
+    let found = findings(&told);
+    let has = |scenario: &str, begins: &str| found[scenario].iter().any(|finding| finding.starts_with(begins));
+    assert!(has("same-field", "durability wrong-winner") && has("complete-task", "atomicity"), "{found:#?}");
+    assert!(!found.values().flatten().any(|finding| finding.starts_with("policy")), "{found:#?}");
 }
 
 /// Plans hold against our own backend; others' rows stay as they are, and so do their writes meanwhile.
