@@ -50,7 +50,8 @@ pub(crate) struct Mapping {
 enum Sending {
     AsIs(Place),
     Transaction { place: Place, list: String, fields: BTreeMap<String, String> },
-    Operation { put: Single, patch: Single, delete: Single },
+    /// For PUT, PATCH and DELETE.
+    Operation(Box<[Single; 3]>),
 }
 
 /// Where a request goes.
@@ -186,11 +187,11 @@ impl Mapping {
                 if file.request.is_some() {
                     return Err("request: has no meaning where unit = \"operation\"; write put, patch and delete".to_owned());
                 }
-                Sending::Operation {
-                    put: single("put", file.put)?,
-                    patch: single("patch", file.patch)?,
-                    delete: single("delete", file.delete)?,
-                }
+                Sending::Operation(Box::new([
+                    single("put", file.put)?,
+                    single("patch", file.patch)?,
+                    single("delete", file.delete)?,
+                ]))
             }
             unit => {
                 let given = [("put", &file.put), ("patch", &file.patch), ("delete", &file.delete)];
@@ -237,7 +238,7 @@ impl Mapping {
         match self.unit {
             Sending::AsIs(_) => Endpoint::Notes,
             Sending::Transaction { .. } => Endpoint::Transactions,
-            Sending::Operation { .. } => Endpoint::Operations,
+            Sending::Operation(_) => Endpoint::Operations,
         }
     }
 
@@ -270,10 +271,10 @@ impl Mapping {
                 // A bare success says that everything was applied.
                 Told { status: StatusCode::OK, body: Bytes::from_static(b"{}") }
             }
-            Sending::Operation { put, patch, delete } => {
+            Sending::Operation(singles) => {
                 let mut answers = Vec::new();
                 for transaction in &upload.transactions {
-                    match self.one_by_one(http, base, token, transaction, [put, patch, delete]).await {
+                    match self.one_by_one(http, base, token, transaction, singles).await {
                         Ok(answer) => answers.push(answer),
                         Err(told) => return told,
                     }
@@ -290,7 +291,7 @@ impl Mapping {
         base: &str,
         token: &str,
         transaction: &WireTransaction,
-        [put, patch, delete]: [&Single; 3],
+        [put, patch, delete]: &[Single; 3],
     ) -> Result<Json, Told> {
         let mut ops: Vec<Json> = Vec::new();
         let mut is_refused = false;

@@ -33,8 +33,11 @@ use crate::world::clock::Clock;
 /// The client of all requests of one plan.
 pub(crate) type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// How long replication that does not catch up is waited for. It may be stuck, and then plan time must pass.
-const LAG_MAX: Duration = Duration::from_secs(5);
+/// How long plan time follows the machine's for replication that does not catch up, though nothing is known to hold it up:
+/// a machine may stand still for a while. It may be stuck for good as well, and then plan time must pass faster.
+const LAG_MAX: Duration = Duration::from_secs(60);
+/// How long one question of how far it is may take.
+const QUESTION_MAX: Duration = Duration::from_secs(5);
 /// How often it is asked.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 /// How long a server that listens may take to be ready.
@@ -240,7 +243,7 @@ async fn catch_up(way: Arc<Way>) {
         let asked = Instant::now();
         let expected = way.expected.load(Ordering::Acquire);
         let Some(ground) = way.ground.upgrade() else { break };
-        let reached = tokio::time::timeout(LAG_MAX, ground.replicated(&way.http, address)).await.ok().flatten();
+        let reached = tokio::time::timeout(QUESTION_MAX, ground.replicated(&way.http, address)).await.ok().flatten();
         if reached.is_some_and(|reached| reached >= expected) || asked > deadline {
             if way.expected.load(Ordering::Acquire) == expected {
                 break;
@@ -281,7 +284,7 @@ pub(super) fn look(way: &Arc<Way>) {
     let way = way.clone();
     way.real.clone().spawn(async move {
         if let Some(ground) = way.ground.upgrade() {
-            let _ = tokio::time::timeout(LAG_MAX, ground.replicated(&way.http, address)).await;
+            let _ = tokio::time::timeout(QUESTION_MAX, ground.replicated(&way.http, address)).await;
         }
         drop(busy);
     });

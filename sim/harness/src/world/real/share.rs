@@ -185,7 +185,7 @@ impl Share {
         let silent: Vec<(Origin, Option<Sent>)> = silent.map(|upload| (upload.origin.clone(), upload.sent)).collect();
         // An earlier delivery of the same, of which nothing was heard, is as good as answered.
         let over: Vec<Origin> = uploads.iter().filter(|upload| is_meant(upload)).map(|upload| upload.origin.clone()).collect();
-        uploads.retain(|upload| !is_meant(upload) && !(is_committed && over.contains(&upload.origin)));
+        uploads.retain(|upload| !(is_meant(upload) || is_committed && over.contains(&upload.origin)));
         silent
     }
 

@@ -43,7 +43,7 @@ fn nothing_is_left_however_a_run_ends() {
         // Ctrl-C: the plan ends, and what was judged is reported.
         let child = begun(rig, &out).await;
         signal(&child, Signal::SIGINT);
-        let output = tokio::task::spawn_blocking(|| child.wait_with_output().expect("it ends")).await.expect("it ended");
+        let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!((rig.rows().await, lists(&out).len()), (0, 0));
         assert!(out.join("report.html").exists());
@@ -52,7 +52,7 @@ fn nothing_is_left_however_a_run_ends() {
         signal(&child, Signal::SIGINT);
         tokio::time::sleep(Duration::from_millis(100)).await;
         signal(&child, Signal::SIGINT);
-        let output = tokio::task::spawn_blocking(|| child.wait_with_output().expect("it ends")).await.expect("it ended");
+        let output = child.wait_with_output().expect("it ends");
         assert_eq!((rig.rows().await, lists(&out).len()), (0, 0), "{}", String::from_utf8_lossy(&output.stderr));
         // Killed: nothing could be taken away, and the next run does, by the list.
         let mut child = begun(rig, &out).await;

@@ -79,14 +79,14 @@ fn plans_hold_beside_others() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let scenarios = ["same-field", "create-same-setting", "lost-reply", "server-writes", "restored-copy", "--plans", "1"];
         let mut command = rig.command(folder.path(), &scenarios);
-        let run = tokio::task::spawn_blocking(move || command.output().expect("the program starts"));
+        let run = std::thread::spawn(move || command.output().expect("the program starts"));
         let mut writes = 0;
         while !run.is_finished() {
             writes += 1;
             rig.sql(&format!("UPDATE tasks SET description = 'write {writes}' WHERE id LIKE 'other-%'")).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let output = run.await.expect("it ended");
+        let output = run.join().expect("it ended");
         let told = told(&output);
         let errors = String::from_utf8_lossy(&output.stderr);
         for scenario in told["scenarios"].as_array().expect("scenarios") {
@@ -121,12 +121,12 @@ fn a_foreign_writer_is_told_of() {
     let output = with(Endpoint::Own { annotates: true }, async |rig| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = rig.command(folder.path(), &["same-field", "--plans", "1"]);
-        let run = tokio::task::spawn_blocking(move || command.output().expect("the program starts"));
+        let run = std::thread::spawn(move || command.output().expect("the program starts"));
         while !run.is_finished() {
             rig.sql("UPDATE tasks SET description = 'by somebody else' WHERE title IS NOT NULL").await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        run.await.expect("it ended")
+        run.join().expect("it ended")
     });
     let told = told(&output);
     let scenario = &told["scenarios"][0];
