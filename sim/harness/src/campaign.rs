@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sim_core::checker::{self, Context, Examined, coverage, latency::Samples};
@@ -43,6 +43,7 @@ pub struct Campaign<'a> {
 }
 
 /// What one plan came to.
+#[derive(Debug)]
 pub struct Judged {
     /// What was seen.
     pub history: History,
@@ -67,6 +68,8 @@ pub struct Failing {
     pub operations: usize,
     /// How it fails: one a distinct signature, with the class of each.
     pub signatures: Vec<(Signature, Class)>,
+    /// What was seen, where another run of the plan may see something else.
+    pub seen: Option<Arc<Judged>>,
 }
 
 /// What was found out about one scenario.
@@ -224,8 +227,8 @@ impl Tally {
                 return;
             }
         };
-        if let Some(failure) = judged.failure {
-            self.broken.insert(index, failure);
+        if let Some(failure) = &judged.failure {
+            self.broken.insert(index, failure.clone());
         }
         self.plans += 1;
         let report = &judged.examined.report;
@@ -242,6 +245,7 @@ impl Tally {
                 self.unknown.entry(index).or_default().extend(why);
             }
         }
+        let mut failing = None;
         if report.verdict() == Verdict::Invalid {
             self.failed += 1;
             let mut signatures: Vec<(Signature, Class)> = Vec::new();
@@ -251,9 +255,7 @@ impl Tally {
                     signatures.push((signature, anomaly.class));
                 }
             }
-            self.failing.push(Failing { index, operations: plan.operations(), signatures });
-            self.failing.sort_by_key(|failing| failing.index);
-            self.failing.truncate(FAILURES_KEPT);
+            failing = Some(Failing { index, operations: plan.operations(), signatures, seen: None });
         }
         self.conflicts += judged.examined.stats.conflicts;
         merge(&mut self.overridden, &judged.examined.stats.overridden);
@@ -274,6 +276,12 @@ impl Tally {
         totals.time.sqlite_seconds += judged.sqlite_time.as_secs_f64();
         totals.time.checkers_seconds += judged.checker_time.as_secs_f64();
         totals.time.other_seconds += other.as_secs_f64();
+        if let Some(failing) = failing {
+            let seen = (!judged.history.header.time.is_virtual()).then(|| Arc::new(judged));
+            self.failing.push(Failing { seen, ..failing });
+            self.failing.sort_by_key(|failing| failing.index);
+            self.failing.truncate(FAILURES_KEPT);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use sim_core::verdict::{Class, Signature, Verdict};
 use sim_core::workload;
 
 use crate::artifacts;
-use crate::campaign::{self, Campaign, Judged, Tally};
+use crate::campaign::{self, Campaign, Failing, Judged, Tally};
 use crate::catalogue;
 use crate::cli::{ContainerArgs, DeployInitArgs, ExternalArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use crate::deploy;
@@ -329,7 +329,8 @@ pub fn run(
         broken.extend(tally.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
         let mut told = summarize(scenario, tally, *planned, prepared.checkers.is_none(), &prepared.policy());
         told.not_run.clone_from(not_run);
-        if let Some((index, signature, class)) = primary(tally) {
+        if let Some((failing, signature, class)) = primary(tally) {
+            let index = failing.index;
             note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
             told.class = Some(class);
             let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
@@ -340,7 +341,7 @@ pub fn run(
                 campaign::shrink(&prepared.setup, &scenario.promises, &plan, &signature, workers, PATIENCE, stop).plan
             };
             let searched = !args.no_shrink;
-            let found = Found { scenario, plan, smallest, searched, signature, app: &args.app.app };
+            let found = Found { scenario, plan, smallest, searched, signature, seen: failing.seen.clone(), app: &args.app.app };
             let (failure, shrunk) = keep(prepared, &found)?;
             told.anomalies.clone_from(&failure.anomalies);
             told.shrunk = Some(shrunk);
@@ -401,7 +402,7 @@ fn exit_code(run: &Run, worst: &[Option<Class>], broken: &[String], strict: bool
 
 /// The failure to show of a scenario: the most frequent signature, of equally frequent ones one of the worst class;
 /// and of the plans that show it the one with the fewest operations.
-fn primary(tally: &Tally) -> Option<(u32, Signature, Class)> {
+fn primary(tally: &Tally) -> Option<(&Failing, Signature, Class)> {
     let mut counts: std::collections::BTreeMap<(Class, &Signature), usize> = std::collections::BTreeMap::new();
     for (signature, class) in tally.failing.iter().flat_map(|failing| &failing.signatures) {
         *counts.entry((*class, signature)).or_default() += 1;
@@ -413,7 +414,7 @@ fn primary(tally: &Tally) -> Option<(u32, Signature, Class)> {
         .iter()
         .filter(|failing| failing.signatures.iter().any(|(one, _)| one == signature))
         .min_by_key(|failing| (failing.operations, failing.index))?;
-    Some((plan.index, signature.clone(), class))
+    Some((plan, signature.clone(), class))
 }
 
 /// The ways in which a scenario's plans failed, most frequent first.
@@ -495,6 +496,8 @@ struct Found<'a> {
     smallest: Plan,
     searched: bool,
     signature: Signature,
+    /// What was seen of the plan when it failed, where another run may see something else.
+    seen: Option<Arc<Judged>>,
     app: &'a str,
 }
 
@@ -544,7 +547,7 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
     let failure = Failure {
         scenario: found.scenario.name.clone(),
         plan: plan.clone(),
-        history: judged.history,
+        history: judged.history.clone(),
         anomalies,
         replay: reports::text::replay_command(&path),
         app: &setup.app,
@@ -553,23 +556,24 @@ fn keep<'a>(prepared: &'a Prepared, found: &Found<'_>) -> Result<(Failure<'a>, S
 }
 
 /// Runs the smallest plan again, with every checker. Where time is real it may need several attempts, the plan in
-/// full may fail where the smallest does not, and if neither does, that is told rather than nothing.
+/// full may fail where the smallest does not, and if neither does, what was seen the first time is told.
 fn again<'f>(
     setup: &Setup,
     found: &'f Found<'_>,
     cabinet: &mut Cabinet,
-) -> Result<(&'f Plan, Judged, Vec<AnomalyText>), HostError> {
+) -> Result<(&'f Plan, Arc<Judged>, Vec<AnomalyText>), HostError> {
     let attempts = if setup.world.time().is_virtual() { vec![&found.smallest] } else { [[&found.smallest; 3], [&found.plan; 3]].concat() };
     let mut last = None;
     for plan in &attempts {
         let judged = campaign::judge(setup, &found.scenario.promises, plan, None, cabinet)?;
         let anomalies = texts(&judged.examined.report, &found.signature);
         if judged.examined.report.anomalies().any(|anomaly| anomaly.signature() == found.signature) {
-            return Ok((plan, judged, anomalies));
+            return Ok((plan, Arc::new(judged), anomalies));
         }
-        last = Some((*plan, judged, anomalies));
+        last = Some((*plan, Arc::new(judged), anomalies));
     }
-    let (plan, judged, mut anomalies) = last.expect("there is at least one attempt");
+    let seen = found.seen.as_ref().map(|seen| (&found.plan, seen.clone(), texts(&seen.examined.report, &found.signature)));
+    let (plan, judged, mut anomalies) = seen.or(last).expect("there is at least one attempt");
     let signature = &found.signature;
     anomalies.insert(
         0,
@@ -577,7 +581,7 @@ fn again<'f>(
             checker: signature.checker.clone(),
             code: signature.code.clone(),
             what: format!("A plan failed with this once, and not again in {} attempts.", attempts.len()),
-            because: "Real servers answer in an order of their own; the history that showed it was not kept.".to_owned(),
+            because: "Real servers answer in an order of their own; this is the history that showed it.".to_owned(),
             evidence: Vec::new(),
             passes_plain_convergence: false,
             events: Vec::new(),

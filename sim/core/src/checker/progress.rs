@@ -7,7 +7,7 @@
 use super::wording::{Case, Gather, barrier_name};
 use super::{Context, Timeline};
 use crate::history::label::{client, time};
-use crate::history::{Barrier, Phase, TxOutcome, Upload, What, Who};
+use crate::history::{Barrier, Event, Phase, TxOutcome, Upload, What, Who};
 use crate::verdict::{Class, Finding};
 
 /// Judges the barriers.
@@ -42,6 +42,11 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     }
     if failed.is_empty() && reached != Some(Barrier::SettleAgain) {
         gather.unknown("the history ends before the run has settled".to_owned());
+    }
+    // What was left of a fault that did not strike whole is nobody's promise to overcome.
+    let is_half_struck = |seen: &Event| matches!(&seen.what, What::Fault { phase: Phase::Fail, .. });
+    if ctx.history.events.iter().any(is_half_struck) {
+        return gather.finish();
     }
     for (barrier, entered, event, open) in failed {
         judge(ctx, timeline, barrier, (entered, event), open, &mut gather);

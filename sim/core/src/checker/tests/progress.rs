@@ -4,6 +4,7 @@ use super::{CARD, sound};
 use crate::checker::progress::check;
 use crate::checker::testing::{Story, furnished};
 use crate::history::{Barrier, Op, Phase, Time, Upload, What, Who};
+use crate::plan::Fault;
 use crate::verdict::{Class, Verdict};
 
 /// A device whose upload is answered 500 for ever.
@@ -39,6 +40,16 @@ fn says_what_is_stuck() {
     assert_eq!(anomaly.class, Class::Liveness);
     assert_eq!(anomaly.what, "The run did not reach the settled state within 25.011000 s: uploads of client/0 do not pass.");
     assert!(anomaly.evidence.iter().any(|line| line.contains("uploading the first was answered 500 the last 5 times")), "{anomaly:#?}");
+}
+
+#[test]
+fn a_fault_that_did_not_strike_whole_is_no_promise_to_overcome() {
+    let mut story = wedged(Time::Virtual);
+    let fault = Fault::ServicePaused { for_us: 1 };
+    story.event(Who::Run, What::Fault { phase: Phase::Fail, key: 1, fault });
+    let finding = story.judge(check);
+    assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
+    assert!(finding.unknown[0].contains("service-paused was to strike and could not be injected"), "{finding:#?}");
 }
 
 #[test]

@@ -47,6 +47,7 @@ struct Stage {
     compacts: bool,
     backend_downs: u32,
     service_downs: u32,
+    backend_pauses: u32,
     service_pauses: u32,
     postgres_downs: u32,
     postgres_pauses: u32,
@@ -159,6 +160,9 @@ impl Hands {
         let address = server.address();
         match target {
             Target::Backend => {
+                if self.stage.backend_pauses > 0 {
+                    server.pause().await?;
+                }
                 can_kill(&self.way, Some(server.killer()));
                 self.stage.backend = Some(server);
             }
@@ -177,17 +181,19 @@ impl Hands {
         Ok(Some(address))
     }
 
-    pub(super) async fn pause_backend(self) -> Result<(), String> {
+    pub(super) async fn pause_backend(mut self) -> Result<(), String> {
+        self.stage.backend_pauses += 1;
         match &self.stage.backend {
-            Some(backend) => backend.pause().await,
-            None => Ok(()),
+            Some(backend) if self.stage.backend_pauses == 1 => backend.pause().await,
+            _ => Ok(()),
         }
     }
 
-    pub(super) async fn resume_backend(self) -> Result<(), String> {
+    pub(super) async fn resume_backend(mut self) -> Result<(), String> {
+        self.stage.backend_pauses = self.stage.backend_pauses.saturating_sub(1);
         match &self.stage.backend {
-            Some(backend) => backend.resume().await,
-            None => Ok(()),
+            Some(backend) if self.stage.backend_pauses == 0 => backend.resume().await,
+            _ => Ok(()),
         }
     }
 
@@ -196,8 +202,9 @@ impl Hands {
         self.show_still();
         set_figures(&self.way, None);
         match &self.stage.service {
-            Some(service) => service.pause().await,
-            None => Ok(()),
+            // One that is paused twice is paused.
+            Some(service) if self.stage.service_pauses == 1 => service.pause().await,
+            _ => Ok(()),
         }
     }
 
