@@ -1,7 +1,7 @@
 //! The containers world: a deployment as `syncstorm deploy init` makes it, started by Docker from its own compose file.
 //!
 //! `compose` reads that file, `docker` is the engine, `stack` a deployment as a worker keeps it from plan to plan,
-//! `server` one of the two servers in its container; the rest is that of any world of real servers.
+//! `server` one of the two servers in its container, `store` the cache and the bucket storage with what ails them; the rest is that of any world of real servers.
 //!
 //! The backend goes by the plan's clock, the sync service, which may be anybody's, by the machine's: its tokens are
 //! signed again with their times moved (`real/apart.rs`), and devices bear with longer silence on a stream
@@ -11,6 +11,7 @@ mod compose;
 mod docker;
 mod server;
 mod stack;
+mod store;
 
 pub use stack::{Choice, Pool, Site, end_all};
 

@@ -19,6 +19,7 @@ use tokio_postgres::config::SslMode;
 use super::compose::{Compose, Service};
 use super::docker::{self, COMPACTS, Engine, Order, State};
 use super::server::{self, Container};
+use super::store::Ailments;
 use crate::deploy::{self, Storage};
 use crate::network::Target;
 use crate::postgres::{random_word, trusting};
@@ -36,8 +37,6 @@ use crate::world::told::{self, AUDIENCE};
 const BACKEND: &str = "sync-backend";
 const SERVICE: &str = "powersync";
 const POSTGRES: &str = "postgres";
-const REDIS: &str = "redis";
-const MONGODB: &str = "mongodb";
 /// Where the plan's clock is in the backend's container.
 const CLOCK_TARGET: &str = "/clock";
 /// How long a container may take until it is healthy.
@@ -84,10 +83,10 @@ pub type Site = real::site::Site<Stack>;
 /// The containers, and what they were made from.
 pub struct Stack {
     common: Common,
-    engine: Engine,
+    pub(super) engine: Engine,
     /// The network's name, with which the names of all containers begin.
-    network: String,
-    compose: Compose,
+    pub(super) network: String,
+    pub(super) compose: Compose,
     /// The deployment's folder.
     deployment: PathBuf,
     /// What holds it, and the clock beside it.
@@ -101,8 +100,7 @@ pub struct Stack {
     compacts: bool,
     /// Whether nobody reaches the database.
     is_cut_off: AtomicBool,
-    /// What ails the other stores.
-    hurts: Mutex<BTreeMap<(Part, Befalls), u32>>,
+    pub(super) ailments: Ailments,
     /// Asks how far the service has come.
     asking: tokio::sync::Mutex<Option<Client>>,
 }
@@ -200,7 +198,7 @@ impl Stack {
             plans: AtomicU64::new(0),
             compacts,
             is_cut_off: AtomicBool::new(false),
-            hurts: Mutex::default(),
+            ailments: Ailments::default(),
             asking: tokio::sync::Mutex::default(),
         };
         stack.engine.make_network(&stack.network).await?;
@@ -232,7 +230,7 @@ impl Stack {
     }
 
     /// Waits until a container is healthy, or has ended well if it does one thing only.
-    async fn wait_until_well(&self, name: &str) -> Result<(), String> {
+    pub(super) async fn wait_until_well(&self, name: &str) -> Result<(), String> {
         let is_one_shot = self.compose.services[name].restart.as_deref() == Some("no");
         let deadline = Instant::now() + HEALTHY_MAX;
         let container = self.container(name);
@@ -254,11 +252,11 @@ impl Stack {
         }
     }
 
-    fn container(&self, name: &str) -> String {
+    pub(super) fn container(&self, name: &str) -> String {
         format!("{}-{name}", self.network)
     }
 
-    fn aliases(&self, name: &str) -> Vec<String> {
+    pub(super) fn aliases(&self, name: &str) -> Vec<String> {
         let own = self.compose.services[name].container_name.clone();
         std::iter::once(name.to_owned()).chain(own).collect()
     }
@@ -394,27 +392,6 @@ impl Stack {
         }
     }
 
-    /// A store that is no business of the plan's two servers, and its container.
-    fn store(&self, part: Part) -> Result<(&'static str, String), String> {
-        let name = match part {
-            Part::Redis => REDIS,
-            Part::Mongodb => MONGODB,
-            Part::Backend | Part::Service | Part::Postgres => return Err("that one is the stage's".to_owned()),
-        };
-        match self.compose.services.contains_key(name) {
-            true => Ok((name, self.container(name))),
-            false => Err(format!("this stack has no {name}")),
-        }
-    }
-
-    /// One more thing, or one fewer, befalls a container; how many of the kind do now.
-    fn hurt(&self, part: Part, how: Befalls, begins: bool) -> u32 {
-        let mut hurts = self.hurts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = hurts.entry((part, how)).or_default();
-        *count = if begins { *count + 1 } else { count.saturating_sub(1) };
-        *count
-    }
-
     async fn confirmed(&self) -> Result<Option<u64>, String> {
         let mut asking = self.asking.lock().await;
         let client = match asking.take().filter(|client| !client.is_closed()) {
@@ -474,6 +451,8 @@ impl Ground for Stack {
             let name = self.container(POSTGRES);
             match blow {
                 Blow::Kill => {
+                    // A frozen one does not even die.
+                    let _ = self.engine.unpause(&name).await;
                     self.engine.signal(&name, "SIGKILL").await?;
                     server::ended(&self.engine, "the database", &name).await
                 }
@@ -482,7 +461,10 @@ impl Ground for Stack {
                     if self.is_cut_off.load(Ordering::Acquire) { Ok(()) } else { self.answers().await }
                 }
                 // Whoever sends replication may be frozen, so that it does not end by itself.
-                Blow::Stop => self.engine.stop(&name, 2).await,
+                Blow::Stop => {
+                    let _ = self.engine.unpause(&name).await;
+                    self.engine.stop(&name, 2).await
+                }
                 Blow::Pause => self.engine.pause(&name).await,
                 Blow::Resume => self.engine.unpause(&name).await,
                 Blow::Disconnect => {
@@ -504,52 +486,15 @@ impl Ground for Stack {
     }
 
     fn befall(&self, part: Part, how: Befalls) -> Later<'_, ()> {
-        async move {
-            let (name, container) = self.store(part)?;
-            if self.hurt(part, how, true) > 1 {
-                return Ok(());
-            }
-            match how {
-                Befalls::Kill => {
-                    self.engine.signal(&container, "SIGKILL").await?;
-                    server::ended(&self.engine, name, &container).await
-                }
-                Befalls::Stop => self.engine.stop(&container, server::GRACE_S).await,
-                Befalls::Restart => {
-                    self.engine.stop(&container, server::GRACE_S).await?;
-                    self.engine.start(&container).await?;
-                    self.hurt(part, how, false);
-                    self.wait_until_well(name).await
-                }
-                Befalls::Pause => self.engine.pause(&container).await,
-                Befalls::Disconnect => self.engine.disconnect(&self.network, &container).await,
-            }
-        }
-        .boxed()
+        self.befall_store(part, how).boxed()
     }
 
     fn undo(&self, part: Part, how: Befalls) -> Later<'_, ()> {
-        async move {
-            let (name, container) = self.store(part)?;
-            if self.hurt(part, how, false) > 0 {
-                return Ok(());
-            }
-            match how {
-                Befalls::Kill | Befalls::Stop => {
-                    self.engine.start(&container).await?;
-                    self.wait_until_well(name).await
-                }
-                Befalls::Restart => Ok(()),
-                Befalls::Pause => self.engine.unpause(&container).await,
-                Befalls::Disconnect => self.engine.reconnect(&self.network, &container, self.aliases(name)).await,
-            }
-        }
-        .boxed()
+        self.undo_store(part, how).boxed()
     }
 
     fn flush_cache(&self) -> Later<'_, ()> {
-        let command = "REDISCLI_AUTH=$REDIS_PASSWORD exec redis-cli FLUSHALL";
-        async move { self.engine.exec(&self.container(REDIS), &["bash", "-c", command]).await }.boxed()
+        self.forget_cache().boxed()
     }
 
     fn signal(&self, pid: i32, signal: Signal) -> Later<'_, ()> {

@@ -424,7 +424,8 @@ impl Hands {
         self.stage.postgres_downs += 1;
         // Everything it was went with it.
         self.stage.sender = None;
-        let killed = self.ground.strike(blow).await;
+        // One that is down stays down.
+        let killed = if self.stage.postgres_downs == 1 { self.ground.strike(blow).await } else { Ok(()) };
         self.show_still();
         killed
     }
