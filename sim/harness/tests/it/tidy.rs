@@ -152,6 +152,6 @@ fn refuse_outside(places: &[&str], words: &[&str], why: &str) {
 fn files_and_processes_have_their_places() {
     let files = ["fs::write", "File::create", "create_dir", "OpenOptions", "fs::rename", "tempfile::"];
     refuse_outside(&["artifacts.rs", "/postgres/", "/world/"], &files, "files are written by artifacts, reports and worlds");
-    let places = ["/postgres/", "/world/", "/verify/program.rs"];
-    refuse_outside(&places, &["Command::new"], "processes are started by postgres, worlds and verify/program.rs");
+    let places = ["/postgres/", "/world/", "/target/program.rs"];
+    refuse_outside(&places, &["Command::new"], "processes are started by postgres, worlds and target/program.rs");
 }
