@@ -23,7 +23,6 @@ const ROUNDS_MAX: usize = 6;
 const LISTS: &str = "owned-rows";
 
 /// A list of rows on disk, while they may be there.
-#[derive(Clone)]
 pub(super) struct List {
     pub(super) path: PathBuf,
     rows: Vec<OwnRow>,
@@ -45,7 +44,7 @@ struct ListFile {
 
 impl Stack {
     /// Writes the list of what may be written, before anything is.
-    pub(super) fn own(&self, cast: &Cast) -> Result<List, String> {
+    pub(super) fn own(&self, cast: &Cast) -> Result<(), String> {
         let word = random_word().map_err(|error| error.to_string())?;
         let path = self.lists().join(format!("{word}.json"));
         let tables = &self.common.app.schema.tables;
@@ -61,8 +60,8 @@ impl Stack {
         artifacts::write_durably(&path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
         let list = List { path, rows: cast.rows.clone(), users: cast.users.clone() };
         self.gateway.guard(&list.rows);
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(list.clone());
-        Ok(list)
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(list);
+        Ok(())
     }
 
     /// The lists of this stack that earlier runs have left; those of others stay as they are.
@@ -121,7 +120,7 @@ impl Stack {
     /// What is left, by table and id.
     pub(super) async fn take_away(&self, list: &List, patience: Duration) -> Result<(), String> {
         let deadline = Instant::now() + patience;
-        let mut last = String::from("it was not tried");
+        let mut last = String::from("the backend answers with success");
         let client = self.client().await?;
         let mut left = self.there(&client, list).await?;
         let mut number = 0;

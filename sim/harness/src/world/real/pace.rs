@@ -19,6 +19,9 @@ use crate::world::clock::{Clock, ClockFile};
 
 /// How long plan time is held at a time, while it follows real time.
 const TICK: Duration = Duration::from_millis(1);
+/// No tick counts for more. When so much has passed, the plan's own thread stood still: nobody in the plan could take an
+/// answer that had come, and to let every timeout strike at once would blame the servers for it.
+const TICK_MAX: Duration = Duration::from_millis(100);
 
 /// Something that takes real time, by what it may have to wait for.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +168,7 @@ pub(super) async fn drive(pulse: Arc<Pulse>, pace: Pace, now: Clock, look: impl 
         hold().await;
         let passed = since.elapsed();
         since += passed;
-        tokio::time::advance(passed).await;
+        tokio::time::advance(passed.min(TICK_MAX)).await;
         pulse.show(now());
         if !is_over && began.elapsed() > pace.patience {
             is_over = true;
@@ -186,5 +189,41 @@ pub(super) async fn drive(pulse: Arc<Pulse>, pace: Pace, now: Clock, look: impl 
             pulse.touch(pace.moment);
             look();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that stands still while servers work loses nothing but its own time.
+    #[test]
+    fn a_standstill_of_our_own_is_not_plan_time() {
+        const STANDSTILL: Duration = Duration::from_millis(600);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = ClockFile::create(&folder.path().join("clock"), 0).expect("a file can be written");
+        let pulse = Pulse::new(Arc::new(clock));
+        let pace = Pace {
+            leap: Duration::ZERO,
+            moment: Duration::ZERO,
+            patience: Duration::from_secs(600),
+            coalescing: Duration::ZERO,
+            lines: Duration::ZERO,
+            is_service_apart: false,
+            is_backend_apart: false,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime.expect("a runtime"), async {
+            let _busy = pulse.begin(Work::Backend);
+            let driver = tokio::task::spawn_local(drive(pulse.clone(), pace, Arc::new(|| 0), || {}, |_| {}));
+            let (began, really) = (tokio::time::Instant::now(), Instant::now());
+            std::thread::sleep(STANDSTILL);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let (passed, really) = (began.elapsed(), really.elapsed());
+            assert!(passed + STANDSTILL - TICK_MAX - Duration::from_millis(20) <= really, "{passed:?} of {really:?}");
+            assert!(passed >= Duration::from_millis(50), "plan time does pass");
+            driver.abort();
+        });
     }
 }
