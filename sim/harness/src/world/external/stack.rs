@@ -84,7 +84,7 @@ pub(super) struct Stack {
     /// What the plan has or may have written, and the list of it.
     pub(super) plan: Mutex<Option<List>>,
     /// Holds the plan's clock.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     /// Asks how far the service has come.
     asking: tokio::sync::Mutex<Option<Client>>,
 }
@@ -171,7 +171,7 @@ impl Stack {
             gateway,
             addresses,
             plan: Mutex::default(),
-            _folder: folder,
+            folder,
             asking: tokio::sync::Mutex::default(),
         });
         stack.fits().await?;
@@ -384,6 +384,8 @@ pub fn end_all() -> Vec<String> {
         LIVE.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect();
     let mut left = Vec::new();
     for stack in live {
+        // The process ends without dropping it.
+        let _ = std::fs::remove_dir_all(stack.folder.path());
         let Some(list) = stack.plan.lock().unwrap_or_else(PoisonError::into_inner).take() else { continue };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let taken = match runtime {
