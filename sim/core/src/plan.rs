@@ -19,6 +19,9 @@ pub const EPOCH_US: i64 = 1_767_600_000_000_000;
 /// A kill that waits for an upload strikes at last so long after it was told to.
 pub const KILL_WAITS_US: u64 = 10_000_000;
 
+/// Tokens that live so many seconds outlive any plan.
+pub const TOKEN_OUTLIVES_S: u32 = 600;
+
 /// The format that [`Plan::version`] names.
 pub const VERSION: u32 = 1;
 

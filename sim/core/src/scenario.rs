@@ -18,12 +18,9 @@ use range::Range;
 
 use crate::activity::{Activity, Term};
 use crate::nemesis::FaultSpec;
-use crate::plan::Kind;
+use crate::plan::{Kind, TOKEN_OUTLIVES_S};
 use crate::promise::Promises;
 use crate::workload::layout::Layout;
-
-/// Tokens that live so long outlive any plan.
-const TOKEN_OUTLIVES_S: f64 = 600.0;
 
 include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
 
@@ -260,7 +257,7 @@ impl Scenario {
     /// Whether tokens may end in the middle of its plans.
     #[must_use]
     pub fn tokens_expire(&self) -> bool {
-        self.token_lifetime_s.min < TOKEN_OUTLIVES_S
+        self.token_lifetime_s.min < f64::from(TOKEN_OUTLIVES_S)
     }
 
     /// Reads a scenario for an application. `file` is the file's name; without folder and ending it names the

@@ -201,8 +201,7 @@ pub(crate) fn in_world(setup: Setup, app: &str, asked: &Asked<'_>) -> Result<Set
             world::Kind::Embedded(Arc::new(pool))
         }
         "containers" => {
-            let stack = asked.containers;
-            let stack = stack.ok_or_else(|| CommandError::Usage("this command is not for containers".to_owned()))?;
+            let stack = asked.containers.ok_or_else(|| CommandError::Usage("this command is not for containers".to_owned()))?;
             let choice = containers::Choice {
                 storage: stack.storage,
                 stand_ins: stack.stand_ins,
@@ -228,9 +227,7 @@ fn in_external(setup: Setup, app: &str, asked: &Asked<'_>) -> Result<Setup, Comm
     }
     let mapping = external::Mapping::read(&args.mapping).map_err(usage)?;
     let target = Target::new(&args.stack, Some(app)).map_err(usage)?;
-    let policy = asked.policy.or(mapping.policy);
-    // Where none is promised, this one is what a failure is shrunk with.
-    let setup = Setup { policy: policy.unwrap_or(backend::PolicyKind::ArrivalOrder), has_policy: policy.is_some(), ..setup };
+    let setup = setup.held_to(asked.policy.or(mapping.policy));
     let folder = asked.out.map_or_else(|| PathBuf::from(RUNS), Path::to_owned);
     let choice = external::Choice { target, mapping: Arc::new(mapping), folder };
     let pool = external::Pool::new(&setup, choice).map_err(usage)?;
@@ -646,14 +643,13 @@ fn open_case(path: &Path, asked: &Asked<'_>) -> Result<(Regression, Setup), Comm
     }
     check_plan(&case.plan, &app).map_err(|error| CommandError::Usage(format!("{}: plan: {error}", path.display())))?;
     let unknown = |_| CommandError::Usage(format!("{}: policy: unknown policy {}", path.display(), case.policy));
-    let has_policy = case.policy != NO_POLICY;
-    let policy = if has_policy { case.policy.parse().map_err(unknown)? } else { backend::PolicyKind::ArrivalOrder };
+    let policy = (case.policy != NO_POLICY).then(|| case.policy.parse().map_err(unknown)).transpose()?;
     let world = if asked.world.is_empty() { &case.world } else { asked.world };
     if !world::NAMES.contains(&world) {
         return Err(CommandError::Usage(format!("{}: world: there is no world {world}", path.display())));
     }
-    let setup = Setup { has_policy, ..setup(Arc::new(app), policy)? };
-    let asked = Asked { world, policy: has_policy.then_some(policy), ..*asked };
+    let setup = setup(Arc::new(app), backend::PolicyKind::FieldMerge)?.held_to(policy);
+    let asked = Asked { world, policy, ..*asked };
     let setup = in_world(setup, name, &asked)?;
     Ok((case, setup))
 }

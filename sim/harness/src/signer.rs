@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A key, with its name.
 #[derive(Clone)]
-pub struct Signer {
+pub(crate) struct Signer {
     pub(crate) algorithm: Algorithm,
     pub(crate) key: EncodingKey,
     /// Its name in tokens.

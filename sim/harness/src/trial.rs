@@ -52,6 +52,12 @@ impl Setup {
         if self.has_policy { self.policy.to_string() } else { NO_POLICY.to_owned() }
     }
 
+    /// Holds the backend to a policy, or to none: what fails is then shrunk with the policy that promises least.
+    #[must_use]
+    pub fn held_to(self, policy: Option<backend::PolicyKind>) -> Self {
+        Self { policy: policy.unwrap_or(backend::PolicyKind::ArrivalOrder), has_policy: policy.is_some(), ..self }
+    }
+
     /// Prepares an application for many plans.
     ///
     /// # Errors
@@ -166,7 +172,7 @@ async fn execute(
     }
     let (databases, sqlite_time, world) = trial.stop().await;
     let simulated = Instant::now() - began;
-    if let Err(problem) = world.down(&setup).await {
+    if let Err(problem) = world.down().await {
         recorder.harness_failed(problem);
     }
     let outcome = Outcome {

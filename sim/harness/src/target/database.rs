@@ -1,5 +1,6 @@
 //! A session with the stack's database.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::backend::store::postgres::tls::Address;
@@ -46,6 +47,12 @@ pub(crate) async fn connect(address: &Address, patience: Duration) -> Result<Cli
         }
     });
     Ok(client)
+}
+
+/// The tables of schema `public` that a publication covers.
+pub(crate) async fn published(client: &Client, publication: &str) -> Result<BTreeSet<String>, tokio_postgres::Error> {
+    let sql = "SELECT tablename::text FROM pg_publication_tables WHERE pubname = $1 AND schemaname = 'public'";
+    Ok(client.query(sql, &[&publication]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 impl NoSession {

@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::Lines;
 use crate::target::Target;
+use crate::target::database::published;
 
 /// What slots of the sync service are called, or begin with.
 const SLOT_BEGINS: &str = "powersync";
@@ -47,10 +48,7 @@ pub(super) async fn publication(
             format!("execute ALTER PUBLICATION \"{name}\" SET (publish = 'insert, update, delete, truncate');"),
         );
     }
-    let covered = client
-        .query("SELECT tablename::text FROM pg_publication_tables WHERE pubname = $1 AND schemaname = 'public'", &[name])
-        .await?;
-    let covered: BTreeSet<String> = covered.iter().map(|row| row.get(0)).collect();
+    let covered = published(client, name).await?;
     // What is not there at all is another line's.
     let missing: Vec<&str> = found.iter().filter(|table| !covered.contains(*table)).map(String::as_str).collect();
     if missing.is_empty() {

@@ -47,12 +47,8 @@ pub const OWN_NAMES: [&str; 3] = ["deterministic", "embedded", "containers"];
 pub enum World {
     /// See [`deterministic`].
     Deterministic(deterministic::World),
-    /// See [`embedded`].
-    Embedded(Box<embedded::World>),
-    /// See [`containers`].
-    Containers(Box<containers::World>),
-    /// See [`external`].
-    External(Box<external::World>),
+    /// Real servers, whichever way they run.
+    Real(Box<real::World>),
 }
 
 impl Kind {
@@ -101,30 +97,31 @@ impl World {
     /// # Errors
     /// In words, why it did not come up.
     pub async fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder) -> Result<Self, String> {
-        match &setup.world {
-            Kind::Deterministic => Ok(Self::Deterministic(deterministic::World::up(setup, plan, recorder))),
+        let world = match &setup.world {
+            Kind::Deterministic => return Ok(Self::Deterministic(deterministic::World::up(setup, plan, recorder))),
             Kind::Embedded(pool) => {
-                let site = pool.take()?;
-                Ok(Self::Embedded(Box::new(embedded::World::up(setup, plan, recorder, site).await?)))
+                let (site, pool) = (pool.take()?, pool.clone());
+                real::World::up(setup, plan, recorder, site, move |site| pool.give_back(site)).await?
             }
             Kind::Containers(pool) => {
-                let site = pool.take()?;
-                Ok(Self::Containers(Box::new(containers::World::up(setup, plan, recorder, site).await?)))
+                let (site, pool) = (pool.take()?, pool.clone());
+                real::World::up(setup, plan, recorder, site, move |site| pool.give_back(site)).await?
             }
             Kind::External(pool) => {
-                let site = pool.take()?;
+                let (site, pool) = (pool.take()?, pool.clone());
                 recorder.keep_own();
-                Ok(Self::External(Box::new(external::World::up(setup, plan, recorder, site).await?)))
+                real::World::up(setup, plan, recorder, site, move |site| pool.give_back(site)).await?
             }
-        }
+        };
+        Ok(Self::Real(Box::new(world)))
     }
 
     /// How long devices bear with silence on a stream, in plan time.
     #[must_use]
     pub fn stream_idle_timeout(&self) -> Duration {
         match self {
-            Self::Deterministic(_) | Self::Embedded(_) => STREAM_IDLE_TIMEOUT,
-            Self::Containers(_) | Self::External(_) => STREAM_IDLE_TIMEOUT * containers::IDLE_STRETCH,
+            Self::Deterministic(_) => STREAM_IDLE_TIMEOUT,
+            Self::Real(world) => world.stream_idle_timeout(),
         }
     }
 
@@ -133,9 +130,7 @@ impl World {
     pub fn network(&self) -> &SimNetwork {
         match self {
             Self::Deterministic(world) => world.network(),
-            Self::Embedded(world) => world.network(),
-            Self::Containers(world) => world.network(),
-            Self::External(world) => world.network(),
+            Self::Real(world) => world.network(),
         }
     }
 
@@ -152,9 +147,7 @@ impl World {
                 world.strike(key, fault);
                 Ok(())
             }
-            Self::Embedded(world) => world.strike(key, fault).await,
-            Self::Containers(world) => world.strike(key, fault).await,
-            Self::External(world) => world.strike(key, fault).await,
+            Self::Real(world) => world.strike(key, fault).await,
         }
     }
 
@@ -168,9 +161,7 @@ impl World {
                 world.heal(key, fault);
                 Ok(())
             }
-            Self::Embedded(world) => world.heal(key, fault).await,
-            Self::Containers(world) => world.heal(key, fault).await,
-            Self::External(world) => world.heal(key, fault).await,
+            Self::Real(world) => world.heal(key, fault).await,
         }
     }
 
@@ -178,9 +169,7 @@ impl World {
     pub async fn mend(&self) {
         match self {
             Self::Deterministic(world) => world.mend(),
-            Self::Embedded(world) => world.mend().await,
-            Self::Containers(world) => world.mend().await,
-            Self::External(world) => world.mend().await,
+            Self::Real(world) => world.mend().await,
         }
     }
 
@@ -191,9 +180,7 @@ impl World {
     pub async fn conflicts(&self, device: u32) -> Result<Option<Vec<ConflictRecord>>, String> {
         match self {
             Self::Deterministic(world) => world.conflicts(device).await,
-            Self::Embedded(world) => world.conflicts(device).await,
-            Self::Containers(world) => world.conflicts(device).await,
-            Self::External(world) => world.conflicts(device).await,
+            Self::Real(world) => world.conflicts(device).await,
         }
     }
 
@@ -207,9 +194,7 @@ impl World {
                 world.final_read();
                 Ok(())
             }
-            Self::Embedded(world) => world.final_read().await,
-            Self::Containers(world) => world.final_read().await,
-            Self::External(world) => world.final_read().await,
+            Self::Real(world) => world.final_read().await,
         }
     }
 
@@ -217,24 +202,10 @@ impl World {
     ///
     /// # Errors
     /// What went wrong meanwhile that is nobody's fault: a server that ended by itself.
-    pub async fn down(self, setup: &Setup) -> Result<(), String> {
-        match (self, &setup.world) {
-            (Self::Embedded(world), Kind::Embedded(pool)) => {
-                let (site, went) = world.down().await;
-                pool.give_back(site);
-                went
-            }
-            (Self::Containers(world), Kind::Containers(pool)) => {
-                let (site, went) = world.down().await;
-                pool.give_back(site);
-                went
-            }
-            (Self::External(world), Kind::External(pool)) => {
-                let (site, went) = world.down().await;
-                pool.give_back(site);
-                went
-            }
-            _ => Ok(()),
+    pub async fn down(self) -> Result<(), String> {
+        match self {
+            Self::Deterministic(_) => Ok(()),
+            Self::Real(world) => world.down().await,
         }
     }
 }

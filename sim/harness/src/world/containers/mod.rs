@@ -14,10 +14,4 @@ mod stack;
 mod store;
 
 pub use stack::{Choice, Pool, Site, end_all};
-
-/// One world of containers.
-pub type World = super::real::World<stack::Stack>;
-
-/// By how much longer devices bear with silence on a stream: while nothing is under way, plan time passes at most 300
-/// times as fast as the machine's, by which keepalives come every 20 s.
-pub const IDLE_STRETCH: u32 = 120;
+pub use super::real::IDLE_STRETCH;

@@ -27,7 +27,7 @@ use crate::trial::Setup;
 use crate::world::clock::ClockFile;
 use crate::world::real;
 use crate::world::real::feed::{self, Feed};
-use crate::world::real::ground::{BEFORE_US, Blow, Cast, Common, Ground, Later, Pace, Server, confirmed, publish, reset};
+use crate::world::real::ground::{Asking, BEFORE_US, Blow, Cast, Common, Ground, Later, Pace, Server, publish, reset};
 use crate::world::real::keys::{Issuer, Keys};
 use crate::world::real::link::{self, Http};
 use crate::world::real::site::Idle;
@@ -102,7 +102,7 @@ pub struct Stack {
     is_cut_off: AtomicBool,
     pub(super) ailments: Ailments,
     /// Asks how far the service has come.
-    asking: tokio::sync::Mutex<Option<Client>>,
+    asking: Asking,
 }
 
 impl Pool {
@@ -199,7 +199,7 @@ impl Stack {
             compacts,
             is_cut_off: AtomicBool::new(false),
             ailments: Ailments::default(),
-            asking: tokio::sync::Mutex::default(),
+            asking: Asking::default(),
         };
         stack.engine.make_network(&stack.network).await?;
         stack.bring_up().await?;
@@ -391,17 +391,6 @@ impl Stack {
             }
         }
     }
-
-    async fn confirmed(&self) -> Result<Option<u64>, String> {
-        let mut asking = self.asking.lock().await;
-        let client = match asking.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => self.client().await?,
-        };
-        let confirmed = confirmed(&client, "powersync%").await?;
-        *asking = Some(client);
-        Ok(confirmed)
-    }
 }
 
 impl Ground for Stack {
@@ -506,7 +495,7 @@ impl Ground for Stack {
     }
 
     fn replicated<'a>(&'a self, _http: &'a Http, _service: SocketAddr) -> BoxFuture<'a, Option<u64>> {
-        self.confirmed().map(|confirmed| confirmed.ok().flatten()).boxed()
+        self.asking.confirmed(self.client(), "powersync%").boxed()
     }
 }
 

@@ -6,6 +6,3 @@ mod process;
 mod site;
 
 pub use site::{Pool, Site, Standing};
-
-/// One embedded world.
-pub type World = super::real::World<site::Private>;

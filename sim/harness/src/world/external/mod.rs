@@ -18,6 +18,3 @@ pub(crate) use guest::{guest, why_not};
 pub(crate) use mapping::Mapping;
 pub(crate) use stack::Choice;
 pub use stack::{Pool, Site, end_all};
-
-/// One world that is somebody else's.
-pub type World = super::real::World<stack::Shared>;

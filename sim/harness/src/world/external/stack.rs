@@ -1,6 +1,5 @@
 //! A stack that somebody else runs, as the plans of a run meet it: what they may write, how that is taken away again.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,7 +23,7 @@ use crate::trial::Setup;
 use crate::world::clock::ClockFile;
 use crate::world::real;
 use crate::world::real::feed::{self, Feed, Spring};
-use crate::world::real::ground::{self, BEFORE_US, Blow, Cast, Common, Ground, Killer, Later, Pace, sow};
+use crate::world::real::ground::{self, Asking, BEFORE_US, Blow, Cast, Common, Ground, Killer, Later, Pace, sow};
 use crate::world::real::keys::{Issuer, Keys};
 use crate::world::real::link::Http;
 use crate::world::real::share::{Endpoint, Share};
@@ -86,7 +85,7 @@ pub(super) struct Stack {
     /// Holds the plan's clock.
     folder: tempfile::TempDir,
     /// Asks how far the service has come.
-    asking: tokio::sync::Mutex<Option<Client>>,
+    asking: Asking,
 }
 
 impl Pool {
@@ -172,7 +171,7 @@ impl Stack {
             addresses,
             plan: Mutex::default(),
             folder,
-            asking: tokio::sync::Mutex::default(),
+            asking: Asking::default(),
         });
         stack.fits().await?;
         for list in stack.left_behind()? {
@@ -198,9 +197,7 @@ impl Stack {
             return Err(format!("--postgres-url: wal_level is {level}; commits are read where it is logical"));
         }
         let publication = &self.choice.target.publication;
-        let sql = "SELECT tablename::text FROM pg_publication_tables WHERE pubname = $1 AND schemaname = 'public'";
-        let covered = client.query(sql, &[publication]).await.map_err(words)?;
-        let covered: BTreeSet<String> = covered.iter().map(|row| row.get(0)).collect();
+        let covered = database::published(&client, publication).await.map_err(words)?;
         for table in &self.common.app.schema.tables {
             if !covered.contains(&table.name) {
                 return Err(format!(
@@ -267,18 +264,6 @@ impl Stack {
             times => Err(format!("{times} uploads were not sent on: they named rows that are not the plan's")),
         }
     }
-
-    async fn confirmed(&self) -> Result<Option<u64>, String> {
-        let mut asking = self.asking.lock().await;
-        let client = match asking.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => self.client().await?,
-        };
-        let slot = self.choice.target.slot.as_deref().unwrap_or("powersync%");
-        let confirmed = ground::confirmed(&client, slot).await?;
-        *asking = Some(client);
-        Ok(confirmed)
-    }
 }
 
 impl Ground for Shared {
@@ -320,7 +305,7 @@ impl Ground for Shared {
     }
 
     fn replicated<'a>(&'a self, _http: &'a Http, _service: SocketAddr) -> BoxFuture<'a, Option<u64>> {
-        self.0.confirmed().map(|confirmed| confirmed.ok().flatten()).boxed()
+        self.0.asking.confirmed(self.0.client(), self.0.choice.target.slot.as_deref().unwrap_or("powersync%")).boxed()
     }
 }
 

@@ -15,8 +15,9 @@ use fixtures::{App, Row, Schema, Table, Value};
 use tokio_postgres::Client;
 
 use super::pgoutput::{Cell, Message};
-use super::share::{Passage, Share, Whose};
+use super::share::{Passage, Share};
 use super::writes::{identifier, literal};
+use crate::network::Sent;
 
 /// The slot, in a database of our own.
 pub(in crate::world) const SLOT: &str = "syncstorm_history";
@@ -27,7 +28,7 @@ pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, 'syncstorm',
 const MARK_PREFIX: &str = "syncstorm";
 
 /// The change feed of one plan. Everything here happens on the real runtime.
-pub struct Feed {
+pub(crate) struct Feed {
     rules: Arc<Rules>,
     app: Arc<App>,
     /// The statement that reads the slot.
@@ -54,7 +55,10 @@ pub struct Feed {
 /// A commit, and what is known of its origin besides.
 pub(super) struct Told {
     pub(super) commit: Commit,
-    pub(super) whose: Whose,
+    /// Whose upload it is, where no note needs to say that.
+    pub(super) sent: Option<Sent>,
+    /// Somebody made it whom the plan does not know.
+    pub(super) foreign: bool,
 }
 
 /// Where a feed is read.
@@ -191,7 +195,7 @@ impl Feed {
             let received_us = backend::server::machine_clock_us();
             let commit = Commit { origin: Some(origin), received_us, ..bare(reader.seq, at_us, Vec::new()) };
             drop(reader);
-            self.tell(commit, Whose::Upload(sent));
+            self.tell(Told { commit, sent, foreign: false });
         }
     }
 
@@ -206,8 +210,8 @@ impl Feed {
         }
     }
 
-    fn tell(&self, commit: Commit, whose: Whose) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(Told { commit, whose });
+    fn tell(&self, told: Told) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
     }
 
     /// Why the feed can no longer be believed.
@@ -285,13 +289,13 @@ impl Feed {
             None => bare(seq, at_us, changes),
         };
         let told = match &self.share {
-            None => Some((commit, Whose::Server)),
+            None => Some(Told { commit, sent: None, foreign: false }),
             Some(share) => shared(share, commit, is_marked),
         };
-        let Some((commit, whose)) = told else { return Ok(()) };
+        let Some(told) = told else { return Ok(()) };
         reader.seq = seq;
-        reader.conflicts += commit.conflicts.len() as u64;
-        self.tell(commit, whose);
+        reader.conflicts += told.commit.conflicts.len() as u64;
+        self.tell(told);
         Ok(())
     }
 
@@ -369,36 +373,32 @@ fn bare(seq: u64, at_us: i64, changes: Vec<Change>) -> Commit {
 }
 
 /// What of a commit is the plan's, and whose it is; `None` when it is none of its business.
-fn shared(share: &Share, mut commit: Commit, is_marked: bool) -> Option<(Commit, Whose)> {
-    let is_client = commit.origin.as_ref().is_some_and(|origin| share.knows(&origin.client_id));
-    if !is_client && commit.origin.take().is_some() {
-        commit.ledger.clear();
-        commit.changes = share.own_part(commit.changes, false);
-        return (!commit.changes.is_empty()).then_some((commit, Whose::Stranger));
-    }
-    let mut whose = if is_marked { Whose::Server } else { Whose::Upload(None) };
-    if !is_client && !is_marked {
-        // Servers that leave no notes go by the machine's clock.
-        commit.received_us = backend::server::machine_clock_us();
-        let mut own: Vec<Change> =
-            commit.changes.iter().filter(|change| share.owns(change.table, &change.id)).cloned().collect();
-        if own.is_empty() {
-            return None;
-        }
-        match share.attribute(&mut own) {
-            Some((origin, sent)) => {
-                share.own_part(std::mem::replace(&mut commit.changes, own), true);
-                (commit.origin, whose) = (Some(origin), Whose::Upload(sent));
-            }
-            None => (commit.changes, whose) = (own, Whose::Stranger),
-        }
-        return Some((commit, whose));
-    }
-    share.note(is_client);
-    commit.changes = share.own_part(commit.changes, true);
+fn shared(share: &Share, mut commit: Commit, is_marked: bool) -> Option<Told> {
+    let (own, others) = share.divide(std::mem::take(&mut commit.changes));
+    commit.changes = own;
     commit.conflicts.retain(|record| share.owns(record.table, &record.id));
     commit.aliases.retain(|(table, losing, survivor)| share.owns(*table, losing) && share.owns(*table, survivor));
-    Some((commit, whose))
+    let is_client = commit.origin.as_ref().is_some_and(|origin| share.knows(&origin.client_id));
+    if is_client || is_marked {
+        share.note(is_client);
+        share.stray(&others);
+        return Some(Told { commit, sent: None, foreign: false });
+    }
+    if commit.changes.is_empty() {
+        return None;
+    }
+    if commit.origin.take().is_some() {
+        commit.ledger.clear();
+        return Some(Told { commit, sent: None, foreign: true });
+    }
+    // Servers that leave no notes go by the machine's clock.
+    commit.received_us = backend::server::machine_clock_us();
+    let Some((origin, sent)) = share.attribute(&mut commit.changes) else {
+        return Some(Told { commit, sent: None, foreign: true });
+    };
+    share.stray(&others);
+    commit.origin = Some(origin);
+    Some(Told { commit, sent, foreign: false })
 }
 
 /// What the database said, rather than that it said something.

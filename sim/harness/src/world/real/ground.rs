@@ -29,7 +29,7 @@ pub(in crate::world) const BEFORE_US: i64 = EPOCH_US - 60_000_000;
 pub(crate) type Later<'a, T> = BoxFuture<'a, Result<T, String>>;
 
 /// What is the same for all plans of a site.
-pub struct Common {
+pub(crate) struct Common {
     pub(in crate::world) app: Arc<App>,
     pub(in crate::world) rules: Arc<Rules>,
     /// The plan's clock, as servers read it.
@@ -58,7 +58,7 @@ pub(crate) struct Pace {
 }
 
 /// What a plan brings with it.
-pub struct Cast {
+pub(crate) struct Cast {
     pub(in crate::world) seed: Vec<SeedRow>,
     /// Every row that it may make, seed rows included.
     pub(in crate::world) rows: Vec<OwnRow>,
@@ -69,7 +69,7 @@ pub struct Cast {
 
 /// What is done to the database as a whole.
 #[derive(Clone, Copy, Debug)]
-pub enum Blow {
+pub(crate) enum Blow {
     /// It is killed, with all its processes.
     Kill,
     /// It is told to end, and killed if it does not.
@@ -87,7 +87,7 @@ pub enum Blow {
 }
 
 /// A database, and the means to start two servers on it.
-pub trait Ground: Send + Sync {
+pub(crate) trait Ground: Send + Sync {
     fn common(&self) -> &Common;
 
     /// Forgets the plan before, and writes the seed rows. Gives the commits from then on, and what makes tokens.
@@ -135,7 +135,7 @@ pub trait Ground: Send + Sync {
 }
 
 /// A server that listens. It ends when its handle goes.
-pub trait Server: Send + Sync {
+pub(crate) trait Server: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Where it listens.
@@ -216,11 +216,32 @@ pub(in crate::world) async fn sow(feed: &Feed, app: &App, seed: &[SeedRow]) -> R
     feed.drain(EPOCH_US).await
 }
 
-/// The position that a service's slot has confirmed, of those with a name like this.
-pub(in crate::world) async fn confirmed(client: &Client, slot: &str) -> Result<Option<u64>, String> {
+/// Asks the database how far a service has come, over a session that is kept.
+#[derive(Default)]
+pub(in crate::world) struct Asking(tokio::sync::Mutex<Option<Client>>);
+
+impl Asking {
+    /// The position that its slot has confirmed, of those with a name like this.
+    pub(in crate::world) async fn confirmed(
+        &self,
+        connect: impl Future<Output = Result<Client, String>> + Send,
+        slot: &str,
+    ) -> Option<u64> {
+        let mut kept = self.0.lock().await;
+        let client = match kept.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => connect.await.ok()?,
+        };
+        let confirmed = confirmed(&client, slot).await.ok()?;
+        *kept = Some(client);
+        confirmed
+    }
+}
+
+async fn confirmed(client: &Client, slot: &str) -> Result<Option<u64>, tokio_postgres::Error> {
     let sql = "SELECT (confirmed_flush_lsn - '0/0'::pg_lsn)::int8 FROM pg_replication_slots \
          WHERE slot_name LIKE $1 AND active ORDER BY 1 DESC NULLS LAST LIMIT 1";
-    let row = client.query_opt(sql, &[&slot]).await.map_err(|error| feed::said(&error))?;
+    let row = client.query_opt(sql, &[&slot]).await?;
     Ok(row.and_then(|row| row.get::<_, Option<i64>>(0)).map(i64::cast_unsigned))
 }
 

@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_millis(500);
 
 /// What makes a plan's tokens.
 #[derive(Clone)]
-pub enum Issuer {
+pub(crate) enum Issuer {
     /// A key: each device has tokens of its own.
     Signer(Signer),
     /// One token, for all devices.

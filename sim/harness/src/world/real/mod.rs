@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use sim_core::Plan;
 use sim_core::history::{Commit, ConflictRecord, Scope, What, Who};
-use sim_core::plan::{Action, Befalls, EPOCH_US, Fault, Intent, Part};
+use sim_core::plan::{Action, Befalls, EPOCH_US, Fault, Intent, Part, TOKEN_OUTLIVES_S};
 
 use self::ground::{Blow, Cast, Ground};
 use self::keys::Issuer;
@@ -41,10 +41,11 @@ use self::pace::Work;
 use self::senders::Senders;
 use self::servers::Servers;
 use self::feed::Told;
-use self::share::{Share, Whose};
+use self::share::Share;
 use self::site::Site;
 use self::stage::{Backstage, Fall, Hands};
 use self::writes::Written;
+use crate::device::kind::STREAM_IDLE_TIMEOUT;
 use crate::network::Target;
 use crate::network::sim::{Routers, SimNetwork};
 use crate::recorder::Recorder;
@@ -53,16 +54,19 @@ use crate::world::clock::plan_clock;
 use crate::world::told::{Teller, minter, repeated, sender};
 use crate::world::writes::statements;
 
-/// Tokens that live so long outlive any plan.
-const LONG_TOKEN_S: u64 = 600;
+/// By how much longer devices bear with silence where the service goes by the machine's clock: while nothing is under way,
+/// plan time passes at most 300 times as fast as the machine's, by which keepalives come every 20 s.
+pub const IDLE_STRETCH: u32 = 120;
 
 /// Mints a token for a device, with a wrong audience if asked.
 type Mint = Box<dyn Fn(u32, bool) -> String>;
 
 /// One world of real servers.
-pub struct World<G> {
+pub struct World {
     plan: Rc<Plan>,
-    site: Site<G>,
+    ground: Arc<dyn Ground>,
+    /// Gives the site to the next plan.
+    give_back: Box<dyn FnOnce()>,
     servers: Servers,
     kills: Rc<Kills>,
     way: Arc<Way>,
@@ -73,15 +77,21 @@ pub struct World<G> {
     pace: tokio::task::JoinHandle<()>,
 }
 
-impl<G: Ground + 'static> World<G> {
+impl World {
     /// Brings the world up, with the seed rows in its database.
-    pub(crate) async fn up(setup: &Setup, plan: Rc<Plan>, recorder: Recorder, site: Site<G>) -> Result<Self, String> {
+    pub(crate) async fn up<G: Ground + 'static>(
+        setup: &Setup,
+        plan: Rc<Plan>,
+        recorder: Recorder,
+        site: Site<G>,
+        give_back: impl FnOnce(Site<G>) + 'static,
+    ) -> Result<Self, String> {
         let teller = Rc::new(Teller::new(plan.clone(), setup.app.clone(), recorder.clone()));
         let (clock, real) = (plan_clock(&recorder), site.real());
         let ground: Arc<dyn Ground> = site.ground.clone();
         let pulse = pace::Pulse::new(ground.common().clock.clone());
         let mut pace = ground.common().pace;
-        if (pace.is_service_apart || pace.is_backend_apart) && u64::from(plan.token_lifetime_s) < LONG_TOKEN_S {
+        if (pace.is_service_apart || pace.is_backend_apart) && plan.token_lifetime_s < TOKEN_OUTLIVES_S {
             // Tokens expire in this plan, and by the machine's clock where the service looks at that.
             pace.leap = Duration::ZERO;
         }
@@ -142,7 +152,8 @@ impl<G: Ground + 'static> World<G> {
         let servers = Servers { network, backstage, way: way.clone() };
         let world = Self {
             plan,
-            site,
+            ground,
+            give_back: Box::new(move || give_back(site)),
             kills: Kills::new(servers.clone(), recorder.clone()),
             servers,
             way,
@@ -294,16 +305,25 @@ impl<G: Ground + 'static> World<G> {
         Ok(())
     }
 
+    /// How long devices bear with silence on a stream, in plan time.
+    pub(super) fn stream_idle_timeout(&self) -> Duration {
+        if self.ground.common().pace.is_service_apart { STREAM_IDLE_TIMEOUT * IDLE_STRETCH } else { STREAM_IDLE_TIMEOUT }
+    }
+
     /// Takes the world down; the site is for the next plan. A server that ended by itself is told of.
-    pub(crate) async fn down(self) -> (Site<G>, Result<(), String>) {
+    pub(crate) async fn down(mut self) -> Result<(), String> {
         self.pace.abort();
         let ended = self.servers.backstage.act(Hands::clear).await;
         let broken = self.way.feed.broken().map_or(Ok(()), Err);
-        let (ground, way) = (self.site.ground.clone(), self.way.clone());
+        let (ground, way) = (self.ground.clone(), self.way.clone());
         let cleaned = self.way.real.spawn(async move { ground.clean(&way.feed).await }).await;
         let cleaned = cleaned.unwrap_or_else(|error| Err(error.to_string()));
         // What is left behind is the first thing to know.
-        (self.site, cleaned.and(ended).and(broken))
+        // Nothing of this plan holds on to the site when another takes it.
+        let give_back = std::mem::replace(&mut self.give_back, Box::new(|| ()));
+        drop(self);
+        give_back();
+        cleaned.and(ended).and(broken)
     }
 
     fn tell(&self) {
@@ -314,7 +334,7 @@ impl<G: Ground + 'static> World<G> {
     async fn rotate_keys(&self) -> Result<(), String> {
         let lifetime_us = i64::from(self.plan.token_lifetime_s) * 1_000_000;
         let key = self.servers.backstage.act(move |hands| hands.rotate_keys(lifetime_us)).await?;
-        *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, key, &self.site.ground.common().keys.audience);
+        *self.mint.borrow_mut() = signed_with(&self.plan, &self.recorder, key, &self.ground.common().keys.audience);
         Ok(())
     }
 
@@ -408,11 +428,9 @@ fn signed_with(plan: &Rc<Plan>, recorder: &Recorder, issuer: Issuer, audience: &
 
 /// Writes the commits that were read into the history.
 fn tell(way: &Way, teller: &Teller, recorder: &Recorder) {
-    for Told { commit, whose } in way.feed.told() {
-        let noted = || way.senders.as_ref().and_then(|senders| senders.of(&commit));
-        let sent = if let Whose::Upload(Some(sent)) = whose { Some(sent) } else { noted() };
+    for Told { commit, sent, foreign } in way.feed.told() {
+        let sent = sent.or_else(|| way.senders.as_ref()?.of(&commit));
         recorder.listen_to(sent.map(|sent| sender(recorder, sent)));
-        let foreign = matches!(whose, Whose::Stranger);
         recorder.add(Who::Server, What::Commit(Commit { foreign, ..teller.commit(&commit) }));
     }
     recorder.listen_to(None);

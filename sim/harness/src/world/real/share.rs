@@ -74,17 +74,6 @@ pub(super) struct Passage {
     _gate: OwnedMutexGuard<()>,
 }
 
-/// Whose a commit is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Whose {
-    /// An upload's: of this device, where that is known.
-    Upload(Option<Sent>),
-    /// The plan's own, past the backend.
-    Server,
-    /// Somebody's whom the plan does not know.
-    Stranger,
-}
-
 impl Share {
     pub(in crate::world) fn new(
         schema: Arc<Schema>,
@@ -106,7 +95,7 @@ impl Share {
     }
 
     /// Whether a row is the plan's.
-    pub(in crate::world) fn owns(&self, table: usize, id: &str) -> bool {
+    pub(super) fn owns(&self, table: usize, id: &str) -> bool {
         self.rows.contains(&(table, Arc::from(id)))
     }
 
@@ -140,16 +129,15 @@ impl Share {
         self.strayed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Leaves the plan's rows of a commit; `is_ours` says whether the others are our doing.
-    pub(super) fn own_part(&self, changes: Vec<Change>, is_ours: bool) -> Vec<Change> {
-        let (own, others): (Vec<Change>, Vec<Change>) =
-            changes.into_iter().partition(|change| self.owns(change.table, &change.id));
-        if is_ours {
-            let name = |change: &Change| format!("{} {}", self.schema.tables[change.table].name, change.id);
-            let names = others.iter().map(name);
-            self.strayed.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
-        }
-        own
+    /// Changes of the plan's rows, and of others'.
+    pub(super) fn divide(&self, changes: Vec<Change>) -> (Vec<Change>, Vec<Change>) {
+        changes.into_iter().partition(|change| self.owns(change.table, &change.id))
+    }
+
+    /// A commit of the plan's changed rows of others.
+    pub(super) fn stray(&self, others: &[Change]) {
+        let name = |change: &Change| format!("{} {}", self.schema.tables[change.table].name, change.id);
+        self.strayed.lock().unwrap_or_else(PoisonError::into_inner).extend(others.iter().map(name));
     }
 
     /// An upload goes to the backend, as soon as no other is there.
