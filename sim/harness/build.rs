@@ -1,5 +1,5 @@
-//! Tells the program which commit it was built from, by reading git's own files; and hands SQLite's functions that make
-//! and end statements to `device/statements.rs`.
+//! Tells the program which commit it was built from, by reading git's own files; and links the program
+//! as `sim-device` wants its dependents linked.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,8 @@ fn main() {
     println!("cargo:rerun-if-changed={}", git.join("HEAD").display());
     let commit = commit(&git).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=SYNCSTORM_COMMIT={commit}");
-    // Linkers of other systems have no such option; statements are then parsed at each use.
-    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        for name in ["prepare_v2", "prepare_v3", "exec", "finalize", "close", "close_v2"] {
-            println!("cargo:rustc-link-arg=-Wl,--wrap=sqlite3_{name}");
-        }
+    for arg in std::env::var("DEP_SIM_DEVICE_LINK_ARGS").unwrap_or_default().split_whitespace() {
+        println!("cargo:rustc-link-arg={arg}");
     }
 }
 

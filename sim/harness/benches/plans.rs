@@ -12,18 +12,19 @@ use sim_core::checker::{self, Context};
 use sim_core::scenario::Scenario;
 use sim_core::workload::{generate, plan_seed};
 use sim_core::{Plan, Seed};
-use syncstorm::device::database::Cabinet;
-use syncstorm::trial::{self, Setup};
-use syncstorm::catalogue;
+use syncstorm::databases::WorkerDatabases;
+use sim_world::TrialConfig;
+use syncstorm::trial;
+use sim_core::scenario::catalogue as scenarios;
 
 /// Plans that the figures go round through, so that no single one decides.
 const ROUND: u64 = 16;
 
 fn plans(c: &mut Criterion) {
     let app = Arc::new(App::builtin("flowstate").expect("it is built in"));
-    let setup = Setup::new(app.clone(), PolicyKind::FieldMerge).expect("the sync configuration is known");
-    let scenarios = catalogue::scenarios(&app).expect("the built-in scenarios are sound");
-    let mut cabinet = Cabinet::new(&app).expect("the client schema is sound");
+    let config = TrialConfig::deterministic(app.clone(), PolicyKind::FieldMerge).expect("the sync configuration is known");
+    let scenarios = scenarios::of_app(&app).expect("the built-in scenarios are sound");
+    let mut databases = WorkerDatabases::new(&app).expect("the client schema is sound");
     for name in ["same-field", "reference", "everything"] {
         let scenario = scenarios.iter().find(|scenario| scenario.name == name).expect("it is built in");
         let round: Vec<Plan> = (0..ROUND).map(|index| generate(scenario, &app, plan_seed(Seed(0x5eed), name, index))).collect();
@@ -34,11 +35,11 @@ fn plans(c: &mut Criterion) {
         group.bench_function("run", |bench| {
             bench.iter_batched(
                 || next.next().expect("a cycle has no end"),
-                |plan| trial::run(&setup, plan, &scenario.promises, &mut cabinet).expect("databases can be made"),
+                |plan| trial::run(&config, plan, &scenario.promises, &mut databases).expect("databases can be made"),
                 BatchSize::PerIteration,
             );
         });
-        judge(&mut group, &setup, scenario, &round, &mut cabinet);
+        judge(&mut group, &config, scenario, &round, &mut databases);
         group.finish();
     }
 }
@@ -46,20 +47,20 @@ fn plans(c: &mut Criterion) {
 /// Every checker on one history.
 fn judge(
     group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
-    setup: &Setup,
+    config: &TrialConfig,
     scenario: &Scenario,
     round: &[Plan],
-    cabinet: &mut Cabinet,
+    databases: &mut WorkerDatabases,
 ) {
     let histories: Vec<_> = round
         .iter()
-        .map(|plan| trial::run(setup, plan, &scenario.promises, cabinet).expect("databases can be made").history)
+        .map(|plan| trial::run(config, plan, &scenario.promises, databases).expect("databases can be made").history)
         .collect();
     let mut next = histories.iter().cycle();
     group.bench_function("check", |bench| {
         bench.iter(|| {
             let history = next.next().expect("a cycle has no end");
-            let context = Context { app: &setup.app, history, promises: &scenario.promises };
+            let context = Context { app: &config.system.app, history, promises: &scenario.promises };
             checker::examine(&context, None)
         });
     });

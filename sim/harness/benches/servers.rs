@@ -15,8 +15,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use syncstorm::trial::Setup;
-use syncstorm::world::embedded::{Pool, Standing};
+use sim_world::TrialConfig;
+use sim_world::embedded::{Pool, Standing};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -40,10 +40,10 @@ fn main() -> Result<(), Problem> {
         return Ok(());
     }
     let app = Arc::new(App::builtin("flowstate").ok_or("it is built in")?);
-    let setup = Setup::new(app.clone(), PolicyKind::FieldMerge)?;
-    let pool = || Pool::new(&setup, "flowstate", env!("CARGO_BIN_EXE_syncstorm").into());
+    let config = TrialConfig::deterministic(app.clone(), PolicyKind::FieldMerge)?;
+    let pool = || Pool::new(&config.system, "flowstate", env!("CARGO_BIN_EXE_syncstorm").into());
     // The first one prepares the cluster that all others are copied from.
-    pool().warm()?;
+    pool().preflight()?;
     let mut up = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();

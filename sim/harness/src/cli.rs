@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use backend::PolicyKind;
 use clap::{Args, Parser, Subcommand};
 use sim_core::Seed;
 
-use crate::deploy::Storage;
+use sim_stack::deploy::Storage;
+use sim_stack::target::args::StackArgs;
+use sim_verify::args::{AuditArgs, VerifyArgs};
 
 /// Does your offline-first sync stack lose, duplicate, resurrect or diverge anything?
 #[derive(Parser)]
@@ -94,7 +95,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub app: AppArgs,
     /// Where the plans run.
-    #[arg(long, default_value = "deterministic", value_parser = crate::world::NAMES)]
+    #[arg(long, default_value = "deterministic", value_parser = sim_world::NAMES)]
     pub world: String,
     /// What the containers world is made of.
     #[command(flatten)]
@@ -141,7 +142,7 @@ pub struct ReplayArgs {
     /// A failure's folder, or a regression file.
     pub path: PathBuf,
     /// Where it runs; where it was found when absent.
-    #[arg(long, value_parser = crate::world::NAMES)]
+    #[arg(long, value_parser = sim_world::NAMES)]
     pub world: Option<String>,
     /// What the containers world is made of.
     #[command(flatten)]
@@ -163,7 +164,7 @@ pub struct ShrinkArgs {
     /// A failure's folder, or a regression file.
     pub path: PathBuf,
     /// Where plans run; where it was found when absent.
-    #[arg(long, value_parser = crate::world::NAMES)]
+    #[arg(long, value_parser = sim_world::NAMES)]
     pub world: Option<String>,
     /// What the containers world is made of.
     #[command(flatten)]
@@ -199,98 +200,6 @@ pub struct UpArgs {
     /// The upload policy: field-merge, row-latest, version-check, server-wins, arrival-order.
     #[arg(long, default_value = "field-merge", value_parser = policy)]
     pub policy: PolicyKind,
-}
-
-/// Where a stack is, and whose tokens are used. What is not named is not asked.
-#[derive(Clone, Default, Args)]
-pub struct StackArgs {
-    /// A folder that `deploy init` made: where its stack is, and its keys; what is named besides wins.
-    #[arg(long, value_name = "DIR")]
-    pub deployment: Option<PathBuf>,
-    /// The sync service.
-    #[arg(long, value_name = "URL")]
-    pub powersync_url: Option<String>,
-    /// The upload backend.
-    #[arg(long, value_name = "URL")]
-    pub backend_url: Option<String>,
-    /// PostgreSQL, with sslmode and sslrootcert. Others on the machine can read flags: prefer the environment.
-    #[arg(long, value_name = "URL", env = "SYNCSTORM_POSTGRES_URL", hide_env_values = true)]
-    pub postgres_url: Option<String>,
-    /// MongoDB, the service's bucket storage.
-    #[arg(long, value_name = "URL", env = "SYNCSTORM_MONGODB_URL", hide_env_values = true)]
-    pub mongodb_url: Option<String>,
-    /// Redis, the backend's cache.
-    #[arg(long, value_name = "URL", env = "SYNCSTORM_REDIS_URL", hide_env_values = true)]
-    pub redis_url: Option<String>,
-    /// The web client's origin, such as http://localhost:5173.
-    #[arg(long, value_name = "ORIGIN")]
-    pub origin: Option<String>,
-    /// Sign tokens with this shared secret (HS256).
-    #[arg(long, value_name = "SECRET", env = "SYNCSTORM_TOKEN_SECRET", hide_env_values = true)]
-    pub token_secret: Option<String>,
-    /// Sign tokens with the key in this file: PKCS#8 in PEM, a private JWK, or a key file of the backend.
-    #[arg(long, value_name = "FILE")]
-    pub token_key: Option<PathBuf>,
-    /// Take the token that this command prints.
-    #[arg(long, value_name = "COMMAND")]
-    pub token_command: Option<String>,
-    /// The key's name in tokens [default: the key file's own; local-dev-key for a shared secret].
-    #[arg(long, value_name = "ID")]
-    pub kid: Option<String>,
-    /// The audience of tokens [default: powersync].
-    #[arg(long)]
-    pub audience: Option<String>,
-    /// The user that tokens are for [default: the application's first].
-    #[arg(long, value_name = "SUB")]
-    pub subject: Option<String>,
-    /// The replication slot; any that begins with powersync when absent.
-    #[arg(long, value_name = "NAME")]
-    pub slot: Option<String>,
-    /// The publication.
-    #[arg(long, value_name = "NAME", default_value = fixtures::PUBLICATION)]
-    pub publication: String,
-    /// How long one answer may take, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
-    pub patience_seconds: u64,
-}
-
-impl StackArgs {
-    /// How long one answer may take.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
-        Duration::from_secs(self.patience_seconds)
-    }
-}
-
-/// Arguments of `verify`.
-#[derive(Args)]
-pub struct VerifyArgs {
-    /// The application: a folder like fixtures/flowstate, or the name of a built-in one [default: flowstate].
-    #[arg(long, value_name = "DIR")]
-    pub app: Option<String>,
-    /// The stack.
-    #[command(flatten)]
-    pub stack: StackArgs,
-    /// Let a web and a Tauri device write a row each, and delete them; without this nothing is written.
-    #[arg(long)]
-    pub allow_writes: bool,
-    /// Print one JSON object to standard output, and nothing else.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Arguments of `audit`.
-#[derive(Args)]
-pub struct AuditArgs {
-    /// The application: a folder like fixtures/flowstate, or the name of a built-in one [default: flowstate].
-    #[arg(long, value_name = "DIR")]
-    pub app: Option<String>,
-    /// The stack.
-    #[command(flatten)]
-    pub stack: StackArgs,
-    /// Print one JSON object to standard output, and nothing else.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// What can be done about a deployment.
@@ -332,7 +241,7 @@ pub struct MutantsArgs {
     /// Defects by name; all when none is named.
     pub mutants: Vec<String>,
     /// Where the plans run. Where servers are processes of their own, defects of devices and network alone are planted.
-    #[arg(long, default_value = "deterministic", value_parser = crate::world::OWN_NAMES)]
+    #[arg(long, default_value = "deterministic", value_parser = sim_world::OWN_NAMES)]
     pub world: String,
     /// What the containers world is made of.
     #[command(flatten)]

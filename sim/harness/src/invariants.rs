@@ -14,12 +14,12 @@ use sim_core::history::{Event, InvariantAnswer, Scope, What, Who};
 const ROWS_TOLD: usize = 5;
 
 /// A database to put the invariants to.
-pub struct Bench {
+pub struct InvariantDatabase {
     connection: Connection,
     inserts: Vec<String>,
 }
 
-impl Bench {
+impl InvariantDatabase {
     /// Makes the tables, and looks whether SQLite takes each invariant.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ mod tests {
         });
         let read = What::Read { scope: Scope::Final, rows: images.collect() };
         history.events.push(Event { at_us: 7, who: Who::Server, what: read });
-        Bench::new(&app).expect("SQLite takes the invariants").ask(&app, &mut history);
+        InvariantDatabase::new(&app).expect("SQLite takes the invariants").ask(&app, &mut history);
         match &history.events.last().expect("an event was added").what {
             What::Invariants { answers } => answers.clone(),
             other => panic!("{other:?}"),

@@ -9,9 +9,10 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use reports::checklist::Checklist;
 use syncstorm::cli::{Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
-use syncstorm::commands::{self, CommandError, Prepared};
-use syncstorm::world::child::Child;
-use syncstorm::{catalogue, mutants, postgres, world};
+use syncstorm::commands::{self, CommandError, RunRequest, error};
+use sim_core::scenario::catalogue as scenarios;
+use sim_stack::{catalogue, postgres};
+use sim_world::child::Child;
 use tracing_subscriber::EnvFilter;
 
 /// SQLite allocates through it as well; a plan is a million small allocations.
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors.
-            let code = if error.use_stderr() { commands::EXIT_USAGE } else { 0 };
+            let code = if error.use_stderr() { error::EXIT_USAGE } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);
         }
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
         Command::List(args) => list(&args),
         Command::Mutants(args) => plant(&args, &interrupted()),
         Command::Up(args) => up(&args, &interrupted()),
-        Command::Verify(args) => checklist(syncstorm::verify::verify(&args), args.json),
-        Command::Audit(args) => checklist(syncstorm::verify::audit(&args), args.json),
+        Command::Verify(args) => checklist(sim_verify::verify(&args), args.json),
+        Command::Audit(args) => checklist(sim_verify::audit(&args), args.json),
         Command::Deploy(DeployCommand::Init(args)) => deploy_init(&args),
         Command::Backend(config) => serve(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -75,8 +76,8 @@ fn interrupted() -> Arc<AtomicBool> {
         if asked.swap(true, Ordering::SeqCst) {
             // The servers of plans end with this process; their databases have to be told.
             postgres::end_all();
-            world::containers::end_all();
-            for left in world::external::end_all() {
+            sim_world::containers::end_all();
+            for left in sim_world::external::end_all() {
                 say(&left);
             }
             std::process::exit(130);
@@ -91,7 +92,7 @@ fn interrupted() -> Arc<AtomicBool> {
 /// Runs a server until it is told to end; it logs to standard error.
 fn serve(server: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>) -> Result<u8, CommandError> {
     log("info,pgwire_replication=off");
-    server().map(|()| commands::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
+    server().map(|()| error::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
 }
 
 /// Logs to standard error, what `RUST_LOG` asks for or else this.
@@ -121,10 +122,10 @@ fn print(text: &str) {
 }
 
 fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
-    let prepared = Prepared::new(args)?;
+    let request = RunRequest::new(args)?;
     let world = if args.world == "deterministic" { String::new() } else { format!(", world {}", args.world) };
-    say(&format!("seed {}, policy {}, app {}{world}", args.seed, prepared.policy(), args.app.app));
-    let plans = prepared.plans();
+    say(&format!("seed {}, policy {}, app {}{world}", args.seed, request.policy(), args.app.app));
+    let plans = request.plans();
     let total: u64 = plans.iter().map(|(_, plans)| u64::from(*plans)).sum();
     let bar = progress_bar(total);
     let progress = |scenario: usize| {
@@ -132,7 +133,7 @@ fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
         bar.inc(1);
     };
     let note = |text: &str| bar.set_message(text.to_owned());
-    let outcome = commands::run(args, &prepared, stop, &progress, &note)?;
+    let outcome = commands::run(args, &request, stop, &progress, &note)?;
     bar.finish_and_clear();
     if args.json {
         print(&reports::json::render(&outcome.run));
@@ -192,9 +193,9 @@ fn replay(args: &ReplayArgs) -> Result<u8, CommandError> {
     if !replayed.same_verdict || replayed.same_history == Some(false) {
         let commit = replayed.case.versions.get("commit").cloned().unwrap_or_default();
         say(&format!("this is not what was stored; it was found at commit {commit}"));
-        return Ok(commands::EXIT_HARNESS);
+        return Ok(error::EXIT_HARNESS);
     }
-    Ok(commands::report_code(&replayed.report))
+    Ok(error::report_code(&replayed.report))
 }
 
 fn yes(yes: bool) -> &'static str {
@@ -213,12 +214,12 @@ fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
         after.devices.len(),
         reports::text::replay_command(&folder.display().to_string())
     ));
-    Ok(commands::EXIT_VALID)
+    Ok(error::EXIT_VALID)
 }
 
 fn list(args: &ListArgs) -> Result<u8, CommandError> {
     let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
-    let scenarios = catalogue::scenarios(&app).map_err(CommandError::Usage)?;
+    let scenarios = scenarios::of_app(&app).map_err(CommandError::Usage)?;
     if args.json {
         let list: Vec<_> = scenarios
             .iter()
@@ -233,13 +234,13 @@ fn list(args: &ListArgs) -> Result<u8, CommandError> {
             })
             .collect();
         print(&serde_json::json!({ "version": 1, "app": app.name, "scenarios": list }).to_string());
-        return Ok(commands::EXIT_VALID);
+        return Ok(error::EXIT_VALID);
     }
     let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
     for scenario in &scenarios {
         print(&format!("{:width$}  {}", scenario.name, scenario.claim));
     }
-    Ok(commands::EXIT_VALID)
+    Ok(error::EXIT_VALID)
 }
 
 fn up(args: &UpArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
@@ -253,7 +254,7 @@ fn up(args: &UpArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
     while !stop.load(Ordering::SeqCst) {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    Ok(commands::EXIT_VALID)
+    Ok(error::EXIT_VALID)
 }
 
 /// Prints what was found out about a stack: 1 when a line failed.
@@ -261,18 +262,18 @@ fn checklist(list: Result<Checklist, String>, as_json: bool) -> Result<u8, Comma
     let list = list.map_err(CommandError::Usage)?;
     let colour = if std::io::stdout().is_terminal() { reports::text::Colour::Ansi } else { reports::text::Colour::Plain };
     print(&if as_json { reports::checklist::json(&list) } else { reports::checklist::text(&list, colour) });
-    Ok(if list.has_failed() { commands::EXIT_FAILED } else { commands::EXIT_VALID })
+    Ok(if list.has_failed() { error::EXIT_FAILED } else { error::EXIT_VALID })
 }
 
 fn deploy_init(args: &DeployInitArgs) -> Result<u8, CommandError> {
     commands::deploy_init(args)?;
     print(&format!("{}\nnext: cd there and `docker compose up --detach --wait`", args.folder.display()));
-    Ok(commands::EXIT_VALID)
+    Ok(error::EXIT_VALID)
 }
 
 fn plant(args: &MutantsArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
-    let results = mutants::run(args, stop, &|line| say(line))?;
+    let results = commands::mutants(args, stop, &|line| say(line))?;
     print(&if args.json { reports::mutants::json(&results) } else { reports::mutants::text(&results) });
     let all = results.iter().all(|result| result.caught);
-    Ok(if all { commands::EXIT_VALID } else { 1 })
+    Ok(if all { error::EXIT_VALID } else { 1 })
 }

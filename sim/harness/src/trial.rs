@@ -7,68 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fixtures::App;
+use sim_core::Plan;
 use sim_core::history::{Barrier, History, Phase, What, Who};
 use sim_core::plan::{Action, Fault, Step};
-use sim_core::promise::{NO_POLICY, Promises};
-use sim_core::Plan;
-use sim_service::sync_config::SyncConfig;
+use sim_core::promise::Promises;
+use sim_device::actor::{Actor, Command, Parts, Status, Window};
+use sim_device::database::Database;
+use sim_device::platform::{Platform, STREAM_IDLE_TIMEOUT};
+use sim_device::recorder::Recorder;
+use sim_world::seams::Seams;
+use sim_world::{TrialConfig, World};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use crate::device::actor::{Actor, Command, Parts, Status, Window};
-use crate::device::database::{Cabinet, Database};
-use crate::device::host::HostError;
-use crate::device::kind::{Kind, STREAM_IDLE_TIMEOUT};
-use crate::mutants::Mutant;
-use crate::mutants::network::BentNetwork;
-use crate::recorder::Recorder;
-use crate::world::{self, World};
-
-/// What a plan runs against.
-#[derive(Clone)]
-pub struct Setup {
-    /// The application.
-    pub app: Arc<App>,
-    /// Its schema, as the service takes it.
-    pub schema: Arc<fixtures::Schema>,
-    /// Its sync configuration, as the service reads it.
-    pub sync_config: Arc<SyncConfig>,
-    /// Its rules, as the backend reads them.
-    pub rules: Arc<backend::Rules>,
-    /// The upload policy.
-    pub policy: backend::PolicyKind,
-    /// Whether the backend is held to it: somebody else's may promise none.
-    pub has_policy: bool,
-    /// A planted defect, if any.
-    pub mutant: Option<Mutant>,
-    /// Where plans run.
-    pub world: world::Kind,
-}
-
-impl Setup {
-    /// The policy that the backend is held to, by name.
-    #[must_use]
-    pub fn promised(&self) -> String {
-        if self.has_policy { self.policy.to_string() } else { NO_POLICY.to_owned() }
-    }
-
-    /// Holds the backend to a policy, or to none: what fails is then shrunk with the policy that promises least.
-    #[must_use]
-    pub fn held_to(self, policy: Option<backend::PolicyKind>) -> Self {
-        Self { policy: policy.unwrap_or(backend::PolicyKind::ArrivalOrder), has_policy: policy.is_some(), ..self }
-    }
-
-    /// Prepares an application for many plans.
-    ///
-    /// # Errors
-    /// What of its sync configuration the service does not know.
-    pub fn new(app: Arc<App>, policy: backend::PolicyKind) -> Result<Self, sim_service::sync_config::ConfigError> {
-        let sync_config = Arc::new(SyncConfig::parse(&app.sync_config, &app.schema)?);
-        let schema = Arc::new(app.schema.clone());
-        let rules = Arc::new(backend::Rules::new(&app.schema, &app.policy));
-        Ok(Self { app, schema, sync_config, rules, policy, has_policy: true, mutant: None, world: world::Kind::default() })
-    }
-}
+use crate::databases::{DatabaseError, WorkerDatabases};
 
 /// What came of a plan.
 pub struct Outcome {
@@ -91,10 +43,17 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// SQLite's, when not even the devices' databases could be made.
-pub fn run(setup: &Setup, plan: &Plan, promises: &Promises, cabinet: &mut Cabinet) -> Result<Outcome, HostError> {
-    let plan = &setup.world.adapt(plan, &setup.app);
+pub fn run(
+    config: &TrialConfig,
+    plan: &Plan,
+    promises: &Promises,
+    databases: &mut WorkerDatabases,
+) -> Result<Outcome, DatabaseError> {
+    let app = &config.system.app;
+    let plan = &config.world.adapt(plan, app);
+    let WorkerDatabases { devices, invariants } = databases;
     let databases = (0..plan.devices.len())
-        .map(|device| cabinet.take(&plan.client_id(u32::try_from(device).unwrap_or(u32::MAX))))
+        .map(|device| devices.take(&plan.client_id(u32::try_from(device).unwrap_or(u32::MAX))))
         .collect::<Result<Vec<_>, _>>()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -103,29 +62,29 @@ pub fn run(setup: &Setup, plan: &Plan, promises: &Promises, cabinet: &mut Cabine
         .expect("a runtime without I/O needs nothing from the machine");
     let local = tokio::task::LocalSet::new();
     let (mut outcome, databases) =
-        local.block_on(&runtime, execute(setup.clone(), Rc::new(plan.clone()), promises.clone(), databases));
+        local.block_on(&runtime, execute(config.clone(), Rc::new(plan.clone()), promises.clone(), databases));
     drop(local);
     drop(runtime);
-    cabinet.invariants().ask(&setup.app, &mut outcome.history);
+    invariants.ask(app, &mut outcome.history);
     for database in databases.into_iter().flatten() {
-        cabinet.give_back(database)?;
+        devices.give_back(database)?;
     }
     Ok(outcome)
 }
 
 async fn execute(
-    setup: Setup,
+    config: TrialConfig,
     plan: Rc<Plan>,
     promises: Promises,
     databases: Vec<Database>,
 ) -> (Outcome, Vec<Option<Database>>) {
     let began = Instant::now();
-    let kind = &setup.world;
-    let recorder = Recorder::new(setup.app.clone(), &plan, kind.name(), kind.time(), &setup.promised());
+    let (system, kind) = (&config.system, &config.world);
+    let recorder = Recorder::new(system.app.clone(), &plan, kind.name(), kind.time(), &system.promised_name());
     recorder.start_clock(began + WARM_UP);
 
     // 1. The world comes up, with the seed rows in its database.
-    let world = match World::up(&setup, plan.clone(), recorder.clone()).await {
+    let world = match World::up(&config, plan.clone(), recorder.clone()).await {
         Ok(world) => world,
         Err(problem) => {
             let failure = Some(format!("the world did not come up: {problem}"));
@@ -141,11 +100,11 @@ async fn execute(
         promises,
         recorder: recorder.clone(),
         world,
-        mutant: setup.mutant,
+        seams: config.seams.clone(),
         devices: Vec::new(),
         active: BTreeMap::new(),
     };
-    trial.start(&setup.app, databases);
+    trial.start(&system.app, databases);
     trial.warm_up(began + WARM_UP).await;
 
     // 3. The plan.
@@ -204,7 +163,7 @@ struct Trial {
     promises: Promises,
     recorder: Recorder,
     world: World,
-    mutant: Option<Mutant>,
+    seams: Arc<dyn Seams>,
     devices: Vec<Running>,
     active: BTreeMap<u32, Fault>,
 }
@@ -229,7 +188,7 @@ impl Trial {
                     plan: self.plan.clone(),
                     app: app.clone(),
                     recorder: self.recorder.clone(),
-                    network: Rc::new(BentNetwork::new(self.world.network().clone(), self.mutant)),
+                    network: self.seams.network(Rc::new(self.world.network().clone())),
                     window: window.clone(),
                     commands: inbox,
                     stream_idle_timeout: self.world.stream_idle_timeout(),
@@ -438,8 +397,8 @@ impl Trial {
             .plan
             .devices
             .iter()
-            .map(|device| Kind::of(device.kind))
-            .map(|kind| kind.retry + kind.upload_throttle)
+            .map(|device| Platform::of(device.kind))
+            .map(|platform| platform.retry + platform.upload_throttle)
             .max()
             .unwrap_or_default();
         let queued: u32 = self.devices.iter().map(|running| running.window.status.borrow().queued).sum();

@@ -16,15 +16,15 @@ const STRANGE: i64 = 1 << 40;
 
 /// The rules that the backend is given: the application's, or ones that lack something.
 #[must_use]
-pub fn rules(app: &App, sound: &Arc<Rules>, mutant: Option<Mutant>) -> Arc<Rules> {
+pub fn rules(app: &App, sound: &Arc<Rules>, mutant: Mutant) -> Arc<Rules> {
     let mut policy = app.policy.clone();
     match mutant {
-        Some(Mutant::SplitsGroups) => policy.tables.iter_mut().for_each(|table| table.groups.clear()),
-        Some(Mutant::OverwritesCounters) => replace(&mut policy, |rule| matches!(rule, Rule::Counter { .. })),
-        Some(Mutant::OverwritesSets) => replace(&mut policy, |rule| matches!(rule, Rule::Set)),
-        Some(Mutant::AllowsCycles) => policy.trees.clear(),
-        Some(Mutant::LeavesOrphans) => policy.references.clear(),
-        Some(Mutant::AllowsTwoLeaders) => policy.exclusives.clear(),
+        Mutant::SplitsGroups => policy.tables.iter_mut().for_each(|table| table.groups.clear()),
+        Mutant::OverwritesCounters => replace(&mut policy, |rule| matches!(rule, Rule::Counter { .. })),
+        Mutant::OverwritesSets => replace(&mut policy, |rule| matches!(rule, Rule::Set)),
+        Mutant::AllowsCycles => policy.trees.clear(),
+        Mutant::LeavesOrphans => policy.references.clear(),
+        Mutant::AllowsTwoLeaders => policy.exclusives.clear(),
         _ => return sound.clone(),
     }
     Arc::new(Rules::new(&app.schema, &policy))
@@ -38,15 +38,13 @@ fn replace(policy: &mut fixtures::Policy, is: impl Fn(&Rule) -> bool) {
 
 /// The policy with the defect, if it is one of the policy's.
 #[must_use]
-pub fn policy(kind: PolicyKind, mutant: Option<Mutant>) -> Arc<dyn Policy> {
+pub fn policy(sound: Arc<dyn Policy>, mutant: Mutant) -> Arc<dyn Policy> {
     match mutant {
-        Some(
-            mutant @ (Mutant::ArrivalWins
+        mutant @ (Mutant::ArrivalWins
             | Mutant::SupersedesEverything
             | Mutant::NamesWrongWinner
-            | Mutant::ForgetsRecords),
-        ) => Arc::new(BentPolicy { sound: kind.policy(), mutant }),
-        _ => kind.policy(),
+            | Mutant::ForgetsRecords) => Arc::new(BentPolicy { sound, mutant }),
+        _ => sound,
     }
 }
 
@@ -92,15 +90,13 @@ impl Policy for BentPolicy {
 
 /// The store with the defect, if it is one of the store's.
 #[must_use]
-pub fn store(sound: Arc<dyn Store>, mutant: Option<Mutant>) -> Arc<dyn Store> {
+pub fn store(sound: Arc<dyn Store>, mutant: Mutant) -> Arc<dyn Store> {
     match mutant {
-        Some(
-            mutant @ (Mutant::ForgetsUploads
+        mutant @ (Mutant::ForgetsUploads
             | Mutant::DropsLastOperation
             | Mutant::RefusesSilently
             | Mutant::AcknowledgesWithoutCommit
-            | Mutant::LedgerGoesByNumber),
-        ) => Arc::new(BentStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() }),
+            | Mutant::LedgerGoesByNumber) => Arc::new(BentStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() }),
         _ => sound,
     }
 }

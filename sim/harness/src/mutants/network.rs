@@ -2,41 +2,33 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use super::Mutant;
-use crate::network::sim::{SimNetwork, SimStream};
-use crate::network::{Answer, Ask, Incoming, NetError, Network, Next, Opened, Purpose};
+use sim_network::{Answer, Ask, Incoming, LocalFuture, NetError, Network, Next, Opened, Purpose};
 
-/// The simulated network, with a defect or none.
-#[derive(Clone)]
+/// A network with a defect.
 pub struct BentNetwork {
-    sound: SimNetwork,
-    mutant: Option<Mutant>,
+    sound: Rc<dyn Network>,
+    mutant: Mutant,
     given_up: Rc<RefCell<BTreeSet<u32>>>,
 }
 
 impl BentNetwork {
     /// A network with this defect.
     #[must_use]
-    pub fn new(sound: SimNetwork, mutant: Option<Mutant>) -> Self {
+    pub fn new(sound: Rc<dyn Network>, mutant: Mutant) -> Self {
         Self { sound, mutant, given_up: Rc::default() }
     }
 }
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
-
 impl Network for BentNetwork {
-    type Stream = BentStream;
-
-    fn ask(&self, device: u32, ask: Ask) -> impl Future<Output = Result<Answer, NetError>> + 'static {
-        let future: Boxed<Result<Answer, NetError>> = match self.mutant {
-            Some(Mutant::DropsQueue) if ask.purpose == Purpose::Upload && ask.about.is_multiple_of(3) => {
+    fn ask(&self, device: u32, ask: Ask) -> LocalFuture<'static, Result<Answer, NetError>> {
+        match self.mutant {
+            Mutant::DropsQueue if ask.purpose == Purpose::Upload && ask.about.is_multiple_of(3) => {
                 Box::pin(async { Ok(said_done()) })
             }
-            Some(Mutant::CompletesOnError) if ask.purpose == Purpose::Upload => {
+            Mutant::CompletesOnError if ask.purpose == Purpose::Upload => {
                 let sent = self.sound.ask(device, ask);
                 Box::pin(async move {
                     match sent.await {
@@ -45,7 +37,7 @@ impl Network for BentNetwork {
                     }
                 })
             }
-            Some(Mutant::NeverRetries) if ask.purpose == Purpose::Upload => {
+            Mutant::NeverRetries if ask.purpose == Purpose::Upload => {
                 let given_up = self.given_up.clone();
                 if given_up.borrow().contains(&device) {
                     Box::pin(std::future::pending())
@@ -60,23 +52,24 @@ impl Network for BentNetwork {
                     })
                 }
             }
-            Some(Mutant::UploadsPiecemeal) if ask.purpose == Purpose::Upload => {
+            Mutant::UploadsPiecemeal if ask.purpose == Purpose::Upload => {
                 Box::pin(piecemeal(self.sound.clone(), device, ask))
             }
-            _ => Box::pin(self.sound.ask(device, ask)),
-        };
-        future
+            _ => self.sound.ask(device, ask),
+        }
     }
 
-    fn open(&self, device: u32, ask: Ask) -> impl Future<Output = Result<Opened<Self::Stream>, NetError>> + 'static {
+    fn open(&self, device: u32, ask: Ask) -> LocalFuture<'static, Result<Opened, NetError>> {
         let mutant = self.mutant;
         let opening = self.sound.open(device, ask);
-        async move {
+        Box::pin(async move {
             Ok(match opening.await? {
-                Opened::Stream(sound) => Opened::Stream(BentStream { sound, mutant, lines: Cell::new(0), again: None }),
+                Opened::Stream(sound) => {
+                    Opened::Stream(Box::new(BentStream { sound, mutant, lines: Cell::new(0), again: None }))
+                }
                 Opened::Refused(answer) => Opened::Refused(answer),
             })
-        }
+        })
     }
 
     fn token(&self, device: u32) -> String {
@@ -90,7 +83,7 @@ fn said_done() -> Answer {
 }
 
 /// Sends the operations of a transaction one by one, as connectors do that cut the queue into batches.
-async fn piecemeal(network: SimNetwork, device: u32, ask: Ask) -> Result<Answer, NetError> {
+async fn piecemeal(network: Rc<dyn Network>, device: u32, ask: Ask) -> Result<Answer, NetError> {
     let body = ask.body.clone().unwrap_or_default();
     let Ok(whole) = serde_json::from_slice::<serde_json::Value>(&body) else { return Err(NetError::Reset) };
     let ops = whole["transactions"][0]["ops"].as_array().cloned().unwrap_or_default();
@@ -106,16 +99,22 @@ async fn piecemeal(network: SimNetwork, device: u32, ask: Ask) -> Result<Answer,
     Ok(Answer { status: last.status, body: "{}".into() })
 }
 
-/// A stream with a defect or none.
-pub struct BentStream {
-    sound: SimStream,
-    mutant: Option<Mutant>,
+/// A stream with a defect, if it is one of streams.
+struct BentStream {
+    sound: Box<dyn Incoming>,
+    mutant: Mutant,
     lines: Cell<u64>,
     again: Option<String>,
 }
 
 impl Incoming for BentStream {
-    async fn next(&mut self) -> Next {
+    fn next(&mut self) -> LocalFuture<'_, Next> {
+        Box::pin(self.next_line())
+    }
+}
+
+impl BentStream {
+    async fn next_line(&mut self) -> Next {
         loop {
             if let Some(line) = self.again.take() {
                 return Next::Line(line);
@@ -130,12 +129,12 @@ impl Incoming for BentStream {
             self.lines.set(self.lines.get() + 1);
             let strikes = self.lines.get() % 3 == 2;
             match self.mutant {
-                Some(Mutant::LosesLines) if strikes => {}
-                Some(Mutant::RepeatsLines) if strikes => {
+                Mutant::LosesLines if strikes => {}
+                Mutant::RepeatsLines if strikes => {
                     self.again = Some(line.clone());
                     return Next::Line(line);
                 }
-                Some(Mutant::CorruptsValues) if strikes => return Next::Line(corrupted(&line)),
+                Mutant::CorruptsValues if strikes => return Next::Line(corrupted(&line)),
                 _ => return Next::Line(line),
             }
         }

@@ -12,22 +12,23 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sim_core::verdict::Verdict;
 use sim_core::workload::strategy::plans;
-use syncstorm::device::database::Cabinet;
-use syncstorm::trial::Setup;
-use syncstorm::{campaign, catalogue};
+use syncstorm::databases::WorkerDatabases;
+use sim_world::TrialConfig;
+use sim_core::scenario::catalogue as scenarios;
+use syncstorm::campaign;
 
 /// Plans of each scenario; proptest draws new ones each time.
 const CASES: u32 = 8;
 
 fn holds(name: &str) {
     let app = Arc::new(App::builtin("flowstate").expect("it is built in"));
-    let setup = Setup::new(app.clone(), PolicyKind::FieldMerge).expect("the sync configuration is known");
-    let scenarios = catalogue::scenarios(&app).expect("the built-in scenarios are sound");
+    let config = TrialConfig::deterministic(app.clone(), PolicyKind::FieldMerge).expect("the sync configuration is known");
+    let scenarios = scenarios::of_app(&app).expect("the built-in scenarios are sound");
     let scenario = Arc::new(scenarios.into_iter().find(|scenario| scenario.name == name).expect("it is built in"));
-    let cabinet = RefCell::new(Cabinet::new(&app).expect("the client schema is sound"));
-    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+    let databases = RefCell::new(WorkerDatabases::new(&app).expect("the client schema is sound"));
+    let runner = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let property = |plan: sim_core::Plan| {
-        let judged = campaign::judge(&setup, &scenario.promises, &plan, None, &mut cabinet.borrow_mut())
+        let judged = campaign::judge(&config, &scenario.promises, &plan, None, &mut databases.borrow_mut())
             .map_err(|error| TestCaseError::fail(error.to_string()))?;
         let report = &judged.examined.report;
         let told: Vec<String> = report.anomalies().map(|anomaly| format!("{anomaly:?}")).collect();
@@ -35,7 +36,7 @@ fn holds(name: &str) {
         prop_assert_eq!(report.verdict(), Verdict::Valid, "seed {}: {}", plan.seed, told.join("\n"));
         Ok(())
     };
-    let ran = TestRunner::new(config).run(&plans(scenario.clone(), app), property);
+    let ran = TestRunner::new(runner).run(&plans(scenario.clone(), app), property);
     assert!(ran.is_ok(), "{name}: {}", ran.err().map(|error| error.to_string()).unwrap_or_default());
 }
 

@@ -9,14 +9,14 @@ use fixtures::App;
 use sim_core::Seed;
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Verdict};
-use syncstorm::campaign::{self, Campaign, Tally};
-use syncstorm::catalogue;
-use syncstorm::trial::Setup;
+use syncstorm::campaign::{self, Campaign, ScenarioResult};
+use sim_core::scenario::catalogue as scenarios;
+use sim_world::TrialConfig;
 
-fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenario, Tally)> {
+fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenario, ScenarioResult)> {
     let app = Arc::new(App::builtin(app).expect("it is built in"));
-    let setup = Setup::new(app.clone(), policy).expect("the sync configuration is known");
-    let all = catalogue::scenarios(&app).expect("the built-in scenarios are sound");
+    let config = TrialConfig::deterministic(app.clone(), policy).expect("the sync configuration is known");
+    let all = scenarios::of_app(&app).expect("the built-in scenarios are sound");
     let chosen: Vec<(Scenario, u32)> = all
         .into_iter()
         .filter(|scenario| scenario.worlds.is_empty() || scenario.worlds.iter().any(|world| world == "deterministic"))
@@ -25,14 +25,14 @@ fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenar
         .map(|scenario| (scenario.plans.min(plans), scenario))
         .map(|(plans, scenario)| (scenario.clone(), if scenario.plans < 20 { 1 } else { plans }))
         .collect();
-    judged(&setup, chosen)
+    judged(&config, chosen)
 }
 
 /// Runs plans of each scenario, on every core, and judges them.
-pub(crate) fn judged(setup: &Setup, chosen: Vec<(Scenario, u32)>) -> Vec<(Scenario, Tally)> {
+pub(crate) fn judged(config: &TrialConfig, chosen: Vec<(Scenario, u32)>) -> Vec<(Scenario, ScenarioResult)> {
     let stop = AtomicBool::new(false);
     let campaign = Campaign {
-        setup,
+        config,
         scenarios: &chosen,
         seed: Seed(0x7e57),
         first: 0,
@@ -45,7 +45,7 @@ pub(crate) fn judged(setup: &Setup, chosen: Vec<(Scenario, u32)>) -> Vec<(Scenar
 }
 
 /// What is wrong with a scenario's plans, in words.
-pub(crate) fn told(tally: &Tally) -> String {
+pub(crate) fn told(tally: &ScenarioResult) -> String {
     let mut lines: Vec<String> = Vec::new();
     for failing in &tally.failing {
         for (signature, _) in &failing.signatures {

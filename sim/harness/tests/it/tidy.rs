@@ -25,6 +25,14 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
 }
 
+/// The packages that run plans, and look at stacks.
+const HARNESS: [&str; 6] =
+    ["sim/network/src", "sim/device/src", "sim/stack/src", "sim/world/src", "sim/verify/src", "sim/harness/src"];
+
+fn harness() -> impl Iterator<Item = (String, String)> {
+    HARNESS.into_iter().flat_map(sources)
+}
+
 /// Says every line of code in `folder` that has one of the words.
 fn refuse(folder: &str, words: &[&str], why: &str) {
     refuse_in(sources(folder), words, why);
@@ -51,7 +59,8 @@ fn only_applications_and_scenarios_name_tables() {
         .flat_map(|app| app.schema.tables.into_iter().map(|table| format!("\"{}\"", table.name)))
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    for folder in ["backend/src", "sim/core/src/checker", "sim/core/src/model", "sim/service/src", "sim/harness/src", "reports/src"] {
+    let folders = ["backend/src", "sim/core/src/checker", "sim/core/src/model", "sim/service/src", "reports/src"];
+    for folder in folders.iter().chain(&HARNESS) {
         let mut wrong = Vec::new();
         for (path, text) in sources(folder) {
             // Unit tests may use names of their own that happen to be the same.
@@ -99,7 +108,7 @@ fn only_main_prints() {
     for folder in ["sim/core/src", "sim/service/src", "reports/src", "fixtures/src"] {
         refuse(folder, &["println!", "eprintln!", "print!(", "dbg!"], "printing outside main");
     }
-    for (path, text) in sources("sim/harness/src").into_iter().chain(sources("backend/src")) {
+    for (path, text) in harness().chain(sources("backend/src")) {
         if !path.ends_with("main.rs") {
             assert!(!text.contains("println!"), "{path} prints");
         }
@@ -108,7 +117,7 @@ fn only_main_prints() {
 
 #[test]
 fn no_choice_is_left_to_chance() {
-    for (path, text) in sources("sim/harness/src").into_iter().chain(sources("sim/service/src")).chain(sources("backend/src")) {
+    for (path, text) in harness().chain(sources("sim/service/src")).chain(sources("backend/src")) {
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
             if line.contains("select! {") && !line.trim_start().starts_with("//") {
@@ -121,13 +130,10 @@ fn no_choice_is_left_to_chance() {
 
 #[test]
 fn devices_do_not_know_their_world() {
-    let words = ["crate::world", "world::", "backend::", "sim_service::", "MemoryStore"];
-    refuse("sim/harness/src/device", &words, "a device knows its world, or shares memory with a server");
-    for file in ["interpreter.rs", "network/mod.rs"] {
-        let path = root().join("sim/harness/src").join(file);
-        let text = fs::read_to_string(&path).expect("a source file is text");
-        for word in ["crate::world", "world::", "backend::", "sim_service::"] {
-            assert!(!text.contains(word), "{}: {word}", path.display());
+    for package in ["sim/network", "sim/device"] {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).expect("a package has a manifest");
+        for word in ["sim-world", "backend", "sim-service", "sim-stack"] {
+            assert!(!manifest.contains(word), "{package} knows its world, or shares memory with a server: {word}");
         }
     }
 }
@@ -144,14 +150,14 @@ fn an_oracle_shares_no_code_with_what_it_judges() {
 
 /// Says every line of the harness and of sim-core outside `places` that has one of the words.
 fn refuse_outside(places: &[&str], words: &[&str], why: &str) {
-    let files = sources("sim/harness/src").into_iter().chain(sources("sim/core/src"));
+    let files = harness().chain(sources("sim/core/src"));
     refuse_in(files.filter(|(path, _)| !places.iter().any(|place| path.contains(place))), words, why);
 }
 
 #[test]
 fn files_and_processes_have_their_places() {
     let files = ["fs::write", "File::create", "create_dir", "OpenOptions", "fs::rename", "tempfile::"];
-    refuse_outside(&["artifacts.rs", "/postgres/", "/world/"], &files, "files are written by artifacts, reports and worlds");
+    refuse_outside(&["stack/src/files.rs", "/postgres/", "/world/"], &files, "files are written by files.rs, reports and worlds");
     let places = ["/postgres/", "/world/", "/target/program.rs"];
     refuse_outside(&places, &["Command::new"], "processes are started by postgres, worlds and target/program.rs");
 }

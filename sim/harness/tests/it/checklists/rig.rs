@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fixtures::App;
-use syncstorm::postgres::{Postgres, Settings};
+use sim_stack::postgres::{Postgres, Settings};
 use tempfile::TempDir;
 
 pub(super) const AUDIENCE: &str = "checklists";

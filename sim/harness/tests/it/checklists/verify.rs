@@ -2,7 +2,7 @@
 
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
-use syncstorm::postgres::{Postgres, Settings};
+use sim_stack::postgres::{Postgres, Settings};
 
 use super::mongod::{self, Field};
 use super::rig::{AUDIENCE, DATABASE, Rig, free_port};

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use syncstorm::postgres::{Postgres, Settings};
+use sim_stack::postgres::{Postgres, Settings};
 
 async fn count(cluster: &Postgres) -> i64 {
     let client = cluster.connect("postgres").await.expect("the cluster answers");

@@ -8,7 +8,7 @@ use backend::wire::{Outcome, TransactionOutcome, UploadAnswer, WireOp};
 use backend::{Engine, PolicyKind, Store, StoreError, Upload};
 use fixtures::Value;
 use serde_json::{Value as Json, json};
-use syncstorm::postgres::Settings;
+use sim_stack::postgres::Settings;
 
 use crate::embedded_backend::rig::{Rig, START_US, TestClock, apply, engine, op, upload};
 

@@ -19,8 +19,8 @@ use hyper_util::rt::TokioExecutor;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::{Value as Json, json};
-use syncstorm::trial::Setup;
-use syncstorm::world::embedded::{Pool, Standing};
+use sim_world::TrialConfig;
+use sim_world::embedded::{Pool, Standing};
 use tower::ServiceExt;
 
 use crate::embedded_backend::rig::{Rig, START_US, TestClock};
@@ -209,9 +209,9 @@ async fn surroundings(database: &tokio_postgres::Client) -> String {
 fn a_server_stands_hostile_bodies() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/embedded_backend/warehouse");
     let app = Arc::new(App::load(&folder).expect("the test application is sound"));
-    let setup = Setup::new(app, PolicyKind::FieldMerge).expect("its sync configuration is known");
+    let config = TrialConfig::deterministic(app, PolicyKind::FieldMerge).expect("its sync configuration is known");
     let source = folder.to_str().expect("a path of this repository");
-    let pool = Pool::new(&setup, source, env!("CARGO_BIN_EXE_syncstorm").into());
+    let pool = Pool::new(&config.system, source, env!("CARGO_BIN_EXE_syncstorm").into());
     let standing = Standing::up(&pool).expect("the servers come up");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(assail(&standing, bodies(1_500)));

@@ -10,7 +10,7 @@ use backend::wire::{UploadAnswer, UploadRequest, WireOp, WireTransaction};
 use backend::{Engine, PolicyKind, RETENTION_US, Rules, Store, StoreError, Upload, UploadBody};
 use fixtures::App;
 use serde_json::{Map, Value as Json};
-use syncstorm::postgres::{Postgres, Settings};
+use sim_stack::postgres::{Postgres, Settings};
 
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START_US: i64 = 1_767_225_600_000_000;

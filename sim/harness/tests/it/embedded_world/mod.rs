@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use backend::PolicyKind;
 use fixtures::App;
-use syncstorm::trial::Setup;
-use syncstorm::world::{Kind, embedded::Pool};
+use sim_world::{TrialConfig, WorldKind, embedded::Pool};
 
 /// An application in the embedded world.
-fn setup(policy: PolicyKind) -> Setup {
+fn config(policy: PolicyKind) -> TrialConfig {
     let app = Arc::new(App::builtin("flowstate").expect("it is built in"));
-    let setup = Setup::new(app, policy).expect("the sync configuration is known");
-    let pool = Pool::new(&setup, "flowstate", PathBuf::from(env!("CARGO_BIN_EXE_syncstorm")));
-    Setup { world: Kind::Embedded(Arc::new(pool)), ..setup }
+    let config = TrialConfig::deterministic(app, policy).expect("the sync configuration is known");
+    let pool = Pool::new(&config.system, "flowstate", PathBuf::from(env!("CARGO_BIN_EXE_syncstorm")));
+    TrialConfig { world: WorldKind::Embedded(Arc::new(pool)), ..config }
 }

@@ -9,12 +9,12 @@ use sim_core::history::{Scope, What, Who};
 use sim_core::plan::Action;
 use sim_core::verdict::Verdict;
 use sim_core::{History, Plan, Seed, workload};
-use syncstorm::device::database::Cabinet;
-use syncstorm::trial::Setup;
-use syncstorm::world::Kind;
-use syncstorm::{campaign, catalogue};
+use syncstorm::databases::WorkerDatabases;
+use sim_world::{TrialConfig, WorldKind};
+use sim_core::scenario::catalogue as scenarios;
+use syncstorm::campaign;
 
-use super::setup;
+use super::config;
 
 /// Between two transactions. Ten times what one takes to reach everybody.
 const APART_US: i64 = 30_000_000;
@@ -56,18 +56,18 @@ fn is_same(one: &Value, other: &Value) -> bool {
 
 #[test]
 fn both_worlds_end_in_the_same_rows() {
-    let embedded = setup(PolicyKind::FieldMerge);
-    let deterministic = Setup { world: Kind::Deterministic, ..embedded.clone() };
-    let mut cabinet = Cabinet::new(&embedded.app).expect("the schema is sound");
-    let all = catalogue::scenarios(&embedded.app).expect("the built-in scenarios are sound");
+    let embedded = config(PolicyKind::FieldMerge);
+    let deterministic = TrialConfig { world: WorldKind::Deterministic, ..embedded.clone() };
+    let mut databases = WorkerDatabases::new(&embedded.system.app).expect("the schema is sound");
+    let all = scenarios::of_app(&embedded.system.app).expect("the built-in scenarios are sound");
     for (name, index) in [("any-edit", 0), ("everything", 1), ("create-same-setting", 0), ("reparent-cycle", 0)] {
         let scenario = all.iter().find(|scenario| scenario.name == name).expect("there is one of the name");
         let seed = workload::plan_seed(Seed(0x7e57), name, index);
-        let plan = one_by_one(workload::generate(scenario, &embedded.app, seed));
+        let plan = one_by_one(workload::generate(scenario, &embedded.system.app, seed));
         let mut ends = Vec::new();
-        for setup in [&deterministic, &embedded] {
-            let judged = campaign::judge(setup, &scenario.promises, &plan, None, &mut cabinet).expect("databases open");
-            let world = setup.world.name();
+        for config in [&deterministic, &embedded] {
+            let judged = campaign::judge(config, &scenario.promises, &plan, None, &mut databases).expect("databases open");
+            let world = config.world.name();
             assert_eq!(judged.failure, None, "{name} in the {world} world");
             assert_eq!(judged.examined.report.verdict(), Verdict::Valid, "{name} in the {world} world");
             ends.push(rows(&judged.history));

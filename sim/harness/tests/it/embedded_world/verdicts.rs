@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use backend::PolicyKind;
 use sim_core::verdict::Verdict;
-use syncstorm::campaign::Tally;
-use syncstorm::catalogue;
+use syncstorm::campaign::ScenarioResult;
+use sim_core::scenario::catalogue as scenarios;
 
-use super::setup;
+use super::config;
 use crate::scenarios::{judged, told};
 
-fn run(policy: PolicyKind, chosen: &[(&str, u32)]) -> Vec<(String, Tally)> {
-    let setup = setup(policy);
-    let all = catalogue::scenarios(&setup.app).expect("the built-in scenarios are sound");
+fn run(policy: PolicyKind, chosen: &[(&str, u32)]) -> Vec<(String, ScenarioResult)> {
+    let config = config(policy);
+    let all = scenarios::of_app(&config.system.app).expect("the built-in scenarios are sound");
     let scenarios = chosen
         .iter()
         .map(|(name, plans)| {
@@ -20,7 +20,7 @@ fn run(policy: PolicyKind, chosen: &[(&str, u32)]) -> Vec<(String, Tally)> {
             (scenario.clone(), *plans)
         })
         .collect();
-    judged(&setup, scenarios).into_iter().map(|(scenario, tally)| (scenario.name, tally)).collect()
+    judged(&config, scenarios).into_iter().map(|(scenario, tally)| (scenario.name, tally)).collect()
 }
 
 /// Ten plans in which PostgreSQL and both servers are killed (SIGKILL) at random instants, and some of other kinds.

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fixtures::App;
-use syncstorm::postgres::{Postgres, Settings};
+use sim_stack::postgres::{Postgres, Settings};
 use tempfile::TempDir;
 
 use super::sql::SECRET;

@@ -1,0 +1,45 @@
+//! Device platforms as data: the timer constants and the lifecycle of each platform.
+
+use std::time::Duration;
+
+use sim_core::plan;
+
+/// What tells one platform from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// From a local write to the upload that it triggers.
+    pub upload_throttle: Duration,
+    /// From a failed upload, or an ended stream, to the next try.
+    pub retry: Duration,
+    /// The least interval of timers while the app is in the background.
+    pub background_timer: Duration,
+}
+
+/// How long an upload may take before the host gives it up. The host's own; no SDK states one.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stream may be silent before the host gives it up: three keepalives. The host's own.
+pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Platform {
+    /// The constants of a platform (`powersync-js` for web and mobile, the Rust SDK for Tauri).
+    #[must_use]
+    pub const fn of(kind: plan::Kind) -> Self {
+        match kind {
+            plan::Kind::Web => Self {
+                upload_throttle: Duration::from_secs(1),
+                retry: Duration::from_secs(5),
+                background_timer: Duration::from_secs(1),
+            },
+            plan::Kind::Tauri => Self {
+                upload_throttle: Duration::ZERO,
+                retry: Duration::from_secs(5),
+                background_timer: Duration::ZERO,
+            },
+            plan::Kind::Mobile => Self {
+                upload_throttle: Duration::from_secs(1),
+                retry: Duration::from_secs(5),
+                background_timer: Duration::ZERO,
+            },
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a campaign found out about each scenario: sums that do not depend on the order of plans, and of failing plans the
+//! lowest numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sim_core::Plan;
+use sim_core::checker::latency::Samples;
+use sim_core::history::{What, Who};
+use sim_core::run::{CheckerCount, Division, Totals};
+use sim_core::verdict::{Class, Signature, Verdict};
+
+use super::judge::Judged;
+use crate::databases::DatabaseError;
+
+/// How many failing plans of a scenario are remembered.
+const FAILURES_KEPT: usize = 64;
+
+/// A plan that was not judged valid.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// Its number within the scenario.
+    pub index: u32,
+    /// The operations in it.
+    pub operations: usize,
+    /// How it fails: one a distinct signature, with the class of each.
+    pub signatures: Vec<(Signature, Class)>,
+    /// What was seen, where another run of the plan may see something else.
+    pub seen: Option<Arc<Judged>>,
+}
+
+/// What was found out about one scenario.
+#[derive(Clone, Debug, Default)]
+pub struct ScenarioResult {
+    /// Plans judged.
+    pub plans: u32,
+    /// The worst verdict.
+    pub verdict: Verdict,
+    /// How each checker judged.
+    pub checkers: BTreeMap<String, CheckerCount>,
+    /// Pairs of concurrent writes.
+    pub conflicts: u64,
+    /// Accepted writes overridden by rule.
+    pub overridden: BTreeMap<String, u64>,
+    /// What occurred.
+    pub occurred: BTreeMap<String, u64>,
+    /// Latency.
+    pub latency: Samples,
+    /// What could not be judged, by plan.
+    pub unknown: BTreeMap<u32, Vec<String>>,
+    /// Plans that failed, those with the lowest numbers.
+    pub failing: Vec<Failing>,
+    /// How many failed.
+    pub failed: u32,
+    /// What the harness itself could not do, by plan.
+    pub broken: BTreeMap<u32, String>,
+    /// Sums.
+    pub totals: Totals,
+}
+
+impl ScenarioResult {
+    pub(super) fn add(
+        &mut self,
+        index: u32,
+        plan: &Plan,
+        judged: Result<Judged, DatabaseError>,
+        spent: Duration,
+    ) {
+        let judged = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                self.broken.insert(index, error.to_string());
+                return;
+            }
+        };
+        if let Some(failure) = &judged.failure {
+            self.broken.insert(index, failure.clone());
+        }
+        self.plans += 1;
+        let report = &judged.examined.report;
+        self.verdict = self.verdict.max(report.verdict());
+        for (name, finding) in &report.findings {
+            let count = self.checkers.entry((*name).to_owned()).or_default();
+            match finding.verdict {
+                Verdict::Valid => count.valid += 1,
+                Verdict::Unknown => count.unknown += 1,
+                Verdict::Invalid => count.invalid += 1,
+            }
+            if !finding.unknown.is_empty() {
+                let why = finding.unknown.iter().map(|why| format!("{name}: {why}"));
+                self.unknown.entry(index).or_default().extend(why);
+            }
+        }
+        let mut failing = None;
+        if report.verdict() == Verdict::Invalid {
+            self.failed += 1;
+            let mut signatures: Vec<(Signature, Class)> = Vec::new();
+            for anomaly in report.anomalies() {
+                let signature = anomaly.signature();
+                if !signatures.iter().any(|(known, _)| *known == signature) {
+                    signatures.push((signature, anomaly.class));
+                }
+            }
+            failing = Some(Failing { index, operations: plan.operations(), signatures, seen: None });
+        }
+        self.conflicts += judged.examined.stats.conflicts;
+        merge(&mut self.overridden, &judged.examined.stats.overridden);
+        merge(&mut self.occurred, &judged.examined.occurred);
+        self.latency.merge(&judged.examined.latency);
+        let totals = &mut self.totals;
+        totals.plans += 1;
+        for event in &judged.history.events {
+            if let (Who::Client(_), What::Tx(tx)) = (event.who, &event.what)
+                && tx.tx_id.is_some()
+            {
+                totals.transactions += 1;
+                totals.operations += tx.ops.len() as u64;
+            }
+        }
+        totals.simulated_seconds += judged.simulated.as_secs_f64();
+        let other = spent.saturating_sub(judged.sqlite_time).saturating_sub(judged.checker_time);
+        totals.time.sqlite_seconds += judged.sqlite_time.as_secs_f64();
+        totals.time.checkers_seconds += judged.checker_time.as_secs_f64();
+        totals.time.other_seconds += other.as_secs_f64();
+        if let Some(failing) = failing {
+            let seen = (!judged.history.header.time.is_virtual()).then(|| Arc::new(judged));
+            self.failing.push(Failing { seen, ..failing });
+            self.failing.sort_by_key(|failing| failing.index);
+            self.failing.truncate(FAILURES_KEPT);
+        }
+    }
+}
+
+fn merge(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
+    for (name, count) in from {
+        *into.entry(name.clone()).or_default() += count;
+    }
+}
+
+/// Adds up the totals of all scenarios.
+#[must_use]
+pub fn totals(results: &[ScenarioResult], wall: Duration) -> Totals {
+    let mut sum = Totals::default();
+    for result in results {
+        let one = &result.totals;
+        sum.plans += one.plans;
+        sum.transactions += one.transactions;
+        sum.operations += one.operations;
+        sum.simulated_seconds += one.simulated_seconds;
+        sum.time = Division {
+            sqlite_seconds: sum.time.sqlite_seconds + one.time.sqlite_seconds,
+            checkers_seconds: sum.time.checkers_seconds + one.time.checkers_seconds,
+            other_seconds: sum.time.other_seconds + one.time.other_seconds,
+        };
+    }
+    sum.wall_seconds = wall.as_secs_f64();
+    sum.plans_per_second = if sum.wall_seconds > 0.0 { sum.plans as f64 / sum.wall_seconds } else { 0.0 };
+    sum
+}

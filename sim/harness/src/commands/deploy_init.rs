@@ -1,0 +1,22 @@
+//! `deploy init`: makes a deployment's folder.
+
+use sim_stack::{catalogue, deploy};
+
+use super::error::CommandError;
+use crate::cli::DeployInitArgs;
+
+/// Makes a deployment's folder.
+///
+/// # Errors
+/// What is wrong with the arguments, or why the folder could not be made.
+pub fn deploy_init(args: &DeployInitArgs) -> Result<(), CommandError> {
+    let app = catalogue::app(&args.app.app).map_err(CommandError::Usage)?;
+    let choice = deploy::Choice {
+        storage: args.containers.storage,
+        audience: args.audience.clone(),
+        origin: args.web_origin.clone(),
+        stand_ins: args.containers.stand_ins,
+        images: args.containers.images.iter().cloned().collect(),
+    };
+    deploy::init(&args.folder, &app, &choice).map_err(CommandError::Usage)
+}

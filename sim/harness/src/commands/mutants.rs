@@ -1,0 +1,104 @@
+//! `mutants`: plants each defect in turn, and runs plans until one is judged invalid.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use backend::PolicyKind;
+use sim_core::run::MutantResult;
+use sim_core::scenario::{Scenario, catalogue as scenarios};
+use sim_core::verdict::Verdict;
+use sim_core::workload;
+use sim_stack::catalogue;
+use sim_world::TrialConfig;
+
+use super::error::CommandError;
+use super::workers;
+use super::world::{WorldRequest, trial_config};
+use crate::campaign;
+use crate::cli::MutantsArgs;
+use crate::databases::WorkerDatabases;
+use crate::mutants::{Mutant, Planted};
+
+/// Plants each defect in turn, and runs plans until one is judged invalid.
+///
+/// # Errors
+/// A name that is none, or a scenario that is missing.
+pub fn mutants(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Result<Vec<MutantResult>, CommandError> {
+    let chosen: Vec<Mutant> = if args.mutants.is_empty() {
+        Mutant::ALL.to_vec()
+    } else {
+        args.mutants
+            .iter()
+            .map(|name| {
+                Mutant::ALL.into_iter().find(|mutant| mutant.name() == name).ok_or_else(|| {
+                    let known: Vec<&str> = Mutant::ALL.into_iter().map(Mutant::name).collect();
+                    CommandError::Usage(format!("mutant {name}: unknown; there are {}", known.join(", ")))
+                })
+            })
+            .collect::<Result<_, _>>()?
+    };
+    let app = Arc::new(catalogue::app("flowstate").map_err(CommandError::Harness)?);
+    let scenarios = scenarios::of_app(&app).map_err(CommandError::Harness)?;
+    let request = WorldRequest { name: &args.world, containers: Some(&args.containers), ..WorldRequest::default() };
+    let sound = trial_config(app, "flowstate", Some(PolicyKind::FieldMerge), &request)?;
+    let mut results = Vec::new();
+    for mutant in chosen {
+        if !mutant.is_for(&sound.world) {
+            note(&format!("{}: not for this world: it wraps a server, which is a process of its own there", mutant.name()));
+            continue;
+        }
+        note(&format!("planting {}", mutant.name()));
+        let scenario = scenarios
+            .iter()
+            .find(|scenario| scenario.name == mutant.scenario())
+            .ok_or_else(|| CommandError::Harness(format!("scenario {} is missing", mutant.scenario())))?;
+        let config = TrialConfig { seams: Arc::new(Planted(mutant)), ..sound.clone() };
+        results.push(hunt(mutant, &config, scenario, args, stop));
+    }
+    Ok(results)
+}
+
+/// Runs plans in order of their number until one is invalid; several at once, but the lowest number counts.
+fn hunt(
+    mutant: Mutant,
+    config: &TrialConfig,
+    scenario: &Scenario,
+    args: &MutantsArgs,
+    stop: &AtomicBool,
+) -> MutantResult {
+    let next = AtomicU32::new(0);
+    let caught: Mutex<Option<(u32, String)>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..workers(args.workers) {
+            scope.spawn(|| {
+                let Ok(mut databases) = WorkerDatabases::new(&config.system.app) else { return };
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let lowest = caught.lock().ok().and_then(|caught| caught.as_ref().map(|(index, _)| *index));
+                    if index >= args.plans || lowest.is_some_and(|lowest| index > lowest) || stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
+                    let plan = workload::generate(scenario, &config.system.app, seed);
+                    let Ok(judged) = campaign::judge(config, &scenario.promises, &plan, None, &mut databases) else { return };
+                    let report = &judged.examined.report;
+                    if report.verdict() == Verdict::Invalid
+                        && let Some(anomaly) = report.anomalies().next()
+                        && let Ok(mut caught) = caught.lock()
+                        && caught.as_ref().is_none_or(|(lowest, _)| index < *lowest)
+                    {
+                        *caught = Some((index, anomaly.checker.to_owned()));
+                    }
+                }
+            });
+        }
+    });
+    let caught = caught.into_inner().ok().flatten();
+    MutantResult {
+        name: mutant.name().to_owned(),
+        place: mutant.place(),
+        caught: caught.is_some(),
+        plans: caught.as_ref().map_or(args.plans, |(index, _)| index + 1),
+        checker: caught.map(|(_, checker)| checker),
+    }
+}

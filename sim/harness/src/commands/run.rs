@@ -1,0 +1,214 @@
+//! `run`: runs scenarios and judges them, shrinks what failed, and writes the report.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use backend::PolicyKind;
+use reports::Failure;
+use sim_core::run::Run;
+use sim_core::scenario::{Scenario, catalogue as scenarios};
+use sim_core::verdict::Class;
+use sim_core::workload;
+use sim_stack::{catalogue, files};
+use sim_world::{TrialConfig, WorldKind};
+
+use super::error::CommandError;
+use super::failure::{Found, keep};
+use super::summary::{exit_code, primary, summarize, worst};
+use super::world::{WorldRequest, trial_config, why_not};
+use super::{RUNS, SHRINKING_MAX, workers_for};
+use crate::campaign::{self, Campaign};
+use crate::cli::RunArgs;
+
+/// What `run` found.
+pub struct RunOutcome {
+    /// The summary.
+    pub run: Run,
+    /// Where the report is.
+    pub folder: PathBuf,
+    /// The exit code.
+    pub exit_code: u8,
+    /// What the harness itself could not do.
+    pub broken: Vec<String>,
+}
+
+/// Plans a scenario where servers are real, unless more are asked for.
+const PLANS_REAL: u32 = 2;
+/// And as many as this where in these not everything has occurred that must.
+const PLANS_REAL_MAX: u32 = 16;
+
+/// What there is to run.
+pub struct RunRequest {
+    config: TrialConfig,
+    /// With how many plans each gets: none where this world cannot run it.
+    scenarios: Vec<(Scenario, u32)>,
+    /// Why a scenario does not run in this world.
+    not_run: Vec<Option<String>>,
+    checkers: Option<Vec<&'static str>>,
+    folder: PathBuf,
+}
+
+impl RunRequest {
+    /// Reads application and scenarios, and checks every argument.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn new(args: &RunArgs) -> Result<Self, CommandError> {
+        let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+        let all = scenarios::of_app(&app).map_err(CommandError::Usage)?;
+        let chosen = scenarios::choose(all, &args.scenarios).map_err(CommandError::Usage)?;
+        if chosen.is_empty() {
+            return Err(CommandError::Usage(format!("--app {}: it has no scenario", args.app.app)));
+        }
+        let out = args.out.as_deref();
+        if let Some(folder) = out.filter(|folder| folder.is_file()) {
+            return Err(CommandError::Usage(format!("--out {}: is a file; give a folder", folder.display())));
+        }
+        let request = WorldRequest {
+            name: &args.world,
+            containers: Some(&args.containers),
+            external: Some(&args.external),
+            policy: args.policy,
+            out,
+        };
+        let promised = args.policy.unwrap_or(PolicyKind::FieldMerge);
+        let config = trial_config(app, &args.app.app, Some(promised), &request)?;
+        let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &config.world)).collect();
+        let scenarios = chosen
+            .into_iter()
+            .zip(&not_run)
+            .map(|(scenario, not_run)| {
+                let usual = match &config.world {
+                    WorldKind::Deterministic => scenario.plans,
+                    WorldKind::Embedded(_) => PLANS_REAL,
+                    // Each takes its time; what is for containers alone says itself how many.
+                    WorldKind::External(_) => 1,
+                    WorldKind::Containers(_) if scenario.worlds.is_empty() => 1,
+                    WorldKind::Containers(_) => scenario.plans,
+                };
+                let plans = if not_run.is_some() { 0 } else { args.plans.unwrap_or(usual) };
+                (scenario, plans)
+            })
+            .collect();
+        let folder = args.out.clone().unwrap_or_else(|| {
+            let app = Path::new(&config.system.app.name).file_name().map(|name| name.to_string_lossy().into_owned());
+            let world = if config.world.time().is_virtual() { String::new() } else { format!("-{}", args.world) };
+            let app = app.unwrap_or_default();
+            PathBuf::from(RUNS).join(format!("{app}-{}-{}{world}", config.system.promised_name(), args.seed))
+        });
+        Ok(Self { config, scenarios, not_run, checkers: checkers(args.checkers.as_deref())?, folder })
+    }
+
+    /// The policy that the backend is held to.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        self.config.system.promised_name()
+    }
+
+    /// How many plans each scenario gets, for progress.
+    #[must_use]
+    pub fn plans(&self) -> Vec<(String, u32)> {
+        self.scenarios.iter().map(|(scenario, plans)| (scenario.name.clone(), *plans)).collect()
+    }
+}
+
+fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, CommandError> {
+    let Some(asked) = asked else { return Ok(None) };
+    let known: Vec<&'static str> = sim_core::checker::CHECKERS.iter().map(|(name, _)| *name).collect();
+    asked
+        .iter()
+        .map(|name| {
+            known.iter().copied().find(|known| known == name).ok_or_else(|| {
+                CommandError::Usage(format!("--checkers {name}: unknown; there are {}", known.join(", ")))
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map(Some)
+}
+
+/// Runs scenarios and judges them, shrinks what failed, and writes the report.
+///
+/// # Errors
+/// When the report cannot be written.
+pub fn run(
+    args: &RunArgs,
+    request: &RunRequest,
+    stop: &AtomicBool,
+    progress: &(dyn Fn(usize) + Sync),
+    note: &(dyn Fn(&str) + Sync),
+) -> Result<RunOutcome, CommandError> {
+    let began = Instant::now();
+    let workers = workers_for(&request.config, args.workers);
+    let campaign = Campaign {
+        config: &request.config,
+        scenarios: &request.scenarios,
+        seed: args.seed,
+        first: args.first,
+        workers,
+        checkers: request.checkers.clone(),
+        stop,
+    };
+    let mut results = campaign::run(&campaign, progress);
+    if args.plans.is_none() && !request.config.world.time().is_virtual() && request.checkers.is_none() {
+        campaign::further(&campaign, &mut results, PLANS_REAL_MAX, progress);
+    }
+    let wall = began.elapsed();
+    let mut failures = Vec::new();
+    let mut scenarios = Vec::new();
+    let mut broken = Vec::new();
+    for (((scenario, planned), not_run), result) in request.scenarios.iter().zip(&request.not_run).zip(&results) {
+        broken.extend(result.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
+        let mut told = summarize(scenario, result, *planned, request.checkers.is_none(), &request.policy());
+        told.not_run.clone_from(not_run);
+        if let Some((failing, signature, class)) = primary(result) {
+            let index = failing.index;
+            note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
+            told.class = Some(class);
+            let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
+            let plan = workload::generate(scenario, &request.config.system.app, seed);
+            let smallest = if args.no_shrink {
+                plan.clone()
+            } else {
+                campaign::search_smaller(&request.config, &scenario.promises, &plan, &signature, workers, SHRINKING_MAX, stop).plan
+            };
+            let searched = !args.no_shrink;
+            let found = Found { scenario, plan, smallest, searched, signature, seen: failing.seen.clone(), app: &args.app.app };
+            let (failure, shrunk) = keep(&request.config, &request.folder, &found)?;
+            told.anomalies.clone_from(&failure.anomalies);
+            told.shrunk = Some(shrunk);
+            failures.push(failure);
+        }
+        scenarios.push(told);
+    }
+    let run = Run {
+        version: sim_core::run::VERSION,
+        seed: args.seed.to_string(),
+        world: args.world.clone(),
+        app: request.config.system.app.name.clone(),
+        policy: request.policy(),
+        commit: env!("SYNCSTORM_COMMIT").to_owned(),
+        scenarios,
+        totals: campaign::totals(&results, wall),
+    };
+    write_reports(&request.folder, &run, &failures)?;
+    let worst: Vec<Option<Class>> = results.iter().map(worst).collect();
+    let exit_code = exit_code(&run, &worst, &broken, args.strict);
+    Ok(RunOutcome { run, folder: request.folder.clone(), exit_code, broken })
+}
+
+fn write_reports(folder: &Path, run: &Run, failures: &[Failure<'_>]) -> Result<(), CommandError> {
+    let files = [
+        ("report.html", reports::html::render(run, failures)),
+        ("run.json", reports::json::render(run)),
+        ("junit.xml", reports::junit::render(run)),
+        ("summary.txt", reports::text::summary(run)),
+    ];
+    for (name, text) in files {
+        let path = folder.join(name);
+        files::write_file(&path, &text)
+            .map_err(|error| CommandError::Harness(format!("{}: {error}", path.display())))?;
+    }
+    Ok(())
+}

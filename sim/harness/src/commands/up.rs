@@ -1,0 +1,22 @@
+//! `up`: the embedded world, left running.
+
+use std::sync::Arc;
+
+use sim_stack::catalogue;
+use sim_world::{WorldKind, embedded};
+
+use super::error::CommandError;
+use super::world::{WorldRequest, trial_config};
+use crate::cli::UpArgs;
+
+/// Brings the embedded world up, to stay.
+///
+/// # Errors
+/// Why it did not come up.
+pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
+    let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+    let request = WorldRequest { name: "embedded", ..WorldRequest::default() };
+    let config = trial_config(app, &args.app.app, Some(args.policy), &request)?;
+    let WorldKind::Embedded(pool) = &config.world else { unreachable!("it was just asked for") };
+    embedded::Standing::up(pool).map_err(CommandError::Harness)
+}
