@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 /// A key, with its name.
 #[derive(Clone)]
 pub struct Signer {
+    /// How it signs.
     pub algorithm: Algorithm,
+    /// The key itself.
     pub key: EncodingKey,
     /// Its name in tokens.
     pub kid: Option<String>,
@@ -15,9 +17,13 @@ pub struct Signer {
 /// What a token says. Times are in seconds since 1970.
 #[derive(Serialize, Deserialize)]
 pub struct Claims {
+    /// The user.
     pub sub: String,
+    /// The audience.
     pub aud: String,
+    /// When it was issued.
     pub iat: i64,
+    /// When it expires.
     pub exp: i64,
 }
 

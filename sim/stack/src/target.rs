@@ -38,25 +38,35 @@ const SECRET_MIN: usize = 3;
 
 /// A stack.
 pub struct Target {
+    /// The application that it serves.
     pub app: Arc<App>,
-    /// Without a slash at its end, as all URLs of HTTP here.
+    /// The sync service's URL, without a slash at its end.
     pub service: Option<String>,
+    /// The upload backend's URL, without a slash at its end.
     pub backend: Option<String>,
-    /// With its password; so are the next two.
+    /// The database's URL, with its password.
     pub postgres: Option<String>,
+    /// The bucket storage, with its password.
     pub mongodb: Option<Place>,
+    /// The cache's URL, with its password.
     pub redis: Option<String>,
+    /// The web client's origin.
     pub origin: Option<String>,
-    /// One that is good from the start.
+    /// A token that is valid from the start.
     pub token: Option<Token>,
-    /// Where further ones come from.
+    /// Where further tokens come from.
     pub source: Option<Source>,
     /// The user that was asked for.
     pub subject: Option<String>,
+    /// The audience of tokens.
     pub audience: String,
+    /// The replication slot; any that begins with powersync when absent.
     pub slot: Option<String>,
+    /// The publication.
     pub publication: String,
+    /// The folder that it was started from, where that is known.
     pub deployment: Option<Deployment>,
+    /// How it is asked over HTTP.
     pub http: Http,
     secrets: Vec<String>,
 }
@@ -230,6 +240,7 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
+/// The text with each `%XX` replaced by its byte.
 pub fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

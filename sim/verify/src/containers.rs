@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use sim_stack::target::program::{self, Silence};
+use sim_stack::target::program::{self, NotRun};
 use sim_stack::target::Target;
 use super::{Check, Lines};
 
@@ -47,9 +47,9 @@ pub(super) fn inspected(target: &Target, names: &[String]) -> Result<Vec<Json>, 
             Ok(found) if said.success || said.stderr.to_ascii_lowercase().contains("no such container") => Ok(found),
             _ => Err(format!("docker cannot be asked: {}", said.stderr.lines().last().unwrap_or("it says nothing"))),
         },
-        Err(Silence::Absent) => Err("there is no program docker here; the parts are asked over the network".to_owned()),
-        Err(Silence::Late) => Err("docker does not answer in time".to_owned()),
-        Err(Silence::Failed(said)) => Err(format!("docker cannot be started: {said}")),
+        Err(NotRun::Absent) => Err("there is no program docker here; the parts are asked over the network".to_owned()),
+        Err(NotRun::Late) => Err("docker does not answer in time".to_owned()),
+        Err(NotRun::Failed(said)) => Err(format!("docker cannot be started: {said}")),
     }
 }
 

@@ -9,6 +9,7 @@ mod determinism;
 mod embedded_backend;
 mod embedded_world;
 mod external;
+mod imports;
 mod mutants;
 mod regressions;
 mod scenarios;

@@ -11,6 +11,7 @@ use crate::signer::Signer;
 
 /// What the folder says.
 pub struct Deployment {
+    /// Its absolute path.
     pub folder: PathBuf,
     settings: BTreeMap<String, String>,
 }
@@ -51,26 +52,32 @@ impl Deployment {
         self.settings.iter().filter(|(name, _)| secret(name)).map(|(_, value)| value.clone()).collect()
     }
 
+    /// The audience of tokens.
     pub fn audience(&self) -> &str {
         self.setting("AUDIENCE")
     }
 
+    /// The web client's origin.
     pub fn origin(&self) -> &str {
         self.setting("CORS_ORIGIN")
     }
 
+    /// The application's folder.
     pub fn app(&self) -> String {
         self.folder.join("app").display().to_string()
     }
 
+    /// The sync service.
     pub fn service_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port("POWERSYNC_PORT", 8080))
     }
 
+    /// The upload backend.
     pub fn backend_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port("BACKEND_PORT", 3000))
     }
 
+    /// The database, with its password.
     pub fn postgres_url(&self) -> String {
         let authority = self.folder.join("postgres/ca.crt").display().to_string();
         let authority: String = authority.bytes().map(percent_encoded).collect();
@@ -81,6 +88,7 @@ impl Deployment {
         )
     }
 
+    /// The cache, with its password.
     pub fn redis_url(&self) -> String {
         format!("redis://:{}@127.0.0.1:{}", self.setting("REDIS_PASSWORD"), self.port("REDIS_PORT", 6379))
     }
@@ -90,6 +98,7 @@ impl Deployment {
         self.setting("COMPOSE_PROFILES").split(',').any(|profile| profile == "mongodb")
     }
 
+    /// The bucket storage, with its password, where it is MongoDB.
     pub fn mongodb_url(&self) -> Option<String> {
         let (password, port) = (self.setting("MONGODB_PASSWORD"), self.port("MONGODB_PORT", 27017));
         self.has_mongodb().then(|| format!("mongodb://user:{password}@127.0.0.1:{port}/?replicaSet=rs0&authSource=admin"))

@@ -14,17 +14,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Greatest output that is read, in bytes.
 const OUTPUT_MAX_BYTES: u64 = 1 << 20;
 
-/// What a program said.
+/// A program that has ended.
 #[derive(Debug)]
-pub struct Said {
+pub struct Ended {
+    /// Whether its exit code is 0.
     pub success: bool,
+    /// What it printed.
     pub stdout: String,
+    /// What it printed to standard error.
     pub stderr: String,
 }
 
-/// Why it said nothing.
+/// Why it did not run to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Silence {
+pub enum NotRun {
     /// There is no such program.
     Absent,
     /// It did not end in time, and was killed.
@@ -34,13 +37,13 @@ pub enum Silence {
 }
 
 /// Runs a program to its end, or kills it with its children when that does not come in time.
-pub fn run(program: &str, args: &[&str], patience: Duration) -> Result<Said, Silence> {
+pub fn run(program: &str, args: &[&str], patience: Duration) -> Result<Ended, NotRun> {
     let mut command = Command::new(program);
     // A group of its own, so that its children can be ended with it.
     command.args(args).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Silence::Absent,
-        _ => Silence::Failed(error.to_string()),
+        std::io::ErrorKind::NotFound => NotRun::Absent,
+        _ => NotRun::Failed(error.to_string()),
     })?;
     let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let deadline = Instant::now() + patience;
@@ -52,13 +55,13 @@ pub fn run(program: &str, args: &[&str], patience: Duration) -> Result<Said, Sil
                 let group = i32::try_from(child.id()).map(Pid::from_raw);
                 let _ = group.map(|group| killpg(group, Signal::SIGKILL));
                 let _ = child.wait();
-                return Err(ended.err().map_or(Silence::Late, |error| Silence::Failed(error.to_string())));
+                return Err(ended.err().map_or(NotRun::Late, |error| NotRun::Failed(error.to_string())));
             }
         }
     };
     // A child of its own may keep the pipe open after its end.
-    let read = |pipe: Receiver<String>| pipe.recv_timeout(patience).map_err(|_| Silence::Late);
-    Ok(Said { success: status.success(), stdout: read(stdout)?, stderr: read(stderr)? })
+    let read = |pipe: Receiver<String>| pipe.recv_timeout(patience).map_err(|_| NotRun::Late);
+    Ok(Ended { success: status.success(), stdout: read(stdout)?, stderr: read(stderr)? })
 }
 
 fn reader(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
@@ -81,10 +84,10 @@ mod tests {
     fn programs_end() {
         let said = run("sh", &["-c", "echo out; echo err >&2; exit 3"], Duration::from_secs(10)).expect("there is a shell");
         assert_eq!((said.success, said.stdout.as_str(), said.stderr.as_str()), (false, "out\n", "err\n"));
-        assert_eq!(run("no-such-program", &[], Duration::from_secs(1)).err(), Some(Silence::Absent));
+        assert_eq!(run("no-such-program", &[], Duration::from_secs(1)).err(), Some(NotRun::Absent));
         let began = Instant::now();
         let late = run("sh", &["-c", "sleep 60 & sleep 60"], Duration::from_millis(50));
-        assert_eq!(late.err(), Some(Silence::Late));
+        assert_eq!(late.err(), Some(NotRun::Late));
         assert!(began.elapsed() < Duration::from_secs(10), "its children hold nobody up");
     }
 }

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value as Json;
 
 use super::jwk;
-use super::program::{self, Silence};
+use super::program::{self, NotRun};
 use super::args::StackArgs;
 use crate::signer::{Claims, Signer};
 
@@ -152,9 +152,9 @@ fn of_command(command: &str, patience: Duration) -> Result<Token, String> {
             Token::read(text).map_err(|problem| format!("what it prints is {problem}"))
         }
         Ok(said) => Err(format!("it failed: {}", said.stderr.lines().last().unwrap_or("without a word"))),
-        Err(Silence::Absent) => Err("there is no shell sh to run it".to_owned()),
-        Err(Silence::Late) => Err("it did not end in time (--patience-seconds)".to_owned()),
-        Err(Silence::Failed(said)) => Err(said),
+        Err(NotRun::Absent) => Err("there is no shell sh to run it".to_owned()),
+        Err(NotRun::Late) => Err("it did not end in time (--patience-seconds)".to_owned()),
+        Err(NotRun::Failed(said)) => Err(said),
     }
 }
 
