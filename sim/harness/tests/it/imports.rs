@@ -28,7 +28,7 @@ const PACKAGES: [(&str, &str); 11] = [
 
 /// Files longer than this say why in their first comment, with these words.
 const LINES_MAX: usize = 500;
-const REASON: &str = "Long because";
+const REASON: &str = "long because";
 
 /// The path of a module below its package's root; empty for the root itself.
 type Module = Vec<String>;
