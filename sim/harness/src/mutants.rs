@@ -15,7 +15,7 @@ use ::backend::{Policy, Rules, Store};
 use fixtures::App;
 use sim_core::run::Place;
 use sim_network::Network;
-use sim_service::replication::SourceTransaction;
+use sim_service::changes::SourceTransaction;
 use sim_world::WorldKind;
 use sim_world::seams::{Rows, Seams};
 

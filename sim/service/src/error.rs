@@ -1,9 +1,10 @@
 //! Errors as the official service words them: `{"error":{"code":…,"status":…,"description":…,"name":…}}`.
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 
-use crate::row::write_string;
+use crate::json::write_string;
+use crate::responses::json_response;
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl WireError {
         Self::new(StatusCode::UNAUTHORIZED, code, "AuthorizationError", description)
     }
 
-    /// 400: the request does not have the shape that it should.
+    /// 400: the request is malformed.
     #[must_use]
     pub fn validation(problems: &[String]) -> Self {
         let details = serde_json::Value::from(problems.to_vec()).to_string();
@@ -35,7 +36,7 @@ impl WireError {
         Self { details: Some(details), ..error }
     }
 
-    /// A refusal of the web framework under the official service.
+    /// An error of the web framework that the official service uses.
     #[must_use]
     pub fn framework(status: StatusCode, code: &'static str, description: &str) -> Self {
         Self::new(status, code, "FastifyError", description)
@@ -62,7 +63,7 @@ impl WireError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "PSYNC_S2302", "ServiceError", "No sync config available")
     }
 
-    /// 500: what went wrong inside.
+    /// 500: an internal error.
     #[must_use]
     pub fn internal(details: &str) -> Self {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -97,12 +98,4 @@ impl WireError {
         *response.status_mut() = self.status;
         response
     }
-}
-
-/// A 200 answer with a JSON body.
-pub(crate) fn json_response(body: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
 }

@@ -18,7 +18,13 @@ struct Cli {
     command: Option<Command>,
 
     /// What is logged to standard error, as in `info,sim_service=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "SYNCSTORM_SERVICE_LOG", default_value = "info,pgwire_replication=off")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "SYNCSTORM_SERVICE_LOG",
+        default_value = "info,pgwire_replication=off"
+    )]
     log: String,
 }
 

@@ -1,30 +1,31 @@
 //! The HTTP surface: routes, validation before authorization, error bodies, CORS, compression.
 
 mod compression;
+mod cors;
+mod parameters;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
 use serde_json::Value as Json;
 
 use crate::auth::{Token, key_id_of, token_of};
-use crate::checkpoint::client_key;
-use crate::error::{WireError, json_response};
-use crate::protocol::StreamRequest;
+use crate::error::WireError;
+use crate::protocol::request::StreamRequest;
+use crate::responses::{json_response, probe_response};
 use crate::service::Service;
-use crate::stream::SyncStream;
-use crate::stream::body::{Permit, StreamBody};
-use crate::stream::expiry::Expiry;
+use crate::stream::body::StreamBody;
+use crate::stream::keepalive::KeepaliveSchedule;
+use crate::stream::machine::SyncStream;
+use crate::stream::permit::Permit;
 use crate::sync_config::expression::RequestValues;
+use crate::write_checkpoint::client_key;
+use cors::{allow_origins, preflight};
+use parameters::{optional_text, parameters};
 
-/// Greatest size of a request body.
-const BODY_MAX_BYTES: usize = 1 << 20;
-
-/// The routes of a service. Streams are NDJSON, whatever else the client would take: clients go by the answer's
-/// content type.
+/// The routes of a service. Streams are always NDJSON: clients read the content type of the answer.
 pub fn router(service: Service) -> Router {
     Router::new()
         .route("/sync/stream", post(sync_stream).fallback(no_route))
@@ -48,7 +49,7 @@ async fn write_checkpoint(State(service): State<Service>, request: Request<Body>
 }
 
 async fn write_checkpoint_1(State(service): State<Service>, request: Request<Body>) -> Response<Body> {
-    // What the official service answers: its first version cannot print its own result.
+    // The official service answers this: the first version of its route cannot print its own result.
     let authorized = authorize(&service, request.headers()).await;
     answer(authorized.and(Err(WireError::internal("Do not know how to serialize a BigInt"))))
 }
@@ -59,14 +60,7 @@ async fn checkpoint_request(State(service): State<Service>, request: Request<Bod
 
 async fn probe(State(service): State<Service>) -> Response<Body> {
     let up = !service.0.stopped();
-    let touched_at = fixtures::value::time_to_iso((service.0.config.clock)());
-    // Milliseconds, as JavaScript prints them.
-    let touched_at = format!("{}Z", &touched_at[..touched_at.len().saturating_sub(4)]);
-    let mut response = json_response(format!("{{\"ready\":{up},\"started\":{up},\"touched_at\":\"{touched_at}\"}}"));
-    if !up {
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-    }
-    response
+    probe_response(up, up, (service.0.config.clock)())
 }
 
 async fn no_route(request: Request<Body>) -> Response<Body> {
@@ -79,7 +73,7 @@ async fn no_route(request: Request<Body>) -> Response<Body> {
 
 async fn open_stream(service: &Service, request: Request<Body>) -> Result<Response<Body>, WireError> {
     let shared = &service.0;
-    // The limit counts requests, before anything about them is known, as the official service's does.
+    // As in the official service, the limit counts requests before they are validated or authorized.
     let Some(permit) = Permit::take(&shared.open_streams, shared.config.max_streams) else {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
@@ -91,7 +85,7 @@ async fn open_stream(service: &Service, request: Request<Body>) -> Result<Respon
     let token = authorize(service, &parts.headers).await?;
     shared.activate_when_due();
     let client = client_key(&token.subject, wanted.client_id.as_deref());
-    let expiry = Expiry::new((shared.config.clock)(), token.expires_s, shared.config.keepalive);
+    let keepalives = KeepaliveSchedule::new((shared.config.clock)(), token.expires_s, shared.config.keepalive);
     let values = RequestValues {
         user_id: token.user_id,
         jwt: token.payload,
@@ -102,7 +96,7 @@ async fn open_stream(service: &Service, request: Request<Body>) -> Result<Respon
         Some(active) => SyncStream::new(active, wanted, &values, client),
         None => return Err(WireError::not_ready()),
     };
-    let lines = StreamBody::new(service.0.clone(), machine, expiry, permit);
+    let lines = StreamBody::new(service.0.clone(), machine, keepalives, permit);
     let gzip = compression::accepts_gzip(&parts.headers);
     let mut response = Response::new(compression::stream_body(lines, gzip));
     let headers = response.headers_mut();
@@ -119,7 +113,7 @@ async fn create_write_checkpoint(service: &Service, request: Request<Body>) -> R
     let parameters = parameters(&parts.headers, parts.uri.query(), body).await?;
     let client_id = optional_text(&parameters, "client_id")?;
     let token = authorize(service, &parts.headers).await?;
-    // The head is asked for before the counter is given out: whatever the client uploaded is at or below it.
+    // The head is read before the counter is given out, so everything that the client has uploaded is at or below it.
     let head = service.head().await?;
     let key = client_key(&token.subject, client_id.as_deref());
     let counter = service.write_checkpoint(&key, None, head).await?;
@@ -163,93 +157,4 @@ async fn authorize(service: &Service, headers: &HeaderMap) -> Result<Token, Wire
         &service.0.config.audience,
         (service.0.config.clock)(),
     )
-}
-
-fn optional_text(parameters: &Json, key: &str) -> Result<Option<String>, WireError> {
-    match parameters.get(key) {
-        None => Ok(None),
-        Some(Json::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(WireError::validation(&[format!("/{key}: type must be string")])),
-    }
-}
-
-/// Query and JSON body, merged; the body wins.
-async fn parameters(headers: &HeaderMap, query: Option<&str>, body: Body) -> Result<Json, WireError> {
-    let mut all = serde_json::Map::new();
-    for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        all.insert(percent_decoded(key), Json::String(percent_decoded(value)));
-    }
-    let body = http_body_util::Limited::new(body, BODY_MAX_BYTES).collect().await;
-    let body = body
-        .map_err(|_| {
-            let code = "FST_ERR_CTP_BODY_TOO_LARGE";
-            WireError::framework(StatusCode::PAYLOAD_TOO_LARGE, code, "Request body is too large")
-        })?
-        .to_bytes();
-    if body.is_empty() {
-        return Ok(Json::Object(all));
-    }
-    let json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().starts_with("application/json"));
-    if !json {
-        let code = "FST_ERR_CTP_INVALID_MEDIA_TYPE";
-        return Err(WireError::framework(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, "Unsupported Media Type"));
-    }
-    match serde_json::from_slice::<Json>(&body) {
-        Ok(Json::Object(body)) => {
-            all.extend(body);
-            Ok(Json::Object(all))
-        }
-        Ok(_) => Err(WireError::validation(&["/: type must be object".to_owned()])),
-        Err(_) => Err(WireError::framework(
-            StatusCode::BAD_REQUEST,
-            "FST_ERR_CTP_INVALID_JSON_BODY",
-            "Body is not valid JSON but content-type is set to 'application/json'",
-        )),
-    }
-}
-
-pub(crate) fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let code = text.get(at + 1..at + 3).filter(|_| *byte == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match code {
-            Some(code) => {
-                out.push(code);
-                at += 3;
-            }
-            None => {
-                out.push(if *byte == b'+' { b' ' } else { *byte });
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-async fn allow_origins(mut response: Response<Body>) -> Response<Body> {
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Content-Type"));
-    response
-}
-
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let allowed = "Content-Type, Authorization, User-Agent, X-User-Agent";
-    for (name, value) in [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET,HEAD,POST"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed),
-        (header::ACCESS_CONTROL_MAX_AGE, "3600"),
-        (header::CONTENT_LENGTH, "0"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
 }

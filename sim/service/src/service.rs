@@ -1,127 +1,26 @@
-//! The service itself: a configuration and a storage, put to work.
+//! A running service: a configuration and a storage, and what changes while they serve streams.
+
+mod config;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use fixtures::{Row, Schema};
-use futures_util::future::BoxFuture;
+use fixtures::Row;
 use tokio::time::Instant;
 
 use crate::auth::Keys;
-use crate::checkpoint::WriteCheckpoints;
-use crate::durable::resync::difference;
+use crate::bucket::Bucket;
+use crate::bucket_difference::difference;
+use crate::changes::SourceTransaction;
+use crate::changes::replicator::Replicator;
 use crate::error::WireError;
-use crate::replication::memory::Replicator;
-use crate::replication::{ReplicaIdentity, SourceTransaction};
 use crate::signal::Signal;
 use crate::storage::{Generation, State, Storage};
-use crate::sync_config::SyncConfig;
+use crate::write_checkpoint::WriteCheckpoints;
+pub use config::{Config, Head, Provider};
 
-/// Microseconds since 1970.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
-/// The position of the last transaction that the source committed.
-pub type Head = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// What lies beyond this process: a service on a real source asks it where one in memory asks its [`Config`].
-pub trait Backing: fmt::Debug + Send + Sync {
-    /// The keys of tokens, fetched anew if that may bring one of this id.
-    fn keys<'a>(&'a self, key_id: Option<&'a str>) -> BoxFuture<'a, Arc<Keys>>;
-
-    /// A position of the source at or above everything that it committed before the call. The source will
-    /// replicate up to it without further writes.
-    ///
-    /// # Errors
-    /// 500 when the source cannot be asked.
-    fn head(&self) -> BoxFuture<'_, Result<u64, WireError>>;
-
-    /// Counts one more for the client, or stores the counter that it `requested` if that is greater; returns the
-    /// client's counter once it is durable.
-    ///
-    /// # Errors
-    /// 500 when it could not be made durable.
-    fn write_checkpoint<'a>(
-        &'a self,
-        client: &'a str,
-        requested: Option<u64>,
-        head: u64,
-    ) -> BoxFuture<'a, Result<u64, WireError>>;
-}
-
-/// What a service needs to know.
-#[derive(Clone)]
-pub struct Config {
-    /// The source's tables.
-    pub schema: Arc<Schema>,
-    /// Which rows are in which buckets. Parsed once, shared by all services of an application.
-    pub sync_config: Arc<SyncConfig>,
-    /// The keys of tokens.
-    pub keys: Keys,
-    /// Audiences of which a token must name one.
-    pub audience: Vec<String>,
-    /// The service's clock, for tokens and keepalives. Waiting happens on tokio's.
-    pub clock: Clock,
-    /// How often those who wait for the clock look at it again: for a clock that may jump where tokio's does not.
-    pub look_every: Option<Duration>,
-    /// The source's position now.
-    pub head: Head,
-    /// The replica identity of each table, in schema order; those that are missing have FULL.
-    pub replica_identity: Vec<ReplicaIdentity>,
-    /// Between keepalives.
-    pub keepalive: Duration,
-    /// How many streams may be open at once.
-    pub max_streams: usize,
-    /// What versioned bucket names of the first generation start with.
-    pub bucket_prefix: u32,
-    /// How long the old buckets are still served after a restart with a changed sync configuration.
-    pub activation_delay: Duration,
-    /// Asked for keys, positions and write checkpoints in place of `keys` and `head`, when there is one.
-    pub backing: Option<Arc<dyn Backing>>,
-}
-
-impl Config {
-    /// A configuration with the official service's values where it has any.
-    #[must_use]
-    pub fn new(
-        schema: Arc<Schema>,
-        sync_config: Arc<SyncConfig>,
-        keys: Keys,
-        audience: Vec<String>,
-        clock: Clock,
-        head: Head,
-    ) -> Self {
-        Self {
-            schema,
-            sync_config,
-            keys,
-            audience,
-            clock,
-            look_every: None,
-            head,
-            replica_identity: Vec::new(),
-            keepalive: Duration::from_secs(20),
-            max_streams: 200,
-            bucket_prefix: 1,
-            activation_delay: Duration::from_secs(1),
-            backing: None,
-        }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("audience", &self.audience)
-            .field("replica_identity", &self.replica_identity)
-            .field("keepalive", &self.keepalive)
-            .field("max_streams", &self.max_streams)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A running service. Clones share; dropping all of them, and all response bodies, is killing it.
+/// A running service. Clones share it. It is gone when all of them, and all response bodies, are dropped.
 #[derive(Clone, Debug)]
 pub struct Service(pub(crate) Arc<Shared>);
 
@@ -130,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) storage: Storage,
     pub(crate) keys: Mutex<Arc<Keys>>,
-    /// Marks that streams may have something to send.
+    /// Wakes streams when there may be something to send.
     pub(crate) changes: Signal,
     pub(crate) open_streams: Arc<AtomicUsize>,
     replicator: Replicator,
@@ -188,9 +87,9 @@ impl Service {
         }
     }
 
-    /// Goes on from a new snapshot of the source, because its log is lost: clients get what differs from what they
-    /// have, as one checkpoint. `rows` are by table and id; positions before `lsn` are behind the snapshot.
-    pub fn resync(&self, lsn: u64, rows: Vec<BTreeMap<Arc<str>, Row>>) {
+    /// Goes on from a new snapshot of the source, because its log is lost. Clients get what differs from what they
+    /// have, as one checkpoint. `rows` are by table and id; transactions up to `lsn` are in the snapshot.
+    pub fn apply_snapshot(&self, lsn: u64, rows: Vec<BTreeMap<Arc<str>, Row>>) {
         let replicator = &self.0.replicator;
         let identified = replicator.identified(rows);
         {
@@ -212,30 +111,30 @@ impl Service {
         self.0.changes.raise();
     }
 
-    /// Compacts all buckets. Clients notice only that less is sent.
+    /// Compacts all buckets. Clients are only sent less.
     pub fn compact(&self) {
         let mut state = self.0.storage.lock();
         if let Some(active) = &mut state.active {
-            active.buckets.values_mut().for_each(crate::bucket::Bucket::compact);
+            active.buckets.values_mut().for_each(Bucket::compact);
         }
     }
 
-    /// Replaces the keys; tokens are judged once, so open streams go on.
+    /// Replaces the keys. Tokens are verified once, so open streams go on.
     pub fn replace_keys(&self, keys: Keys) {
         *self.0.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 
-    /// Ends all streams and refuses requests from now on, as a service does that is asked to stop.
+    /// Ends all streams, and refuses requests from now on.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
         self.0.changes.raise();
     }
 
-    /// Changes the write checkpoints, and wakes the streams if what was added is replicated already.
+    /// Changes the write checkpoints, and wakes the streams if the new one is replicated already.
     pub(crate) fn acknowledge_at(&self, head: u64, change: impl FnOnce(&mut WriteCheckpoints) -> u64) -> u64 {
         let mut state = self.0.storage.lock();
         let counter = change(&mut state.write_checkpoints);
-        // A stream looks at write checkpoints when replication moves; here it will not have to.
+        // Streams read write checkpoints when replication advances, which it need not do for this one.
         if head <= state.replicated_lsn {
             state.version += 1;
             drop(state);
@@ -244,23 +143,23 @@ impl Service {
         counter
     }
 
-    /// The source's position now, see [`Backing::head`].
+    /// The source's position now, see [`Provider::head`].
     pub(crate) async fn head(&self) -> Result<u64, WireError> {
-        match &self.0.config.backing {
-            Some(backing) => backing.head().await,
+        match &self.0.config.provider {
+            Some(provider) => provider.head().await,
             None => Ok((self.0.config.head)()),
         }
     }
 
-    /// Stores a write checkpoint, see [`Backing::write_checkpoint`].
+    /// Stores a write checkpoint, see [`Provider::write_checkpoint`].
     pub(crate) async fn write_checkpoint(
         &self,
         client: &str,
         requested: Option<u64>,
         head: u64,
     ) -> Result<u64, WireError> {
-        if let Some(backing) = &self.0.config.backing {
-            return backing.write_checkpoint(client, requested, head).await;
+        if let Some(provider) = &self.0.config.provider {
+            return provider.write_checkpoint(client, requested, head).await;
         }
         Ok(self.acknowledge_at(head, |all| match requested {
             None => all.create(client, head),
@@ -268,15 +167,15 @@ impl Service {
         }))
     }
 
-    /// The keys by which a token that names this key is judged.
+    /// The keys to verify a token that names this key.
     pub(crate) async fn keys(&self, key_id: Option<&str>) -> Arc<Keys> {
-        if let Some(backing) = &self.0.config.backing {
-            return backing.keys(key_id).await;
+        if let Some(provider) = &self.0.config.provider {
+            return provider.keys(key_id).await;
         }
         self.0.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What turns its source's changes into operations.
+    /// Turns the source's changes into operations.
     pub(crate) fn replicator(&self) -> &Replicator {
         &self.0.replicator
     }

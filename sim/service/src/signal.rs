@@ -1,6 +1,6 @@
-//! A signal that something has changed, which wakes those who wait in the order in which they began to wait.
+//! A signal that something has changed. It wakes waiters in the order in which they began to wait.
 //!
-//! tokio's `watch` wakes its receivers in an order that it draws at random; here one seed must give one history.
+//! tokio's `watch` wakes its receivers in random order; here one seed must give one history.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Something has changed.
+    /// Says that something has changed.
     pub fn raise(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
         self.waiting.notify_waiters();

@@ -1,4 +1,4 @@
-//! What outlives a service process: buckets, operation ids, parameter index, write checkpoints, position.
+//! What outlives a service: buckets, operation ids, parameter indexes, write checkpoints, the source's position.
 //!
 //! A storage holds one *generation* of buckets for each sync configuration that it serves: the active one, and
 //! while a changed configuration waits to take over, the next one, which is replicated in parallel.
@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fixtures::{Row, Value};
 
-use crate::bucket::{Bucket, RowOp, Subkey};
-use crate::checkpoint::WriteCheckpoints;
+use crate::bucket::Bucket;
+use crate::operation::{RowOp, Subkey};
 use crate::sync_config::SyncConfig;
+use crate::write_checkpoint::WriteCheckpoints;
 
-/// The durable part of a service. Cheap to clone: clones share.
+/// The durable part of a service. Clones share it.
 #[derive(Clone, Default)]
 pub struct Storage(Arc<Mutex<State>>);
 
@@ -69,11 +70,11 @@ impl fmt::Debug for Storage {
 pub(crate) struct State {
     pub(crate) last_op_id: u64,
     pub(crate) replicated_lsn: u64,
-    /// Counts everything that may give a stream something to send.
+    /// Incremented by everything that may give a stream something to send.
     pub(crate) version: u64,
     pub(crate) active: Option<Generation>,
     pub(crate) next: Option<Generation>,
-    /// The current rows of the source, by table: what a new generation starts from.
+    /// The current rows of the source, by table. A new generation is filled from them.
     pub(crate) rows: Vec<BTreeMap<Arc<str>, SourceRow>>,
     pub(crate) write_checkpoints: WriteCheckpoints,
 }
@@ -82,24 +83,24 @@ pub(crate) struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct SourceRow {
     pub(crate) row: Row,
-    /// Its replica identity, so that it is not hashed again when the row goes.
+    /// Its replica identity, so that it is not hashed again when the row is removed.
     pub(crate) subkey: Subkey,
 }
 
 /// The buckets of one sync configuration.
 #[derive(Debug)]
 pub(crate) struct Generation {
-    /// What versioned bucket names start with.
+    /// The number with which versioned bucket names start.
     pub(crate) number: u32,
     pub(crate) config: Arc<SyncConfig>,
     pub(crate) buckets: BTreeMap<Arc<str>, Bucket>,
     /// By (definition, query), for each parameter query with FROM.
     pub(crate) lookups: BTreeMap<(usize, usize), Lookup>,
-    /// Counts changes of `lookups`.
+    /// Incremented when `lookups` change.
     pub(crate) lookups_version: u64,
 }
 
-/// The index of one parameter query: key, source row, what the row contributes.
+/// The index of one parameter query: by key and source row, the values that the row contributes.
 #[derive(Debug, Default)]
 pub(crate) struct Lookup {
     pub(crate) entries: BTreeMap<String, BTreeMap<Arc<str>, Vec<Value>>>,
@@ -119,7 +120,7 @@ impl Generation {
         }
     }
 
-    pub(crate) fn look_up(&mut self, staged: StagedLookup) {
+    pub(crate) fn update_lookup(&mut self, staged: StagedLookup) {
         let index = self.lookups.get_mut(&staged.query).expect("each lookup has its index");
         if index.update(&staged.id, staged.before, staged.after) {
             self.lookups_version += 1;
@@ -127,15 +128,15 @@ impl Generation {
     }
 }
 
-/// What a row stands for in the index of one parameter query: its keys, and what it contributes.
+/// A row in the index of one parameter query: its keys, and the values that it contributes.
 pub(crate) type IndexEntry = (Vec<String>, Vec<Value>);
 
-/// What transactions will change in a state, worked out and not done yet.
+/// What transactions will change in a state. Nothing is changed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
     pub(crate) ops: Vec<StagedOp>,
     pub(crate) lookups: Vec<StagedLookup>,
-    /// (table, key, the row from now on).
+    /// (table, key, the new row).
     pub(crate) rows: Vec<(usize, Arc<str>, Option<SourceRow>)>,
     pub(crate) last_op_id: u64,
     pub(crate) replicated_lsn: u64,
@@ -161,12 +162,12 @@ pub(crate) struct StagedLookup {
 }
 
 impl Staged {
-    /// Nothing yet, on top of this state.
+    /// No changes, to be applied after this state.
     pub(crate) fn after(state: &State) -> Self {
         Self { last_op_id: state.last_op_id, replicated_lsn: state.replicated_lsn, ..Self::default() }
     }
 
-    /// Does it. What is meant for a generation that is gone by now falls away with it.
+    /// Changes the state. Changes for a generation that is gone by now are dropped.
     pub(crate) fn commit(self, state: &mut State) {
         for op in self.ops {
             if let Some(generation) = state.generation(op.generation) {
@@ -175,7 +176,7 @@ impl Staged {
         }
         for lookup in self.lookups {
             if let Some(generation) = state.generation(lookup.generation) {
-                generation.look_up(lookup);
+                generation.update_lookup(lookup);
             }
         }
         for (table, id, row) in self.rows {
@@ -200,7 +201,7 @@ impl State {
 }
 
 impl Lookup {
-    /// Replaces the row's entry; whether anything changed.
+    /// Replaces the row's entry. Returns whether anything changed.
     pub(crate) fn update(&mut self, id: &Arc<str>, before: IndexEntry, after: IndexEntry) -> bool {
         if before == after {
             return false;

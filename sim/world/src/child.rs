@@ -67,7 +67,7 @@ impl Child {
     ) -> Result<(), sim_service::server::ServeError> {
         let time = self.clock.map_or_else(sim_service::server::Time::default, |clock| sim_service::server::Time {
             clock,
-            look_every: Some(LOOK_EVERY),
+            clock_poll_interval: Some(LOOK_EVERY),
         });
         sim_service::server::run_with(config, time, announce)
     }

@@ -19,7 +19,7 @@ use backend::store::memory::{MemoryStore, ServerOp};
 use sim_core::Plan;
 use sim_core::history::{ConflictRecord, Scope, What, Who};
 use sim_core::plan::{Action, EPOCH_US, Fault, Intent};
-use sim_service::replication::{RowChange, SourceTransaction};
+use sim_service::changes::{RowChange, SourceTransaction};
 use sim_service::service::Service;
 use sim_service::storage::Storage;
 
@@ -301,12 +301,12 @@ impl Feed {
         if self.wants_snapshot.take() {
             self.waiting.borrow_mut().clear();
             let rows = self.seams.snapshot(self.rows(), &self.remembered.borrow());
-            service.resync(self.seams.head(self.store.last_seq()), rows);
+            service.apply_snapshot(self.seams.head(self.store.last_seq()), rows);
         }
         if self.wants_compaction.take() {
             service.compact();
             if let Some(rows) = self.seams.compacted(&|| self.rows()) {
-                service.resync(service.storage().replicated_lsn(), rows);
+                service.apply_snapshot(service.storage().replicated_lsn(), rows);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use backend::{Policy, Rules, Store};
 use fixtures::{App, Row};
 use sim_network::Network;
-use sim_service::replication::SourceTransaction;
+use sim_service::changes::SourceTransaction;
 
 /// All rows of a database: one map from id to row for each table of the schema.
 pub type Rows = Vec<BTreeMap<Arc<str>, Row>>;

@@ -1,6 +1,6 @@
 //! Defects of the sync service: what is replicated to it, and what it believes to be the source's head.
 
-use sim_service::replication::SourceTransaction;
+use sim_service::changes::SourceTransaction;
 
 use sim_world::seams::Rows;
 

@@ -1,64 +1,55 @@
-//! Rows as bytes: a tag and the value, one after the other.
+//! What the columns of the store hold: keys, kinds of operations, subkeys, and operations as their wire text.
 
-use fixtures::{Row, Value};
+use std::sync::Arc;
 
-use crate::replication::memory::identify;
+use serde::Deserialize;
+use uuid::Uuid;
 
-/// The bytes of a row.
-pub(super) fn encode(row: &Row) -> Vec<u8> {
-    let mut out = Vec::with_capacity(row.len() * 12);
-    for value in row.iter() {
-        identify(&mut out, value);
-    }
-    out
+use crate::operation::{RowOp, Subkey};
+
+/// Keys of the table `meta`.
+pub(super) const META_LSN: &str = "lsn";
+pub(super) const META_LAST_OP_ID: &str = "last_op_id";
+pub(super) const META_ACTIVE: &str = "active";
+pub(super) const META_SOURCE: &str = "source";
+pub(super) const META_LAYOUT: &str = "catalog";
+pub(super) const META_SNAPSHOT_NEEDED: &str = "resync";
+
+/// Kinds of operations.
+pub(super) const ROW: i64 = 0;
+pub(super) const MOVE: i64 = 1;
+pub(super) const CLEAR: i64 = 2;
+
+pub(super) fn encode_subkey(subkey: Subkey) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(subkey.table.as_bytes());
+    bytes[16..].copy_from_slice(subkey.row.as_bytes());
+    bytes
 }
 
-/// Reads a row back; `None` when the bytes are not one.
-pub(super) fn decode(bytes: &[u8]) -> Option<Row> {
-    let mut values = Vec::new();
-    let mut rest = bytes;
-    while let Some((tag, after)) = rest.split_first() {
-        rest = after;
-        if *tag == 0 {
-            values.push(Value::Null);
-            continue;
-        }
-        let (word, after) = rest.split_first_chunk::<8>()?;
-        rest = after;
-        values.push(match tag {
-            1 => Value::Int(i64::from_le_bytes(*word)),
-            2 => Value::Real(f64::from_bits(u64::from_le_bytes(*word))),
-            3 => {
-                let (text, after) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*word)).ok()?)?;
-                rest = after;
-                Value::text(std::str::from_utf8(text).ok()?)
-            }
-            4 => Value::Time(i64::from_le_bytes(*word)),
-            _ => return None,
-        });
-    }
-    Some(values.into())
+pub(super) fn decode_subkey(bytes: &[u8]) -> Option<Subkey> {
+    let (table, row) = bytes.split_at_checked(16)?;
+    Some(Subkey { table: Uuid::from_slice(table).ok()?, row: Uuid::from_slice(row).ok()? })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The parts of an operation that are in its wire text.
+#[derive(Deserialize)]
+struct WireParts {
+    object_type: String,
+    object_id: String,
+    subkey: String,
+}
 
-    #[test]
-    fn rows_come_back() {
-        let row: Row = vec![
-            Value::Null,
-            Value::Int(i64::MIN),
-            Value::Real(-0.5),
-            Value::text("é\0"),
-            Value::text(""),
-            Value::Time(i64::MAX),
-        ]
-        .into();
-        let bytes = encode(&row);
-        assert_eq!(decode(&bytes), Some(row));
-        assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(decode(&[9, 0, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(decode(&[]).map(|row| row.len()), Some(0));
-    }
+/// Reads an operation back.
+pub(super) fn decode_row_op(wire: String, checksum: u32) -> Option<RowOp> {
+    let parts: WireParts = serde_json::from_str(&format!("{{{wire}}}")).ok()?;
+    let (table, row) = parts.subkey.split_once('/')?;
+    let subkey = Subkey { table: table.parse().ok()?, row: row.parse().ok()? };
+    Some(RowOp {
+        object_type: Arc::from(parts.object_type),
+        object_id: Arc::from(parts.object_id),
+        subkey,
+        checksum,
+        wire,
+    })
 }

@@ -12,7 +12,8 @@ use http::{HeaderMap, header};
 
 use crate::stream::body::StreamBody;
 
-/// Whether the client takes gzip. zstd, which the official service prefers, and brotli are answered as identity.
+/// Whether the client accepts gzip. Clients that accept only zstd, which the official service prefers, or brotli get
+/// uncompressed lines.
 pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
         value.split(',').any(|one| {

@@ -1,4 +1,4 @@
-//! What the program can be told, by flags or by the environment.
+//! The settings of the program, by flags or by the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use fixtures::Schema;
 
 use crate::auth::Keys;
-use crate::durable::store::Sync;
-use crate::replication::ReplicaIdentity;
-use crate::replication::postgres::{PUBLICATION, SLOT};
-use crate::service::{self, Backing, Clock};
+use crate::changes::ReplicaIdentity;
+use crate::clock::Clock;
+use crate::durable::SyncMode;
+use crate::replication::postgres::{DEFAULT_PUBLICATION, DEFAULT_SLOT};
+use crate::service::{self, Provider};
 use crate::sync_config::SyncConfig;
 
 /// A PowerSync-compatible sync service on PostgreSQL.
@@ -22,31 +23,31 @@ pub struct Config {
     #[arg(long, value_name = "URL", env = "SYNCSTORM_SERVICE_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
 
-    /// The replication slot; made when it is absent, and made anew when it is of no use
-    #[arg(long, value_name = "NAME", env = "SYNCSTORM_SERVICE_SLOT", default_value = SLOT)]
+    /// The replication slot; created when it is missing, and created again when it can no longer be used
+    #[arg(long, value_name = "NAME", env = "SYNCSTORM_SERVICE_SLOT", default_value = DEFAULT_SLOT)]
     pub slot: String,
 
     /// The publication; must exist
-    #[arg(long, value_name = "NAME", env = "SYNCSTORM_SERVICE_PUBLICATION", default_value = PUBLICATION)]
+    #[arg(long, value_name = "NAME", env = "SYNCSTORM_SERVICE_PUBLICATION", default_value = DEFAULT_PUBLICATION)]
     pub publication: String,
 
     /// The sync configuration: sync rules or sync streams, YAML
     #[arg(long, value_name = "FILE", env = "SYNCSTORM_SERVICE_SYNC_CONFIG")]
     pub sync_config: PathBuf,
 
-    /// The bucket store, a SQLite file; made when it is absent. One process at a time
+    /// The bucket store, a SQLite file; created when it is missing. One process at a time
     #[arg(long, value_name = "FILE", env = "SYNCSTORM_SERVICE_STORE", default_value = "syncstorm-service.sqlite")]
     pub store: PathBuf,
 
     /// What the store survives: `full` loss of power, `process` a killed process
     #[arg(long, value_enum, env = "SYNCSTORM_SERVICE_STORE_SYNC", default_value = "full")]
-    pub store_sync: Sync,
+    pub store_sync: SyncMode,
 
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", env = "SYNCSTORM_SERVICE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// An audience of which a token must name one; give it again, or with commas, for more
+    /// An audience that tokens must name; repeat it, or separate with commas, to allow any of several
     #[arg(long, value_name = "AUDIENCE", env = "SYNCSTORM_SERVICE_AUDIENCE", value_delimiter = ',', required = true)]
     pub audience: Vec<String>,
 
@@ -67,11 +68,11 @@ pub struct Config {
     #[arg(long, value_name = "ID", env = "SYNCSTORM_SERVICE_HS256_KEY_ID", default_value = "local-dev-key")]
     pub hs256_key_id: String,
 
-    /// How many streams may be open at once; one more is answered 429
+    /// How many streams may be open at once; more are answered with 429
     #[arg(long, value_name = "COUNT", env = "SYNCSTORM_SERVICE_MAX_STREAMS", default_value_t = 200)]
     pub max_streams: usize,
 
-    /// Between keepalives on a stream
+    /// The interval between keepalives on a stream
     #[arg(
         long = "keepalive-seconds",
         value_name = "SECONDS",
@@ -80,7 +81,7 @@ pub struct Config {
     )]
     pub keepalive_s: u64,
 
-    /// Between compactions of the buckets; 0 for never. SIGUSR1 compacts at once
+    /// The interval between compactions of the buckets; 0 for never. SIGUSR1 compacts at once
     #[arg(
         long = "compact-every-seconds",
         value_name = "SECONDS",
@@ -116,24 +117,24 @@ impl Config {
         sync_config: Arc<SyncConfig>,
         identities: Vec<ReplicaIdentity>,
         clock: Clock,
-        look_every: Option<Duration>,
-        backing: Arc<dyn Backing>,
+        clock_poll_interval: Option<Duration>,
+        provider: Arc<dyn Provider>,
     ) -> service::Config {
-        // Keys and head are the backing's.
+        // The provider gives keys and heads.
         let (keys, head) = (Keys::default(), Arc::new(|| 0));
         service::Config {
             replica_identity: identities,
             keepalive: Duration::from_secs(self.keepalive_s.max(1)),
             max_streams: self.max_streams,
             activation_delay: Duration::from_millis(self.activation_delay_ms),
-            backing: Some(backing),
-            look_every,
+            provider: Some(provider),
+            clock_poll_interval,
             ..service::Config::new(schema, sync_config, keys, self.audience.clone(), clock, head)
         }
     }
 }
 
-/// Nothing secret.
+/// Shows nothing secret.
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")

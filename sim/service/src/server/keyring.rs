@@ -15,16 +15,17 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use super::{Config, ServeError};
+use super::config::Config;
+use super::error::ServeError;
 use crate::auth::Keys;
 
-/// Between fetches that tokens cause: whoever sends made-up key ids causes no more than that.
-const APART: Duration = Duration::from_secs(2);
-/// Between fetches of their own, so that keys that were taken back are forgotten.
-const REFRESH: Duration = Duration::from_secs(300);
+/// The interval between fetches that tokens cause, so that tokens with made-up key ids cause no more.
+const FETCH_INTERVAL_MIN: Duration = Duration::from_secs(2);
+/// The interval between regular fetches, so that keys that are no longer in the set are forgotten.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 /// How long a fetch may take.
-const LIMIT: Duration = Duration::from_secs(5);
-/// Greatest size of a key set.
+const FETCH_LIMIT: Duration = Duration::from_secs(5);
+/// The greatest size of a key set.
 const SIZE_MAX_BYTES: usize = 1 << 20;
 
 /// The keys.
@@ -35,7 +36,7 @@ pub(super) struct Keyring {
     known: Mutex<Known>,
 }
 
-/// The keys by where they are from, and all of them.
+/// The keys by origin, and all of them.
 #[derive(Default)]
 struct Known {
     fixed: Keys,
@@ -88,7 +89,7 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Reads what settings name again. A file that is none changes nothing.
+    /// Reads the keys of the settings again. A file that is not a key set changes nothing.
     pub(super) fn reload(&self) {
         match fixed(self.secret.as_ref(), self.file.as_deref()) {
             Ok(fixed) => {
@@ -107,7 +108,7 @@ impl Keyring {
         known.all = Arc::new(all);
     }
 
-    /// The keys, fetched anew if that may bring this one.
+    /// The keys, fetched again if there is none with this id.
     pub(super) async fn keys(&self, key_id: Option<&str>) -> Arc<Keys> {
         let known = self.current();
         let Some(remote) = &self.remote else {
@@ -116,10 +117,10 @@ impl Keyring {
         if known.knows(key_id) {
             return known;
         }
-        // Those who ask meanwhile wait for this answer.
+        // Requests that need a key meanwhile wait for this fetch.
         let mut tried = remote.tried.lock().await;
         let known = self.current();
-        if known.knows(key_id) || tried.is_some_and(|at| at.elapsed() < APART) {
+        if known.knows(key_id) || tried.is_some_and(|at| at.elapsed() < FETCH_INTERVAL_MIN) {
             return known;
         }
         self.refresh(remote).await;
@@ -127,7 +128,7 @@ impl Keyring {
         self.current()
     }
 
-    /// Fetches the keys for ever, every now and then.
+    /// Fetches the keys regularly, for ever.
     pub(super) async fn keep_fresh(self: Arc<Self>) {
         let Some(remote) = &self.remote else {
             return;
@@ -139,7 +140,7 @@ impl Keyring {
                 *tried = Some(Instant::now());
                 good
             };
-            tokio::time::sleep(if good { REFRESH } else { APART }).await;
+            tokio::time::sleep(if good { REFRESH_INTERVAL } else { FETCH_INTERVAL_MIN }).await;
         }
     }
 
@@ -153,7 +154,7 @@ impl Keyring {
     }
 
     async fn refresh(&self, remote: &Remote) -> bool {
-        match tokio::time::timeout(LIMIT, remote.fetch()).await {
+        match tokio::time::timeout(FETCH_LIMIT, remote.fetch()).await {
             Ok(Ok(keys)) => {
                 self.know(|known| known.fetched = keys);
                 true
@@ -183,51 +184,28 @@ impl Remote {
         let body = Limited::new(response.into_body(), SIZE_MAX_BYTES).collect().await;
         let body = body.map_err(|error| error.to_string())?.to_bytes();
         let text = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
-        usable(text)
+        Keys::from_usable_jwks(text).map_err(|error| error.to_string())
     }
 }
 
-/// The keys that settings name.
+/// The keys of the settings.
 fn fixed(secret: Option<&(String, String)>, file: Option<&Path>) -> Result<Keys, ServeError> {
     let mut fixed = Keys::default();
     if let Some((id, secret)) = secret {
         fixed.add_hs256(id, secret.as_bytes());
     }
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ServeError::File { path: path.to_owned(), source })?;
         let keys = Keys::from_jwks(&text);
         fixed.extend(&keys.map_err(|error| ServeError::Setting(format!("{}: {error}", path.display())))?);
     }
     Ok(fixed)
 }
 
-/// The keys of a set that can be used; a set may hold others, for purposes of their own.
-fn usable(text: &str) -> Result<Keys, String> {
-    let set: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let all = set.get("keys").and_then(serde_json::Value::as_array).ok_or("no `keys`")?;
-    let mut keys = Keys::default();
-    for key in all {
-        match Keys::from_jwks(&serde_json::json!({"keys": [key]}).to_string()) {
-            Ok(one) => keys.extend(&one),
-            Err(error) => tracing::debug!(%error, "a key that is not for tokens"),
-        }
-    }
-    Ok(keys)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_of_other_kinds_are_passed_over() {
-        let text = r#"{"keys":[{"kty":"oct","alg":"HS256","kid":"a","k":"c2VjcmV0"},
-            {"kty":"RSA","alg":"RSA-OAEP","kid":"b","n":"AQAB","e":"AQAB"},{"kty":"what"}]}"#;
-        let keys = usable(text).expect("a key set");
-        assert!(keys.knows(Some("a")));
-        assert!(!keys.knows(Some("b")));
-        assert!(usable("{}").is_err());
-    }
 
     #[test]
     fn a_file_is_read_again() {

@@ -1,6 +1,6 @@
-//! The configuration file of the official service, so that this one can stand in its place: what is known here is
-//! obeyed, what only concerns the official one (bucket storage, telemetry, probes) is passed over, anything else is
-//! refused by name.
+//! The configuration file of the official service, for running in its place. Settings that this service has are used,
+//! those that only concern the official one (bucket storage, telemetry, probes) are ignored, and any other is refused
+//! by name.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use serde_norway::{Mapping, Value as Yaml};
 
-use super::{Config, ServeError};
+use super::config::Config;
+use super::error::ServeError;
+use crate::percent::percent_encoded;
 
 /// The official service's command line: `start -r unified`.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,27 +24,27 @@ pub struct Start {
     #[arg(short = 'c', long = "config-path", value_name = "FILE", env = "POWERSYNC_CONFIG_PATH")]
     pub config: PathBuf,
 
-    /// The bucket store, a SQLite file, in a folder of its own; made when it is absent
+    /// The bucket store, a SQLite file, in a folder of its own; created when it is missing
     #[arg(long, value_name = "FILE", default_value = "buckets/buckets.sqlite")]
     pub store: PathBuf,
 }
 
-/// So that every setting that the file does not know has its default.
+/// Gives every setting that is not in the file its default.
 #[derive(clap::Parser)]
 struct Defaults {
     #[command(flatten)]
     config: Config,
 }
 
-/// What a name in the environment stands for.
+/// Looks up a variable of the environment.
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Start {
-    /// Reads the file. What this service wants as files of their own (certificates, keys, a sync configuration that is
-    /// written in the file) is put beside the store.
+    /// Reads the file. What this service needs as separate files (certificates, keys, a sync configuration in the file)
+    /// is written beside the store.
     ///
     /// # Errors
-    /// When the file cannot be read, or asks for what is not known.
+    /// When the file cannot be read, or has an unknown setting.
     pub fn settings(&self) -> Result<Config, ServeError> {
         self.settings_with(&|name| std::env::var(name).ok())
     }
@@ -55,8 +57,8 @@ impl Start {
         let beside = self.store.parent().filter(|folder| !folder.as_os_str().is_empty());
         let beside = beside.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         std::fs::create_dir_all(&beside).map_err(|source| file(&beside, source))?;
-        let read = Reading { beside: &beside, origin: self.config.parent().unwrap_or(Path::new(".")) };
-        let flags = read.flags(&yaml).map_err(|problem| match problem {
+        let reader = FileReader { beside: &beside, origin: self.config.parent().unwrap_or(Path::new(".")) };
+        let flags = reader.flags(&yaml).map_err(|problem| match problem {
             Problem::Words(words) => refuse(words),
             Problem::File(path, source) => file(&path, source),
         })?;
@@ -82,14 +84,14 @@ impl From<String> for Problem {
     }
 }
 
-struct Reading<'a> {
-    /// Where files may be put.
+struct FileReader<'a> {
+    /// Where files may be written.
     beside: &'a Path,
-    /// What paths in the file are relative to.
+    /// Paths in the file are relative to this folder.
     origin: &'a Path,
 }
 
-impl Reading<'_> {
+impl FileReader<'_> {
     /// The document as this program's flags.
     fn flags(&self, yaml: &Yaml) -> Result<Vec<String>, Problem> {
         const KNOWN: [&str; 10] = [
@@ -124,7 +126,8 @@ impl Reading<'_> {
                 let parameters = mapping(parameters, "api.parameters")?;
                 known(parameters, "api.parameters", &["max_concurrent_connections"])?;
                 if let Some(count) = parameters.get("max_concurrent_connections") {
-                    flags.push(format!("--max-streams={}", number(count, "api.parameters.max_concurrent_connections")?));
+                    flags
+                        .push(format!("--max-streams={}", number(count, "api.parameters.max_concurrent_connections")?));
                 }
             }
         }
@@ -134,9 +137,8 @@ impl Reading<'_> {
     /// A connection as a URL.
     fn database(&self, connection: &Yaml) -> Result<String, Problem> {
         const PLACE: &str = "replication.connections[0]";
-        const KNOWN: [&str; 11] = [
-            "type", "id", "tag", "uri", "hostname", "port", "username", "password", "database", "sslmode", "cacert",
-        ];
+        const KNOWN: [&str; 11] =
+            ["type", "id", "tag", "uri", "hostname", "port", "username", "password", "database", "sslmode", "cacert"];
         let connection = mapping(connection, PLACE)?;
         known(connection, PLACE, &KNOWN)?;
         let prefix = format!("{PLACE}.");
@@ -151,10 +153,12 @@ impl Reading<'_> {
             url.push(separator);
             url.push_str(name);
             url.push('=');
-            url.push_str(&encoded(value));
+            url.push_str(&percent_encoded(value));
             separator = '&';
         };
-        for (key, name) in [("hostname", "host"), ("username", "user"), ("password", "password"), ("database", "dbname")] {
+        for (key, name) in
+            [("hostname", "host"), ("username", "user"), ("password", "password"), ("database", "dbname")]
+        {
             if let Some(value) = get(key)? {
                 option(name, &value);
             }
@@ -162,43 +166,43 @@ impl Reading<'_> {
         if let Some(port) = connection.get("port") {
             option("port", &number(port, &format!("{PLACE}.port"))?.to_string());
         }
-        // As the official service: certificates are checked unless they are told not to be.
+        // As in the official service, certificates are checked unless the file says otherwise.
         let mode = get("sslmode")?.unwrap_or_else(|| "verify-full".to_owned());
         if !["verify-full", "verify-ca", "disable"].contains(&mode.as_str()) {
             return Err(format!("{PLACE}.sslmode: {mode:?}: write verify-full, verify-ca or disable").into());
         }
         option("sslmode", &mode);
         if let Some(certificate) = get("cacert")? {
-            option("sslrootcert", &self.put("source-ca.crt", &certificate)?.display().to_string());
+            option("sslrootcert", &self.write("source-ca.crt", &certificate)?.display().to_string());
         }
         Ok(url)
     }
 
     fn sync_config(&self, document: &Mapping, flags: &mut Vec<String>) -> Result<(), Problem> {
-        let (key, said) = ["sync_config", "sync_rules"]
+        let (key, yaml) = ["sync_config", "sync_rules"]
             .iter()
-            .find_map(|key| document.get(*key).map(|said| (*key, said)))
+            .find_map(|key| document.get(*key).map(|yaml| (*key, yaml)))
             .ok_or_else(|| "sync_config is missing: name a file as `path`".to_owned())?;
-        let said = mapping(said, key)?;
-        known(said, key, &["path", "content", "exit_on_error"])?;
-        let path = match (said.get("path"), said.get("content")) {
+        let settings = mapping(yaml, key)?;
+        known(settings, key, &["path", "content", "exit_on_error"])?;
+        let path = match (settings.get("path"), settings.get("content")) {
             (Some(path), None) => self.origin.join(string(path, &format!("{key}.path"))?),
-            (None, Some(content)) => self.put("sync-config.yaml", &string(content, &format!("{key}.content"))?)?,
+            (None, Some(content)) => self.write("sync-config.yaml", &string(content, &format!("{key}.content"))?)?,
             _ => return Err(format!("{key}: write either `path` or `content`").into()),
         };
         flags.push(format!("--sync-config={}", path.display()));
         Ok(())
     }
 
-    fn client_auth(&self, said: &Yaml, flags: &mut Vec<String>) -> Result<(), Problem> {
-        let said = mapping(said, "client_auth")?;
-        known(said, "client_auth", &["jwks_uri", "jwks", "audience", "allow_local_jwks", "block_local_jwks"])?;
-        let audience = needed(said, "client_auth.", "audience")?;
+    fn client_auth(&self, yaml: &Yaml, flags: &mut Vec<String>) -> Result<(), Problem> {
+        let settings = mapping(yaml, "client_auth")?;
+        known(settings, "client_auth", &["jwks_uri", "jwks", "audience", "allow_local_jwks", "block_local_jwks"])?;
+        let audience = needed(settings, "client_auth.", "audience")?;
         let audience = audience.as_sequence().ok_or_else(|| "client_auth.audience: write a list".to_owned())?;
         for name in audience {
             flags.push(format!("--audience={}", string(name, "client_auth.audience")?));
         }
-        if let Some(uri) = said.get("jwks_uri") {
+        if let Some(uri) = settings.get("jwks_uri") {
             let uri = match uri.as_sequence().map(Vec::as_slice) {
                 None => uri,
                 Some([uri]) => uri,
@@ -206,15 +210,15 @@ impl Reading<'_> {
             };
             flags.push(format!("--jwks-url={}", string(uri, "client_auth.jwks_uri")?));
         }
-        if let Some(keys) = said.get("jwks") {
+        if let Some(keys) = settings.get("jwks") {
             let text = serde_json::to_string(keys).map_err(|error| format!("client_auth.jwks: {error}"))?;
-            flags.push(format!("--jwks-file={}", self.put("keys.json", &text)?.display()));
+            flags.push(format!("--jwks-file={}", self.write("keys.json", &text)?.display()));
         }
         Ok(())
     }
 
-    /// Puts a text into a file that nobody else can read.
-    fn put(&self, name: &str, text: &str) -> Result<PathBuf, Problem> {
+    /// Writes a file that only its owner can read.
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Problem> {
         let path = self.beside.join(name);
         let opened = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
         match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
@@ -268,30 +272,17 @@ fn string(yaml: &Yaml, place: &str) -> Result<String, String> {
     yaml.as_str().map(str::to_owned).ok_or_else(|| format!("{place}: write a text"))
 }
 
-/// A number, also one that the environment gave.
+/// A number, which may be a string because environment variables are.
 fn number(yaml: &Yaml, place: &str) -> Result<u64, String> {
     let number = yaml.as_u64().or_else(|| yaml.as_str().and_then(|text| text.parse().ok()));
     number.ok_or_else(|| format!("{place}: write a number"))
-}
-
-/// A value of a URL's query.
-fn encoded(value: &str) -> String {
-    let mut encoded = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const WORKED: &str = "\
+    const DEPLOYED: &str = "\
 replication:
   connections:
     - type: postgresql
@@ -333,8 +324,8 @@ telemetry:
     }
 
     #[test]
-    fn the_file_that_worked_is_understood() {
-        let (folder, settings) = settings(WORKED);
+    fn a_deployed_file_is_understood() {
+        let (folder, settings) = settings(DEPLOYED);
         let settings = settings.expect("understood");
         let beside = folder.path().join("s");
         let certificate = beside.join("source-ca.crt");
@@ -364,8 +355,8 @@ telemetry:
             ("  audience: [one, two]", "  audience: one", "client_auth.audience: write a list"),
             ("  audience: [one, two]\n", "", "client_auth.audience is missing"),
         ] {
-            assert!(WORKED.contains(from), "{from}");
-            let (_folder, settings) = settings(&WORKED.replacen(from, to, 1));
+            assert!(DEPLOYED.contains(from), "{from}");
+            let (_folder, settings) = settings(&DEPLOYED.replacen(from, to, 1));
             let problem = settings.expect_err(to);
             assert!(problem.contains(says) && problem.contains("powersync.yaml"), "{to}: {problem}");
         }

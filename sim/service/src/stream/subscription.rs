@@ -1,15 +1,16 @@
-//! Which buckets a request gets: its streams, its parameters, and what the parameter index says.
+//! Which buckets a request gets, by its streams, its parameters and the parameter indexes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::protocol::{Reason, StreamRequest};
+use crate::protocol::line::Reason;
+use crate::protocol::request::StreamRequest;
 use crate::storage::Generation;
 use crate::sync_config::SyncConfig;
 use crate::sync_config::expression::{Input, RequestValues};
 use crate::sync_config::query::{ParameterQuery, combinations};
 
-/// Greatest number of buckets, and of parameter results, of one stream.
+/// The greatest number of buckets, and of parameter results, of one stream.
 pub(super) const BUCKETS_MAX: usize = 1000;
 
 /// A bucket that the client gets.
@@ -22,20 +23,21 @@ pub(super) struct ResolvedBucket {
 
 /// More buckets or parameter results than a stream may have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TooMany;
+pub(super) struct TooManyBuckets;
 
-/// What a request is subscribed to, and by what.
+/// What a request is subscribed to, and why.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     /// Index of a stream of the configuration, in the order of the checkpoint line's `streams`.
     pub(super) streams: Vec<usize>,
-    interests: Vec<Interest>,
-    /// Whether any parameter query has FROM, so that the buckets may change.
+    definitions: Vec<SubscribedDefinition>,
+    /// Whether a parameter query has FROM, so that the buckets may change.
     pub(super) dynamic: bool,
 }
 
+/// A definition that the request is subscribed to.
 #[derive(Debug)]
-struct Interest {
+struct SubscribedDefinition {
     definition: usize,
     reason: Reason,
     priority: Option<u8>,
@@ -45,7 +47,7 @@ struct Interest {
 impl Subscriptions {
     pub(super) fn new(config: &SyncConfig, request: &StreamRequest, values: &RequestValues) -> Self {
         let mut streams = Vec::new();
-        let mut interests = Vec::new();
+        let mut definitions = Vec::new();
         let defaults = Arc::new(values.clone());
         for (stream, known) in config.streams.iter().enumerate() {
             let mut reasons: Vec<(Reason, Option<u8>, Arc<RequestValues>)> = Vec::new();
@@ -65,45 +67,45 @@ impl Subscriptions {
             for (definition, _) in config.definitions.iter().enumerate().filter(|(_, one)| one.stream == stream) {
                 for (reason, priority, values) in &reasons {
                     let values = values.clone();
-                    interests.push(Interest { definition, reason: *reason, priority: *priority, values });
+                    definitions.push(SubscribedDefinition { definition, reason: *reason, priority: *priority, values });
                 }
             }
         }
-        let dynamic = interests.iter().any(|interest| {
-            let queries = &config.definitions[interest.definition].parameters;
+        let dynamic = definitions.iter().any(|subscribed| {
+            let queries = &config.definitions[subscribed.definition].parameters;
             queries.iter().any(|query| matches!(query, ParameterQuery::Lookup(_)))
         });
-        Self { streams, interests, dynamic }
+        Self { streams, definitions, dynamic }
     }
 
     /// The buckets at this moment, in the order of the configuration. A bucket with several reasons has the
     /// smallest of its priorities.
-    pub(super) fn resolve(&self, generation: &Generation) -> Result<Vec<ResolvedBucket>, TooMany> {
+    pub(super) fn resolve(&self, generation: &Generation) -> Result<Vec<ResolvedBucket>, TooManyBuckets> {
         let config = &generation.config;
         let mut found = Found::default();
-        for interest in &self.interests {
-            let definition = &config.definitions[interest.definition];
+        for subscribed in &self.definitions {
+            let definition = &config.definitions[subscribed.definition];
             for (index, query) in definition.parameters.iter().enumerate() {
-                let own = |priority: Option<u8>| interest.priority.or(priority).unwrap_or(definition.priority);
+                let own = |priority: Option<u8>| subscribed.priority.or(priority).unwrap_or(definition.priority);
                 match query {
-                    ParameterQuery::Static { gates, outputs, priority } => {
-                        let input = Input::Request(&interest.values);
-                        if gates.iter().all(|gate| gate.holds(input)) {
+                    ParameterQuery::Static { request_filters, outputs, priority } => {
+                        let input = Input::Request(&subscribed.values);
+                        if request_filters.iter().all(|filter| filter.holds(input)) {
                             for values in combinations(outputs.iter().map(|output| output.values(input))) {
-                                let name = config.bucket_name(generation.number, interest.definition, values.iter());
-                                found.add(name, own(*priority), interest.reason)?;
+                                let name = config.bucket_name(generation.number, subscribed.definition, values.iter());
+                                found.add(name, own(*priority), subscribed.reason)?;
                             }
                         }
                     }
                     ParameterQuery::Lookup(lookup) => {
-                        let entries = generation.lookups.get(&(interest.definition, index));
-                        for key in lookup.request_keys(&interest.values) {
+                        let entries = generation.lookups.get(&(subscribed.definition, index));
+                        for key in lookup.request_keys(&subscribed.values) {
                             let rows = entries.and_then(|lookup| lookup.entries.get(&key));
                             for stored in rows.into_iter().flat_map(BTreeMap::values) {
-                                for values in lookup.outputs(stored, &interest.values) {
+                                for values in lookup.outputs(stored, &subscribed.values) {
                                     let name =
-                                        config.bucket_name(generation.number, interest.definition, values.iter());
-                                    found.add(name, own(lookup.priority), interest.reason)?;
+                                        config.bucket_name(generation.number, subscribed.definition, values.iter());
+                                    found.add(name, own(lookup.priority), subscribed.reason)?;
                                 }
                             }
                         }
@@ -123,7 +125,7 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, name: String, priority: u8, reason: Reason) -> Result<(), TooMany> {
+    fn add(&mut self, name: String, priority: u8, reason: Reason) -> Result<(), TooManyBuckets> {
         self.results += 1;
         if let Some(index) = self.by_name.get(name.as_str()) {
             let bucket = &mut self.buckets[*index];
@@ -136,6 +138,6 @@ impl Found {
             self.by_name.insert(name.clone(), self.buckets.len());
             self.buckets.push(ResolvedBucket { name, priority, reasons: vec![reason] });
         }
-        if self.results > BUCKETS_MAX { Err(TooMany) } else { Ok(()) }
+        if self.results > BUCKETS_MAX { Err(TooManyBuckets) } else { Ok(()) }
     }
 }

@@ -1,15 +1,16 @@
 //! The SQL expressions of sync queries, evaluated with SQLite's semantics.
 //!
-//! An expression draws on a row, on the request, or on neither; [`Expression::reads`] says which.
+//! An expression reads a row, the request, both or neither; [`Expression::reads`] says which.
 
 use std::cmp::Ordering;
 
 use fixtures::{Row, Value};
 use serde_json::Value as Json;
 
-use crate::row::{TimeFormat, value_text};
+use super::sqlite::{array_elements, as_text, boolean, compare, member, sql_value, truth};
+use crate::json::{TimeFormat, value_text};
 
-/// What an expression draws on.
+/// What an expression reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Columns of a row.
@@ -54,7 +55,7 @@ pub enum Expression {
     InArray(Box<Expression>, Box<Expression>),
     /// `lower(a)` or `upper(a)`.
     Case {
-        /// Whether to upper case.
+        /// Whether it is `upper`.
         upper: bool,
         /// The text.
         of: Box<Expression>,
@@ -101,7 +102,7 @@ pub enum RequestValue {
     UserParameter(String),
 }
 
-/// The request's side of an evaluation.
+/// The values of a request.
 #[derive(Clone, Debug)]
 pub struct RequestValues {
     /// `sub`, as a SQL value.
@@ -124,7 +125,7 @@ pub enum Input<'a> {
 }
 
 impl Expression {
-    /// What it draws on.
+    /// What it reads.
     #[must_use]
     pub fn reads(&self) -> Reads {
         let both = |a: &Self, b: &Self| {
@@ -167,7 +168,7 @@ impl Expression {
         }
     }
 
-    /// Its value; never [`Value::Time`]. A name of the other side is NULL: [`Self::reads`] was asked before.
+    /// Its value, which is never [`Value::Time`]. Names that the input does not have are NULL.
     #[must_use]
     pub fn evaluate(&self, input: Input<'_>) -> Value {
         match (self, input) {
@@ -216,7 +217,7 @@ impl Expression {
         }
     }
 
-    /// Whether it holds, as a WHERE clause: NULL does not.
+    /// Whether it is true, as in WHERE: NULL is not.
     #[must_use]
     pub fn holds(&self, input: Input<'_>) -> bool {
         truth(&self.evaluate(input)) == Some(true)
@@ -234,66 +235,6 @@ impl RequestValues {
             RequestValue::TokenParameter(name) => sql_value(self.jwt.get("parameters").and_then(|all| all.get(name))),
             RequestValue::UserParameter(name) => sql_value(self.parameters.get(name)),
         }
-    }
-}
-
-/// A JSON value as SQLite sees it: true is 1, objects and arrays are their text.
-#[must_use]
-pub fn sql_value(json: Option<&Json>) -> Value {
-    match json {
-        None | Some(Json::Null) => Value::Null,
-        Some(Json::Bool(flag)) => boolean(*flag),
-        Some(Json::Number(number)) => {
-            number.as_i64().map_or_else(|| number.as_f64().map_or(Value::Null, Value::Real), Value::Int)
-        }
-        Some(Json::String(text)) => Value::text(text),
-        Some(other) => Value::text(&other.to_string()),
-    }
-}
-
-/// The distinct elements of a JSON array, as SQL values without NULL; none when the text is no array.
-#[must_use]
-pub fn array_elements(value: &Value) -> Vec<Value> {
-    let Value::Text(text) = value else {
-        return Vec::new();
-    };
-    let Ok(Json::Array(elements)) = serde_json::from_str(text) else {
-        return Vec::new();
-    };
-    let mut values: Vec<Value> = Vec::with_capacity(elements.len());
-    for element in &elements {
-        let value = sql_value(Some(element));
-        if !value.is_null() && !values.contains(&value) {
-            values.push(value);
-        }
-    }
-    values
-}
-
-pub(super) fn boolean(flag: bool) -> Value {
-    Value::Int(i64::from(flag))
-}
-
-fn member(of: &Value, key: &Value, text: bool) -> Value {
-    let (Value::Text(of), Value::Text(key)) = (of, key) else {
-        return Value::Null;
-    };
-    let Ok(json) = serde_json::from_str::<Json>(of) else {
-        return Value::Null;
-    };
-    let mut at = Some(&json);
-    match key.strip_prefix('$') {
-        None => at = json.get(&**key),
-        Some(path) => {
-            for step in path.split('.').skip(1) {
-                at = at.and_then(|json| json.get(step));
-            }
-        }
-    }
-    match at {
-        None => Value::Null,
-        Some(json) if text => sql_value(Some(json)),
-        Some(json) => Value::text(&json.to_string()),
     }
 }
 
@@ -323,44 +264,5 @@ fn binary(operator: Operator, left: &Value, right: &Value) -> Value {
                 _ => order.is_ge(),
             })
         }),
-    }
-}
-
-/// SQLite's order: NULL compares to nothing, numbers come before texts.
-fn compare(left: &Value, right: &Value) -> Option<Ordering> {
-    #[expect(clippy::cast_precision_loss, reason = "mixed comparisons happen as reals")]
-    let real = |int: i64| int as f64;
-    match (left, right) {
-        (Value::Null, _) | (_, Value::Null) => None,
-        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
-        (Value::Real(a), Value::Real(b)) => a.partial_cmp(b),
-        (Value::Int(a), Value::Real(b)) => real(*a).partial_cmp(b),
-        (Value::Real(a), Value::Int(b)) => a.partial_cmp(&real(*b)),
-        (Value::Text(a), Value::Text(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
-        (Value::Text(_), _) => Some(Ordering::Greater),
-        (_, Value::Text(_)) => Some(Ordering::Less),
-        (Value::Time(a), Value::Time(b)) => Some(a.cmp(b)),
-        (Value::Time(_), _) | (_, Value::Time(_)) => None,
-    }
-}
-
-fn truth(value: &Value) -> Option<bool> {
-    match value {
-        Value::Null | Value::Time(_) => None,
-        Value::Int(int) => Some(*int != 0),
-        Value::Real(real) => Some(*real != 0.0),
-        Value::Text(text) => {
-            let number: String =
-                text.trim_start().chars().take_while(|c| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')).collect();
-            Some(number.parse::<f64>().is_ok_and(|number| number != 0.0))
-        }
-    }
-}
-
-fn as_text(value: &Value) -> Option<String> {
-    match value {
-        Value::Null | Value::Time(_) => None,
-        Value::Text(text) => Some(text.to_string()),
-        other => Some(value_text(other, TimeFormat::Legacy)),
     }
 }

@@ -1,34 +1,35 @@
-//! From parsed SQL to expressions: names are resolved, and whatever is not known is refused by name.
+//! Resolves the names of parsed SQL, which gives expressions. What is not supported is refused by name.
 
 use fixtures::{Table, Value};
 use sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, UnaryOperator, Value as Literal,
 };
 
-use super::expression::{Expression, Operator, RequestValue, boolean};
+use super::expression::{Expression, Operator, RequestValue};
+use super::sqlite::boolean;
 
 /// The function that marks the array of `x IN array`, see [`super::select`].
 pub(super) const ELEMENTS: &str = "powersync_elements";
 
 /// The names that an expression may use.
 #[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
+pub(super) struct Scope<'a> {
     /// The table of the query, under the name by which columns may be qualified.
-    pub table: Option<(&'a Table, &'a str)>,
+    pub(super) table: Option<(&'a Table, &'a str)>,
     /// The parameters of the bucket.
-    pub bucket: &'a [String],
+    pub(super) bucket: &'a [String],
     /// Whether the request may be read.
-    pub request: bool,
+    pub(super) request: bool,
     /// Whether `auth`, `connection` and `subscription` are known (sync streams).
-    pub stream: bool,
+    pub(super) stream: bool,
 }
 
 impl Expression {
     /// Resolves the names of a parsed expression.
     ///
     /// # Errors
-    /// The first thing that this service does not know, named.
-    pub fn resolve(expr: &Expr, scope: Scope<'_>) -> Result<Self, String> {
+    /// The first thing that is not supported, by name.
+    pub(super) fn resolve(expr: &Expr, scope: Scope<'_>) -> Result<Self, String> {
         let sub = |expr: &Expr| Self::resolve(expr, scope).map(Box::new);
         Ok(match expr {
             Expr::Nested(inner) => Self::resolve(inner, scope)?,

@@ -1,6 +1,4 @@
-//! SELECT statements: parsed, taken apart, and their select lists resolved into row data.
-
-use std::sync::Arc;
+//! SELECT statements, parsed and taken apart.
 
 use fixtures::Schema;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, TableFactor};
@@ -9,39 +7,24 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
-use super::Projection;
-use super::expression::Expression;
-use super::resolve::{ELEMENTS, Scope};
+use super::resolve::ELEMENTS;
 
-/// Where a value of row data comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// The id.
-    Id,
-    /// A column, by index: written with its PostgreSQL type.
-    Column(usize),
-    /// A column of bytes, by index: NULL is told, anything else is left out.
-    Blob(usize),
-    /// An expression over the row.
-    Computed(Expression),
-}
-
-/// A SELECT of the only shape that is known: `SELECT … [FROM one table] [WHERE …]`.
-pub struct Shape {
+/// A SELECT of the one supported shape: `SELECT … [FROM one table] [WHERE …]`.
+pub(super) struct SelectQuery {
     /// The select list.
-    pub items: Vec<SelectItem>,
+    pub(super) items: Vec<SelectItem>,
     /// The table's name and alias.
-    pub from: Option<(String, Option<String>)>,
+    pub(super) from: Option<(String, Option<String>)>,
     /// The conjuncts of WHERE.
-    pub conditions: Vec<Expr>,
+    pub(super) conditions: Vec<Expr>,
 }
 
-impl Shape {
+impl SelectQuery {
     /// Parses one SELECT.
     ///
     /// # Errors
-    /// A syntax error, or the clause that is not known.
-    pub fn parse(sql: &str) -> Result<Self, String> {
+    /// A syntax error, or the clause that is not supported.
+    pub(super) fn parse(sql: &str) -> Result<Self, String> {
         let dialect = PostgreSqlDialect {};
         let tokens = Tokenizer::new(&dialect, sql).tokenize().map_err(|error| error.to_string())?;
         let mut parser = Parser::new(&dialect).with_tokens(mark_arrays(tokens));
@@ -55,13 +38,13 @@ impl Shape {
     /// Takes a parsed query apart.
     ///
     /// # Errors
-    /// The clause that is not known.
-    pub fn of(query: &Query) -> Result<Self, String> {
+    /// The clause that is not supported.
+    pub(super) fn of(query: &Query) -> Result<Self, String> {
         let SetExpr::Select(select) = &*query.body else {
             return Err("must be one SELECT".to_owned());
         };
         let from = table_of(select)?;
-        // Whatever else a query can have is found by printing what is known and comparing.
+        // Prints the clauses that are supported: if the query prints as more than that, it has others.
         let list: Vec<String> = select.projection.iter().map(ToString::to_string).collect();
         let mut known = format!("SELECT {}", list.join(", "));
         if let [from] = select.from.as_slice() {
@@ -81,19 +64,19 @@ impl Shape {
         Ok(Self { items: select.projection.clone(), from, conditions })
     }
 
-    /// The table that the query draws on, and the name by which its columns may be qualified.
+    /// The table that the query reads, and the name by which its columns may be qualified.
     ///
     /// # Errors
     /// When there is no FROM, or the schema has no such table.
-    pub fn table<'s>(&'s self, schema: &'s Schema) -> Result<(usize, &'s str), String> {
+    pub(super) fn table<'s>(&'s self, schema: &'s Schema) -> Result<(usize, &'s str), String> {
         let (name, alias) = self.from.as_ref().ok_or("must have a FROM clause")?;
         let table = schema.table_index(name).ok_or_else(|| format!("no table `{name}` in the schema"))?;
         Ok((table, alias.as_deref().unwrap_or(name)))
     }
 }
 
-/// Sync queries know `x IN array`, without parentheses, for membership in a JSON array; SQL does not. Writes it as
-/// `x IN (elements(array))`.
+/// Sync queries may write `x IN array`, without parentheses, for membership in a JSON array, which is not SQL. Rewrites
+/// it as `x IN (powersync_elements(array))`.
 fn mark_arrays(tokens: Vec<Token>) -> Vec<Token> {
     let keyword = |token: &Token, wanted: &[Keyword]| matches!(token, Token::Word(word) if word.quote_style.is_none() && wanted.contains(&word.keyword));
     let mut out = Vec::with_capacity(tokens.len() + 8);
@@ -161,92 +144,11 @@ fn table_of(select: &Select) -> Result<Option<(String, Option<String>)>, String>
     Ok(Some((table, alias)))
 }
 
-/// Resolves a select list into row data.
-///
-/// # Errors
-/// What is not known, or that no `id` is selected.
-pub fn projection(
-    items: &[SelectItem],
-    schema: &Schema,
-    table: usize,
-    alias: &str,
-    scope: Scope<'_>,
-) -> Result<Projection, String> {
-    let mut named: Vec<(String, Source, bool)> = Vec::new();
-    let columns = &schema.tables[table].columns;
-    let star = |named: &mut Vec<(String, Source, bool)>| {
-        // `*` skips names that start with `_`, and explicit columns beat it.
-        // A table that lists its `id` has rows with a key apart from it.
-        let implicit = (schema.tables[table].column_index("id").is_none()).then_some(("id", Source::Id));
-        let all = implicit
-            .into_iter()
-            .chain(columns.iter().enumerate().map(|(index, column)| (column.name.as_str(), Source::Column(index))));
-        for (name, source) in all {
-            if !name.starts_with('_') && named.iter().all(|(taken, ..)| taken != name) {
-                named.push((name.to_owned(), source, false));
-            }
-        }
-    };
-    for item in items {
-        let (expr, name) = match item {
-            SelectItem::Wildcard(options) if options.to_string().is_empty() || options.to_string() == "*" => {
-                star(&mut named);
-                continue;
-            }
-            SelectItem::QualifiedWildcard(kind, _) if item.to_string() == format!("{alias}.*") => {
-                let _ = kind;
-                star(&mut named);
-                continue;
-            }
-            SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone()),
-            SelectItem::UnnamedExpr(expr) => (expr, unnamed(expr)?),
-            other => return Err(format!("`{other}` is not known in a select list")),
-        };
-        let source = match Expression::resolve(expr, scope)? {
-            Expression::Id => Source::Id,
-            Expression::Column(column) => Source::Column(column),
-            other if other.reads().bucket || other.reads().request => {
-                return Err(format!("`{expr}`: a select list draws on the row only"));
-            }
-            other => Source::Computed(other),
-        };
-        match named.iter_mut().find(|(taken, ..)| *taken == name) {
-            Some(slot) if !slot.2 => *slot = (name, source, true),
-            Some(_) => return Err(format!("column `{name}` is selected twice")),
-            None => named.push((name, source, true)),
-        }
-    }
-    let object_id = match named.iter().find(|(name, ..)| name == "id") {
-        Some((_, Source::Id, _)) => None,
-        Some((_, Source::Column(column) | Source::Blob(column), _)) => Some(Expression::Column(*column)),
-        Some((_, Source::Computed(expression), _)) => Some(expression.clone()),
-        None => return Err("a data query must select `id`".to_owned()),
-    };
-    let columns = named
-        .into_iter()
-        .map(|(name, source, _)| {
-            let mut key = String::new();
-            crate::row::write_string(&mut key, &name);
-            key.push(':');
-            (key, source)
-        })
-        .collect();
-    Ok(Projection { table, object_type: Arc::from(alias), object_id, columns })
-}
-
-/// The index of an equal select list, or of this one, added.
-pub fn intern(projections: &mut Vec<Projection>, projection: Projection) -> usize {
-    projections.iter().position(|known| *known == projection).unwrap_or_else(|| {
-        projections.push(projection);
-        projections.len() - 1
-    })
-}
-
 /// The name of an output that has no alias.
 ///
 /// # Errors
 /// When the expression is no plain name.
-pub fn unnamed(expr: &Expr) -> Result<String, String> {
+pub(super) fn output_name(expr: &Expr) -> Result<String, String> {
     match expr {
         Expr::Identifier(name) => Ok(name.value.clone()),
         Expr::CompoundIdentifier(parts) => Ok(parts.last().map(|part| part.value.clone()).unwrap_or_default()),

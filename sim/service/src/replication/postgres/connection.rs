@@ -1,18 +1,23 @@
-//! How PostgreSQL is reached: its URL, TLS, and sessions that take queries before they stream.
+//! How PostgreSQL is reached: its URL and TLS settings.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig, SslMode, TlsConfig};
+use pgwire_replication::{Lsn, ReplicationClient, ReplicationConfig, SslMode, TlsConfig};
 
-use crate::routes::percent_decoded;
+use super::session::{PostgresError, Session, identifier, within};
+use crate::percent::percent_decoded;
+
+/// The replication slot that the deployment guide names.
+pub const DEFAULT_SLOT: &str = "powersync_replication_slot";
+/// The publication that the deployment guide names.
+pub const DEFAULT_PUBLICATION: &str = "powersync";
 
 /// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Values must arrive in one form, whatever the server's settings are.
-const SESSION: &str = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 \
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Values must have one form, whatever the server's settings are.
+const SESSION_OPTIONS: &str = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1 \
     -c bytea_output=hex -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c synchronous_commit=local";
 
 /// Where PostgreSQL is and what is followed there.
@@ -30,34 +35,20 @@ pub struct Connection {
     pub publication: String,
 }
 
-/// A connection that cannot be described so.
+/// The description of a connection is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadConnection {
     /// The URL.
     #[error("the database URL {0}")]
     Url(&'static str),
-    /// A name that PostgreSQL would not take.
+    /// A name that PostgreSQL does not allow.
     #[error("{0}")]
     Name(&'static str),
 }
 
-/// Why PostgreSQL did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum PostgresError {
-    /// The connection, or the server's refusal.
-    #[error("{0}")]
-    Wire(#[from] PgWireError),
-    /// It did not answer in time.
-    #[error("PostgreSQL did not answer within {0:?}")]
-    Slow(Duration),
-    /// It answered something else.
-    #[error("an unexpected answer to: {0}")]
-    Unexpected(&'static str),
-}
-
 impl Connection {
     /// Reads `postgres://user:password@host:port/database?sslmode=require&sslrootcert=ca.pem`. A host may also be
-    /// given as `host=` in the query, which is how a folder with a socket is named.
+    /// given as `host=` in the query, for example a folder with a socket.
     ///
     /// # Errors
     /// When the URL is malformed or asks for what is not known, or a name is not one.
@@ -135,9 +126,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Opens a session that takes queries, and streams from `start` once it is told to.
+    /// Opens a session for queries. It can stream from `start` later.
     pub(super) async fn open(&self, start: u64) -> Result<Session, PostgresError> {
-        // A publication is named as in SQL, a slot as it is.
+        // A publication is quoted as in SQL, a slot is not.
         let (slot, publication) = (self.slot.as_str(), identifier(&self.publication));
         let mut config =
             ReplicationConfig::new(&self.host, &self.user, &self.password, &self.database, slot, publication);
@@ -145,17 +136,17 @@ impl Connection {
         config.tls = self.tls.clone();
         config.start_lsn = Lsn::from_u64(start);
         config.ack_lsn = Some(Lsn::from_u64(start));
-        config.options = Some(SESSION.to_owned());
+        config.options = Some(SESSION_OPTIONS.to_owned());
         config.application_name = Some("syncstorm-service".to_owned());
-        // A server that is being stopped waits until it knows that everything arrived.
+        // A server that is being stopped waits for the confirmation of everything that it has sent.
         config.status_interval = Duration::from_millis(100);
-        let mut client = within(CONNECT, ReplicationClient::connect_gated(config)).await?;
-        within(CONNECT, client.simple_query("SELECT 1")).await?;
+        let mut client = within(CONNECT_LIMIT, ReplicationClient::connect_gated(config)).await?;
+        within(CONNECT_LIMIT, client.simple_query("SELECT 1")).await?;
         Ok(Session { client })
     }
 }
 
-/// Nothing secret.
+/// Shows nothing secret.
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
@@ -166,65 +157,6 @@ impl fmt::Debug for Connection {
             .field("publication", &self.publication)
             .finish_non_exhaustive()
     }
-}
-
-/// A session with a server.
-pub(super) struct Session {
-    pub(super) client: ReplicationClient,
-}
-
-/// A row of an answer; `None` is NULL.
-pub(super) type Answer = Vec<Option<Bytes>>;
-
-impl Session {
-    pub(super) async fn query(&mut self, sql: &str) -> Result<Vec<Answer>, PostgresError> {
-        Ok(self.client.simple_query(sql).await?)
-    }
-
-    /// A query that must be answered soon.
-    pub(super) async fn ask(&mut self, sql: &str, limit: Duration) -> Result<Vec<Answer>, PostgresError> {
-        within(limit, self.client.simple_query(sql)).await
-    }
-}
-
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, PgWireError>>) -> Result<T, PostgresError> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(PostgresError::Slow(limit)),
-    }
-}
-
-impl PostgresError {
-    /// The server's code of the error, if it was the server that refused.
-    pub(super) fn code(&self) -> Option<&str> {
-        let Self::Wire(PgWireError::Server(text)) = self else {
-            return None;
-        };
-        text.rsplit_once("(SQLSTATE ").map(|(_, code)| code.trim_end_matches(')'))
-    }
-}
-
-/// A position as PostgreSQL writes it, `16/B374D848`.
-pub(super) fn lsn_of(text: &str) -> Option<u64> {
-    let (high, low) = text.split_once('/')?;
-    let part = |hex: &str| u32::from_str_radix(hex, 16).ok().map(u64::from);
-    Some(part(high)? << 32 | part(low)?)
-}
-
-/// A text of an answer.
-pub(super) fn text(answer: &Answer, column: usize) -> Option<&str> {
-    answer.get(column)?.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok())
-}
-
-/// A text in SQL.
-pub(super) fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
-}
-
-/// A name in SQL.
-pub(super) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]
@@ -257,16 +189,5 @@ mod tests {
     fn nothing_secret_is_shown() {
         let connection = Connection::new("postgres://u:secret@h/d", "s", "p").expect("a good URL");
         assert!(!format!("{connection:?}").contains("secret"));
-    }
-
-    #[test]
-    fn positions_and_codes() {
-        assert_eq!(lsn_of("16/B374D848"), Some(0x16_B374_D848));
-        assert_eq!(lsn_of("0/0"), Some(0));
-        assert_eq!(lsn_of("x"), None);
-        let error = PostgresError::Wire(PgWireError::Server("no such slot (SQLSTATE 42704)".to_owned()));
-        assert_eq!(error.code(), Some("42704"));
-        assert_eq!(literal("a'b"), "'a''b'");
-        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
     }
 }

@@ -1,25 +1,26 @@
-//! Where the server is now, for write checkpoints.
+//! The server's position now, for write checkpoints.
 //!
-//! The position is asked for first, then a message is committed to the log, so that replication passes the position
-//! even when nothing else is written. Requests that wait together share both.
+//! The position is read first, then a message is committed to the log, so that replication passes the position even
+//! when nothing else is written. Requests that wait at the same time share both.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::connection::{Connection, PostgresError, Session, lsn_of, text};
+use super::connection::Connection;
+use super::session::{PostgresError, Session, lsn_of, text};
 
-/// How long the server may take.
+/// How long the server may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
-/// One round trip and one implicit transaction: its commit is flushed, and with it everything before.
+/// One round trip and one implicit transaction. Its commit flushes everything before it.
 const QUERY: &str = "SELECT pg_current_wal_insert_lsn(); SELECT pg_logical_emit_message(true, 'powersync', 'ping')";
 
-/// Asks for the position.
+/// Reads the server's position.
 #[derive(Clone, Debug)]
-pub struct Heads(mpsc::Sender<oneshot::Sender<Result<u64, String>>>);
+pub struct HeadReader(mpsc::Sender<oneshot::Sender<Result<u64, String>>>);
 
-impl Heads {
-    /// Starts to answer over a connection of its own. Must be called within a tokio runtime.
+impl HeadReader {
+    /// Starts to answer, over a connection of its own. Must be called within a tokio runtime.
     #[must_use]
     pub fn start(connection: Connection) -> Self {
         let (requests, waiting) = mpsc::channel(1024);
@@ -46,7 +47,7 @@ async fn answer(connection: Connection, mut waiting: mpsc::Receiver<oneshot::Sen
         while let Ok(next) = waiting.try_recv() {
             together.push(next);
         }
-        // A session that has died since it was last used is noticed now, and replaced once.
+        // A session that was lost since its last use is noticed now, and replaced once.
         let fresh = session.is_none();
         let mut result = ask(&connection, &mut session).await;
         if result.is_err() && !fresh {
@@ -54,7 +55,7 @@ async fn answer(connection: Connection, mut waiting: mpsc::Receiver<oneshot::Sen
         }
         let result = result.map_err(|error| error.to_string());
         for reply in together {
-            // Who asked may be gone.
+            // The reply may have no receiver any more.
             drop(reply.send(result.clone()));
         }
     }

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-/// A message that is not what PostgreSQL writes.
+/// A message that PostgreSQL does not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a malformed replication message (at {0})")]
 pub(crate) struct Malformed(&'static str);
 
-/// What a table looks like from here on.
+/// A table as it is from here on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Relation {
     pub(crate) id: u32,
@@ -28,14 +28,14 @@ pub(crate) enum Cell {
     Text(Bytes),
 }
 
-/// A row, or with `key` the columns of its key, the others NULL.
+/// A row. With `key` it has the columns of its key alone, and the others are NULL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tuple {
     pub(crate) key: bool,
     pub(crate) cells: Vec<Cell>,
 }
 
-/// A message, `Begin` and `Commit` apart.
+/// A message other than `Begin` and `Commit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Relation(Relation),
@@ -55,7 +55,7 @@ pub(crate) enum Message {
     Truncate {
         relations: Vec<u32>,
     },
-    /// Types, origins, and whatever else says nothing about rows.
+    /// Types, origins, and other messages without rows.
     Other,
 }
 

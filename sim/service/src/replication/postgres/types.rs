@@ -1,31 +1,31 @@
 //! PostgreSQL's types: from the text that the server writes to the values that sync queries and row data know.
 //!
-//! Text, numbers with all their digits, JSON, dates, intervals, ranges and composites stay the server's text; that is
-//! also how they reach clients. What clients get in another form is converted here, once, as the change arrives.
+//! Text, numerics, JSON, dates, intervals, ranges and composites keep the server's text, and clients get that text.
+//! Everything that clients get in another form is converted here, once, when the change arrives.
 
 use std::collections::BTreeMap;
 
 use fixtures::{Type, Value};
 
-use crate::row::{TimeFormat, value_text, write_string, write_value};
+use crate::json::{TimeFormat, value_text, write_string, write_value};
 
 /// How a column's text becomes a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// As it stands.
+pub(crate) enum SourceType {
+    /// The server's text as it is.
     Text,
     /// Numbers, booleans and `timestamptz`.
     Scalar(Type),
     /// `timestamp` without a zone.
     Timestamp,
-    /// `date`: as it stands, but for the infinities.
+    /// `date`: the server's text, except for the infinities.
     Date,
     /// `time` without a zone.
     Time,
     /// `bytea`: kept as text here, dropped from row data.
     Bytea,
-    /// An array, with its elements' kind and what stands between them: a JSON array as text.
-    Array(Box<Kind>, char),
+    /// An array, with the type of its elements and their delimiter. Its value is a JSON array as text.
+    Array(Box<SourceType>, char),
 }
 
 /// A row of `pg_type`.
@@ -33,19 +33,19 @@ pub(crate) enum Kind {
 pub(crate) struct TypeRow {
     /// `b`, `d` for a domain, and others.
     pub(crate) kind: char,
-    /// What a domain is made of.
+    /// The base type of a domain.
     pub(crate) base: u32,
-    /// What an array is made of.
+    /// The type of an array's elements.
     pub(crate) element: u32,
     /// `A` for arrays.
     pub(crate) category: char,
-    /// What stands between the elements of arrays of this type.
+    /// The delimiter between the elements of arrays of this type.
     pub(crate) delimiter: char,
 }
 
-impl Kind {
-    /// The kind of a type. Domains are their inner type when `domains`, else text.
-    pub(crate) fn of(oid: u32, types: &BTreeMap<u32, TypeRow>, domains: bool) -> Self {
+impl SourceType {
+    /// The type of this oid. Domains are their base type when `unwrap_domains`, else text.
+    pub(crate) fn of(oid: u32, types: &BTreeMap<u32, TypeRow>, unwrap_domains: bool) -> Self {
         match oid {
             16 => return Self::Scalar(Type::Boolean),
             17 => return Self::Bytea,
@@ -63,12 +63,12 @@ impl Kind {
         let Some(row) = types.get(&oid) else {
             return Self::Text;
         };
-        if row.kind == 'd' && domains {
-            return Self::of(row.base, types, domains);
+        if row.kind == 'd' && unwrap_domains {
+            return Self::of(row.base, types, unwrap_domains);
         }
         if row.kind == 'b' && row.category == 'A' && row.element != 0 {
             let delimiter = types.get(&row.element).map_or(',', |element| element.delimiter);
-            return Self::Array(Box::new(Self::of(row.element, types, domains)), delimiter);
+            return Self::Array(Box::new(Self::of(row.element, types, unwrap_domains)), delimiter);
         }
         Self::Text
     }
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// Reads the server's text. What cannot be told to clients (an instant outside the years 0 to 9999) is NULL.
+    /// Reads the server's text. What clients cannot hold (an instant outside the years 0 to 9999) is NULL.
     pub(crate) fn value(&self, text: &str, format: TimeFormat) -> Value {
         match self {
             Self::Text | Self::Bytea => Value::text(text),
@@ -140,7 +140,7 @@ impl ArrayReader<'_> {
         taken
     }
 
-    fn array(&mut self, element: &Kind, format: TimeFormat, out: &mut String) -> Option<()> {
+    fn array(&mut self, element: &SourceType, format: TimeFormat, out: &mut String) -> Option<()> {
         if self.peek() == Some('[') {
             self.at += self.text[self.at..].find('=')? + 1;
         }
@@ -148,7 +148,7 @@ impl ArrayReader<'_> {
         (self.at == self.text.len()).then_some(())
     }
 
-    fn list(&mut self, element: &Kind, format: TimeFormat, out: &mut String) -> Option<()> {
+    fn list(&mut self, element: &SourceType, format: TimeFormat, out: &mut String) -> Option<()> {
         if !self.take('{') {
             return None;
         }
@@ -204,10 +204,10 @@ impl ArrayReader<'_> {
     }
 }
 
-fn write_element(element: &Kind, text: &str, format: TimeFormat, out: &mut String) {
+fn write_element(element: &SourceType, text: &str, format: TimeFormat, out: &mut String) {
     match element {
-        Kind::Bytea => out.push_str("null"),
-        Kind::Text => write_string(out, text),
+        SourceType::Bytea => out.push_str("null"),
+        SourceType::Text => write_string(out, text),
         _ => write_value(out, &element.value(text, format), element.column_type(), format),
     }
 }
@@ -225,9 +225,9 @@ mod tests {
                 .map(|(oid, element)| (oid, array(element)))
                 .collect();
         types.insert(50_000, TypeRow { kind: 'd', base: 23, element: 0, category: 'N', delimiter: ',' });
-        let kind = Kind::of(oid, &types, format == TimeFormat::Iso8601);
+        let ty = SourceType::of(oid, &types, format == TimeFormat::Iso8601);
         let mut out = String::new();
-        write_value(&mut out, &kind.value(text, format), kind.column_type(), format);
+        write_value(&mut out, &ty.value(text, format), ty.column_type(), format);
         assert_eq!(out, expect, "{text} of type {oid}");
         serde_json::from_str::<serde_json::Value>(&out).expect("row data is JSON");
     }

@@ -1,17 +1,17 @@
-//! Changes as a write-ahead log tells them, and how they become whole.
+//! Changes as a write-ahead log holds them, and how they become whole.
 //!
-//! A log leaves out large values that did not change, and of the row before it tells the key at most, or everything
-//! (replica identity FULL). What is missing comes from the rows that are known.
+//! A log leaves out large values that did not change. Of the row before the change it holds the key at most, or all of
+//! it (replica identity FULL). What is missing comes from the rows that are known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fixtures::{Row, Value};
 
-use super::{RowChange, SourceTransaction};
+use super::row_change::{RowChange, SourceTransaction};
 use crate::storage::State;
 
-/// A transaction as a log tells it.
+/// A transaction as a log holds it.
 #[derive(Clone, Debug)]
 pub struct LoggedTransaction {
     /// The position after its commit.
@@ -20,7 +20,7 @@ pub struct LoggedTransaction {
     pub changes: Vec<LoggedChange>,
 }
 
-/// A change as a log tells it. Tables are indices into the schema.
+/// A change as a log holds it. Tables are indices into the schema.
 #[derive(Clone, Debug)]
 pub enum LoggedChange {
     /// An insert or an update.
@@ -29,9 +29,9 @@ pub enum LoggedChange {
         table: usize,
         /// The key of the row now.
         key: Arc<str>,
-        /// The key before, when the log tells it.
+        /// The key before, when the log holds it.
         old_key: Option<Arc<str>>,
-        /// The whole row before, when the log tells it.
+        /// The whole row before, when the log holds it.
         old: Option<Row>,
         /// The row now; `None` stands for a value that did not change.
         cells: Vec<Option<Value>>,
@@ -42,7 +42,7 @@ pub enum LoggedChange {
         table: usize,
         /// The key.
         key: Arc<str>,
-        /// The whole row, when the log tells it.
+        /// The whole row, when the log holds it.
         old: Option<Row>,
     },
     /// All rows of a table are gone.
@@ -52,7 +52,7 @@ pub enum LoggedChange {
     },
 }
 
-/// The log leaves out a value that is not known here: what is stored is not what the log goes on from.
+/// The log leaves out a value that is not known here, so the log does not continue what is stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the log goes on from a row of table {table} that is not stored (key {key:?})")]
 pub struct Gap {
@@ -62,10 +62,10 @@ pub struct Gap {
     pub key: Arc<str>,
 }
 
-/// Completes transactions, one after the other, from the rows that are known and from each other.
+/// Completes transactions one after the other, from the rows that are known and from the transactions before.
 pub(crate) struct Completer<'s> {
     state: &'s State,
-    /// Rows as the transactions so far leave them.
+    /// Rows as they are after the transactions so far.
     changed: BTreeMap<(usize, Arc<str>), Option<Row>>,
 }
 
@@ -74,7 +74,6 @@ impl<'s> Completer<'s> {
         Self { state, changed: BTreeMap::new() }
     }
 
-    /// Makes a transaction whole.
     pub(crate) fn complete(&mut self, logged: LoggedTransaction) -> Result<SourceTransaction, Gap> {
         let mut changes = Vec::with_capacity(logged.changes.len());
         for change in logged.changes {
@@ -108,7 +107,7 @@ impl<'s> Completer<'s> {
         Ok(SourceTransaction { lsn: logged.lsn, changes })
     }
 
-    /// Adds a change, unless a row goes that was not there.
+    /// Adds a change, unless it deletes a row that is not there.
     fn push(&mut self, changes: &mut Vec<RowChange>, change: RowChange) {
         if change.before.is_none() && change.after.is_none() {
             return;
@@ -135,7 +134,7 @@ impl<'s> Completer<'s> {
     }
 }
 
-/// The row, its unchanged values taken from the row before; `None` when they are not known.
+/// The row, with unchanged values from the row before; `None` when those are not known.
 fn whole(cells: Vec<Option<Value>>, before: Option<&Row>) -> Option<Row> {
     let filled = cells.into_iter().enumerate().map(|(column, cell)| match cell {
         Some(value) => Some(value),
@@ -147,7 +146,7 @@ fn whole(cells: Vec<Option<Value>>, before: Option<&Row>) -> Option<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::Subkey;
+    use crate::operation::Subkey;
     use crate::storage::SourceRow;
 
     fn row(values: &[i64]) -> Row {

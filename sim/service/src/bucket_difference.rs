@@ -1,14 +1,17 @@
-//! A new snapshot of the source against the buckets: what must be removed and put so that clients, who go on from
-//! what they have, end with what is there now.
+//! The difference between two sets of buckets: the operations by which clients of the one end with the rows of the
+//! other.
+//!
+//! After a new snapshot of the source, clients go on from what they have and get this difference.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::bucket::{Body, Bucket, RowOp};
+use crate::bucket::Bucket;
+use crate::operation::{Body, RowOp};
 use crate::storage::{Generation, StagedOp};
 
 /// The operations that lead from the buckets of one generation to those of another of the same number, with ids after
-/// `last_op_id`, which moves. Removes of a bucket come before its puts.
+/// `last_op_id`, which is advanced. In each bucket, removes come before puts.
 pub(crate) fn difference(have: &Generation, want: &Generation, last_op_id: &mut u64) -> Vec<StagedOp> {
     let mut ops = Vec::new();
     let empty = Bucket::default();

@@ -1,6 +1,6 @@
-//! Values as the text that PowerSync sends: row data, bucket parameters, timestamps, reals.
+//! Values as JSON text, as PowerSync writes it: row data, bucket parameters, timestamps, reals.
 //!
-//! Text is appended to a caller's buffer: this is the hottest code of the service.
+//! It is written by hand into a caller's buffer, because this is the hottest code of the service.
 
 use std::fmt::Write as _;
 
@@ -56,7 +56,7 @@ pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Which bytes a JSON string cannot hold as they are.
+/// The bytes that a JSON string must escape.
 const ESCAPED: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -115,9 +115,9 @@ pub fn write_u64(out: &mut String, mut int: u64) {
     out.push_str(std::str::from_utf8(&digits[at..]).expect("digits are ASCII"));
 }
 
-/// Appends a real as the service prints it: the shortest decimal that reads back, in JavaScript's notation, with
-/// `.0` when integral. A real that JSON cannot hold becomes null: printed bare, as upstream would, it would break
-/// the client's parser and with it the device.
+/// Appends a real as the official service prints it: the shortest decimal that reads back, in JavaScript's notation,
+/// with `.0` when integral. A real that JSON cannot hold becomes null. The official service prints it as it is, which
+/// breaks the client's parser.
 fn write_real(out: &mut String, real: f64, four_bytes: bool) {
     if !real.is_finite() {
         out.push_str("null");
@@ -164,7 +164,7 @@ fn write_real(out: &mut String, real: f64, four_bytes: bool) {
     debug_assert!(out.len() > start, "a real has digits");
 }
 
-/// Appends an instant without quotes; false (and something to be truncated) when it is outside years 0 to 9999.
+/// Appends an instant without quotes. Returns false, for the caller to truncate, when it is outside years 0 to 9999.
 fn write_time(out: &mut String, micros: i64, format: TimeFormat) -> bool {
     let separator = match format {
         TimeFormat::Legacy => ' ',
@@ -233,7 +233,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_year - (153 * shifted_month + 2) / 5 + 1)
 }
 
-/// The JSON form of a value in row data, for the few places that are not hot.
+/// The JSON form of a value in row data, for code that is not hot.
 #[must_use]
 pub fn value_text(value: &Value, format: TimeFormat) -> String {
     let mut out = String::new();

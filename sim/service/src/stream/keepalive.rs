@@ -1,5 +1,5 @@
-//! When a stream says how long its token is still good for: every keepalive interval, 20 s before expiry, and at
-//! expiry, after which it ends. Times are microseconds of the service's clock.
+//! When a stream says how long its token is still good for: at every keepalive interval, 20 s before expiry, and at
+//! expiry, when it ends. Times are microseconds of the service's clock.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ const WARNING_US: i64 = 20_000_000;
 
 /// The keepalives of one stream.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expiry {
+pub(crate) struct KeepaliveSchedule {
     expires_us: i64,
     interval_us: i64,
     /// When the next one is due.
@@ -17,23 +17,23 @@ pub(crate) struct Expiry {
 /// A keepalive that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keepalive {
-    /// What it says.
+    /// How many seconds it says.
     pub(crate) seconds: i64,
     /// Whether the stream ends with it.
     pub(crate) last: bool,
 }
 
-impl Expiry {
+impl KeepaliveSchedule {
     pub(crate) fn new(now_us: i64, expires_s: i64, interval: Duration) -> Self {
         let interval_us = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
-        let mut expiry = Self { expires_us: expires_s.saturating_mul(1_000_000), interval_us, due_us: now_us };
-        if now_us < expiry.expires_us {
-            expiry.schedule(now_us);
+        let mut schedule = Self { expires_us: expires_s.saturating_mul(1_000_000), interval_us, due_us: now_us };
+        if now_us < schedule.expires_us {
+            schedule.schedule(now_us);
         }
-        expiry
+        schedule
     }
 
-    /// When to ask again.
+    /// When to poll again.
     pub(crate) fn due_us(&self) -> i64 {
         self.due_us
     }
@@ -49,7 +49,7 @@ impl Expiry {
             return Some(Keepalive { seconds: 0, last: true });
         }
         self.schedule(now_us);
-        // Timers are a little late: 19.999 s are 20.
+        // Timers are a little late: 19.999 s is sent as 20.
         Some(Keepalive { seconds: ((left_us + 500_000) / 1_000_000).max(1), last: false })
     }
 
@@ -65,17 +65,17 @@ mod tests {
     use super::*;
 
     fn check(expires_s: i64, interval_s: u64, expect: &[(i64, i64)]) {
-        let mut expiry = Expiry::new(0, expires_s, Duration::from_secs(interval_s));
-        let mut said = Vec::new();
+        let mut schedule = KeepaliveSchedule::new(0, expires_s, Duration::from_secs(interval_s));
+        let mut sent = Vec::new();
         loop {
-            let at = expiry.due_us().max(0);
-            let keepalive = expiry.poll(at).expect("it is due");
-            said.push((at / 1_000_000, keepalive.seconds));
+            let at = schedule.due_us().max(0);
+            let keepalive = schedule.poll(at).expect("it is due");
+            sent.push((at / 1_000_000, keepalive.seconds));
             if keepalive.last {
                 break;
             }
         }
-        assert_eq!(said, expect, "token of {expires_s} s");
+        assert_eq!(sent, expect, "token of {expires_s} s");
     }
 
     #[test]

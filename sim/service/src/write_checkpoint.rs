@@ -1,7 +1,7 @@
 //! Write checkpoints: a counter for each client, and the source position that it waits for.
 //!
-//! Only the latest counter of a client is known. While its position is not replicated there is no write checkpoint
-//! for the client at all, so that a stream may show 3, then none, then 4.
+//! Only the latest counter of a client is known. While its position is not replicated, the client has no write
+//! checkpoint at all, so a stream may show 3, then none, then 4.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ struct WriteCheckpoint {
 }
 
 impl WriteCheckpoints {
-    /// Counts one more for the client, acknowledged once the source is replicated up to `head`.
+    /// Increments the client's counter. It is acknowledged once the source is replicated up to `head`.
     pub fn create(&mut self, client: &str, head: u64) -> u64 {
         let counter = self.clients.get(client).map_or(0, |latest| latest.counter) + 1;
         self.clients.insert(client.to_owned(), WriteCheckpoint { counter, head });
         counter
     }
 
-    /// Stores a counter that the client chose, if it is greater than the one known; returns the one known then.
+    /// Stores a counter that the client chose, if it is greater than the known one. Returns the greater of the two.
     pub fn request(&mut self, client: &str, counter: u64, head: u64) -> u64 {
         match self.clients.get(client) {
             Some(latest) if latest.counter >= counter => latest.counter,
@@ -41,7 +41,7 @@ impl WriteCheckpoints {
         self.clients.get(client).map(|latest| (latest.counter, latest.head))
     }
 
-    /// Sets a client's counter, as a durable store has it.
+    /// Sets a client's counter to what a durable store holds.
     pub(crate) fn set(&mut self, client: &str, counter: u64, head: u64) {
         self.clients.insert(client.to_owned(), WriteCheckpoint { counter, head });
     }
@@ -58,7 +58,7 @@ impl WriteCheckpoints {
     }
 }
 
-/// Under which key a client's counter is kept.
+/// The key of a client's counter.
 #[must_use]
 pub fn client_key(subject: &str, client_id: Option<&str>) -> String {
     match client_id {
