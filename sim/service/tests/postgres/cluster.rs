@@ -45,7 +45,7 @@ fn run(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// A data folder to copy, made once.
+/// A data folder to copy, created once.
 fn template() -> &'static Path {
     static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
     let folder = TEMPLATE.get_or_init(|| {
@@ -69,7 +69,7 @@ fn template() -> &'static Path {
 
 fn own_folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("pg-").tempdir().expect("a temporary folder");
-    // PostgreSQL's own user makes the data folder in it.
+    // PostgreSQL's own user creates the data folder in it.
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("it is ours");
     folder
 }
@@ -99,7 +99,7 @@ impl Cluster {
 
     fn control(&self, arguments: &[&str]) {
         let data = self.folder.path().join("data");
-        // pg_ctl's child keeps what it inherits.
+        // The server would keep inherited pipes open.
         let status = as_postgres(&binaries().join("pg_ctl"))
             .arg("-D")
             .arg(data)
@@ -114,7 +114,7 @@ impl Cluster {
         assert!(status.success(), "pg_ctl {arguments:?}: {log}");
     }
 
-    /// Executes SQL, each statement a transaction of its own unless it says otherwise; the rows as `a|b` lines.
+    /// Executes SQL, each statement in its own transaction unless it says otherwise. Returns the rows as `a|b` lines.
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.sql_in("postgres", sql)
     }
@@ -126,7 +126,7 @@ impl Cluster {
         text(&output.stdout)
     }
 
-    /// Executes SQL that may fail; whether it did not.
+    /// Executes SQL that may fail. Returns whether it succeeded.
     pub(crate) fn try_sql(port: u16, sql: &str) -> bool {
         psql(port, "postgres", sql).is_some_and(|output| output.status.success())
     }

@@ -1,12 +1,13 @@
-//! What the official service was recorded to answer, replayed against the service on PostgreSQL, over a socket.
+//! Recorded exchanges with the official service, replayed against the service on PostgreSQL, over a socket.
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::client::Client;
 use crate::cluster::Cluster;
+use crate::recorded::{auth_exchanges, normalise};
 use crate::rig::{self, KEY, Lines, Rig, SECRET, claims, signed, text_of, token};
 
-/// The types that columns had when they were recorded; where rows come from memory they stand as text.
+/// The types that columns had in the recording. Tests in memory have text instead.
 const RECORDED: [(&str, &str); 7] = [
     ("price", "numeric"),
     ("meta", "jsonb"),
@@ -24,7 +25,7 @@ fn create_table(text: &str) -> String {
     let columns = words.map(|word| {
         let (name, ty) = word.split_once(':').expect("a column has a type");
         let ty = RECORDED.iter().find(|(column, _)| *column == name).map_or(ty, |(_, ty)| ty);
-        // There was a column of bytes, too.
+        // The recording also had a column of bytes.
         let before = if name == "tags" { ", bin bytea" } else { "" };
         format!("{before}, \"{name}\" {}", if ty == "double" { "double precision" } else { ty })
     });
@@ -39,7 +40,7 @@ fn literal(value: &Json) -> String {
     }
 }
 
-/// The statement that a line of a trace stands for.
+/// The statement for a line of a trace.
 fn statement(verb: &str, rest: &str) -> String {
     let json = |text: &str| -> Json { serde_json::from_str(text).expect("JSON in the trace") };
     let (table, rest) = rest.split_once(' ').expect("a table and more");
@@ -50,12 +51,12 @@ fn statement(verb: &str, rest: &str) -> String {
             let names: Vec<String> = row.keys().map(|name| format!("\"{name}\"")).collect();
             let value = |(name, value): (&String, &Json)| {
                 let text = literal(value);
-                // An array of texts is JSON but for its brackets.
+                // An array of texts is JSON with other brackets.
                 if name == "tags" { text.replace('[', "{").replace(']', "}") } else { text }
             };
             let values: Vec<String> = row.iter().map(value).collect();
             let insert = format!("INSERT INTO \"{table}\" ({}) VALUES ({});\n", names.join(", "), values.join(", "));
-            // The one row of the recording that has bytes is the one that has everything.
+            // Only the row of the recording that has a value in every column has bytes.
             let bytes =
                 if row.contains_key("price") && row["id"] == "t1" { "UPDATE tasks SET bin = 'x';\n" } else { "" };
             insert + bytes
@@ -102,8 +103,8 @@ async fn replay(trace: &str) {
     let (mut ours, mut theirs) = (Client::default(), Client::default());
     let (mut got, mut expected): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     let mut open_transaction = String::new();
-    // An answer that was recorded between a commit and its replication: how lines are cut is then a matter of luck.
-    let mut together = false;
+    // An answer was recorded between a commit and its replication. How lines are cut is then left to timing.
+    let mut mixed = false;
     let mut committed = false;
     for (number, line) in trace.lines().enumerate().chain([(0, "close")]) {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -112,13 +113,13 @@ async fn replay(trace: &str) {
             continue;
         }
         if verb == "ask" && committed {
-            together = true;
+            mixed = true;
         }
-        if !(verb == "replicate" && together) {
+        if !(verb == "replicate" && mixed) {
             if let Some(stream) = &mut stream {
                 let wanted = expected.last().and_then(|line| acknowledged(&expected, line));
                 loop {
-                    let done = if together {
+                    let done = if mixed {
                         got.last().and_then(|line| acknowledged(&got, line)) == wanted
                     } else {
                         got.len() >= expected.len()
@@ -142,7 +143,7 @@ async fn replay(trace: &str) {
             }
             assert_eq!(ours.rows(), theirs.rows(), "before line {}: {line}", number + 1);
             assert_eq!(ours.write_checkpoint, theirs.write_checkpoint, "before line {}: {line}", number + 1);
-            if !together {
+            if !mixed {
                 let normalised = |lines: &[String]| lines.iter().map(|line| normalise(line)).collect::<Vec<_>>();
                 assert_eq!(
                     normalised(&got),
@@ -154,7 +155,7 @@ async fn replay(trace: &str) {
             }
             got.clear();
             expected.clear();
-            together = verb == "ask" && committed;
+            mixed = verb == "ask" && committed;
         }
         match verb {
             "insert" | "update" | "delete" => open_transaction += &statement(verb, rest),
@@ -195,28 +196,6 @@ fn acknowledged(lines: &[String], last: &str) -> Option<String> {
     line["checkpoint_diff"]["write_checkpoint"].as_str().map(str::to_owned)
 }
 
-/// Blanks what differs between deployments.
-fn normalise(line: &str) -> String {
-    let mut line = line.to_owned();
-    if line.starts_with("{\"error") {
-        // The order of keys in errors is theirs alone.
-        return serde_json::from_str::<Json>(&line).expect("an error is JSON").to_string();
-    }
-    for (key, ends) in [("\"checksum\":", [',', '}']), ("\"subkey\":\"", ['"', '"']), ("\"bucket\":\"", ['#', '#'])] {
-        let mut out = String::new();
-        let mut rest = line.as_str();
-        while let Some(at) = rest.find(key) {
-            let (before, value) = rest.split_at(at + key.len());
-            out.push_str(before);
-            out.push('_');
-            rest = &value[value.find(ends).expect("the value ends")..];
-        }
-        out.push_str(rest);
-        line = out;
-    }
-    line
-}
-
 #[tokio::test]
 async fn initial_sync_live_changes_and_write_checkpoints() {
     replay(include_str!("../traces/initial-and-live.trace")).await;
@@ -234,47 +213,19 @@ async fn who_is_let_in() {
         "bucket_definitions: {all: {data: SELECT * FROM boxes}}",
     )
     .await;
-    let mut authorization = None;
-    let mut expected: Vec<&str> = Vec::new();
-    let mut ask = None;
-    let mut title = "";
-    for line in include_str!("../traces/auth-errors.trace").lines().chain(["## end"]) {
-        let (verb, rest) = line.split_once(' ').expect("a verb and more");
-        match verb {
-            "##" => {
-                if let Some((method, path, body)) = ask.take() {
-                    let response = rig.send(method, path, authorization.as_deref(), body).await.expect("it answers");
-                    assert_eq!(response.status().as_str(), expected[0], "{title}");
-                    assert_eq!(response.headers()["access-control-allow-origin"], "*", "{title}");
-                    if let Some(body) = expected.get(1) {
-                        let json = |text: &str| serde_json::from_str::<Json>(text).expect("JSON");
-                        assert_eq!(json(&text_of(response).await), json(body), "{title}");
-                    }
-                }
-                title = rest;
-                authorization = None;
-                expected.clear();
-            }
-            "token" => {
-                let mut words = rest.splitn(3, ' ');
-                let (key, secret) = (words.next().expect("a key"), words.next().expect("a secret"));
-                let mut recorded: Json = serde_json::from_str(words.next().expect("claims")).expect("JSON");
-                let now = claims("", 0, 0)["iat"].as_i64().expect("seconds");
-                for claim in ["iat", "exp"] {
-                    recorded[claim] = json!(recorded[claim].as_i64().expect("seconds") + now);
-                }
-                assert_eq!(key == "dev-1", key == KEY);
-                authorization = Some(signed(key, if secret == "right" { SECRET } else { "another secret" }, &recorded));
-            }
-            "header" => authorization = Some(rest.to_owned()),
-            "ask" => {
-                let mut words = rest.splitn(3, ' ');
-                ask =
-                    Some((words.next().expect("a method"), words.next().expect("a path"), words.next().unwrap_or("")));
-            }
-            "<<" => expected.push(rest),
-            _ => {}
-        }
+    let now_s = claims("", 0, 0)["iat"].as_i64().expect("seconds");
+    let sign = |key: &str, right: bool, claims: &Json| {
+        assert_eq!(key == "dev-1", key == KEY);
+        signed(key, if right { SECRET } else { "another secret" }, claims)
+    };
+    for exchange in auth_exchanges(include_str!("../traces/auth-errors.trace"), now_s, sign) {
+        let authorization = exchange.authorization.as_deref();
+        let response = rig.send(exchange.method, exchange.path, authorization, exchange.body).await;
+        let response = response.expect("it answers");
+        let (status, headers) = (response.status(), response.headers().clone());
+        // A stream has no end: only the bodies that were recorded are read.
+        let body = if exchange.answer.is_some() { text_of(response).await } else { String::new() };
+        exchange.check(status, &headers, &body);
     }
     assert_eq!(rig::AUDIENCE, "powersync-dev", "the audience of the recording");
 }

@@ -1,5 +1,5 @@
-//! Kills, restarts, cuts, lost slots, changed tables: whatever happens, a client that comes back ends with exactly the
-//! table's rows, and never sees a sum that is wrong (the client tests each checkpoint, and every operation id).
+//! Kills, restarts, cuts, lost slots, changed tables. After each of them a client that reconnects ends with exactly the
+//! rows of the table, and never gets a wrong checksum: the client checks every checkpoint and every operation id.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -7,21 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
+use crate::boxes::{BOXES, RULES, rows};
 use crate::cluster::Cluster;
 use crate::rig::{Device, Rig, lines};
 
-const BOXES: &str = "CREATE TABLE boxes (id text PRIMARY KEY, label text, size integer)";
-const RULES: &str = "bucket_definitions: {all: {data: SELECT * FROM boxes}}";
-/// The visible rows of `boxes`, as a client lists them.
-const ROWS: &str = "SELECT 'boxes/' || id || ' {\"id\":' || to_json(id) || ',\"label\":' || \
-    coalesce(to_json(label)::text, 'null') || ',\"size\":' || coalesce(size::text, 'null') || '}' \
-    FROM boxes ORDER BY id COLLATE \"C\"";
-
-fn rows(rig: &Rig) -> Vec<String> {
-    lines(&rig.cluster.sql(ROWS))
-}
-
-/// A transaction of a few changes, drawn.
+/// A random transaction of a few changes.
 fn transaction(rng: &mut TestRng) -> String {
     let mut sql = "BEGIN;".to_owned();
     for _ in 0..1 + rng.next_u32() % 4 {
@@ -41,7 +31,7 @@ fn transaction(rng: &mut TestRng) -> String {
     sql + "COMMIT;"
 }
 
-/// Writes in a thread of its own, until it is told to stop.
+/// Writes in a thread of its own until it is stopped.
 struct Writer {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicU32>,
@@ -55,7 +45,7 @@ impl Writer {
         let (stopped, count, port) = (stop.clone(), written.clone(), cluster.port);
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::SeqCst) {
-                // The server may be down; what is not written is not missed.
+                // The server may be down: such writes are not counted.
                 let sql: String = (0..5).map(|_| transaction(&mut rng)).collect();
                 count.fetch_add(u32::from(Cluster::try_sql(port, &sql)), Ordering::SeqCst);
             }
@@ -63,7 +53,7 @@ impl Writer {
         Self { stop, written, thread: Some(thread) }
     }
 
-    /// Waits until it has written this much more.
+    /// Waits until it has written this many more.
     async fn more(&self, rig: &Rig, count: u32) {
         let target = self.written.load(Ordering::SeqCst) + count;
         rig.wait_for("writes", async || self.written.load(Ordering::SeqCst) >= target).await;
@@ -83,7 +73,7 @@ impl Drop for Writer {
     }
 }
 
-/// Reads a few lines, as far as they come.
+/// Reads up to this many lines.
 async fn read(device: &mut Device, rig: &Rig, steps: u32) {
     for _ in 0..steps {
         device.step(rig).await;
@@ -91,7 +81,7 @@ async fn read(device: &mut Device, rig: &Rig, steps: u32) {
 }
 
 #[tokio::test]
-async fn killed_at_any_moment() {
+async fn kills_at_any_moment() {
     for (seed, identity) in [(1u8, "DEFAULT"), (2, "FULL")] {
         let cluster = Cluster::start();
         cluster.sql(&format!("{BOXES}; ALTER TABLE boxes REPLICA IDENTITY {identity}"));
@@ -101,14 +91,14 @@ async fn killed_at_any_moment() {
         let (mut steady, mut late) = (Device::default(), Device::default());
         rig.spawn();
         for round in 0..12 {
-            // Some kills strike before the first snapshot is over, some in the middle of writes.
+            // Some kills come before the end of the first snapshot, some in the middle of writes.
             let pause = rng.next_u32() % 600;
             let begun = std::time::Instant::now();
             while begun.elapsed().as_millis() < u128::from(pause) {
                 read(&mut steady, &rig, 1).await;
             }
             if round % 3 == 2 {
-                // A compaction in between must not be noticed either.
+                // Clients must not notice a compaction in between either.
                 rig.signal(rig.child.as_ref().expect("it runs"), "USR1");
             }
             rig.kill();
@@ -121,7 +111,7 @@ async fn killed_at_any_moment() {
         rig.converge(&mut late, || rows(&rig)).await;
         assert!(steady.connections > 1, "it was cut off at least once");
         assert!(!rows(&rig).is_empty(), "something was written");
-        // Kills alone need no new snapshot, once there was one.
+        // After the first snapshot, kills alone need no new one.
         let log = rig.log();
         let after = log.split_once("replication is connected").expect("it was").1;
         assert!(!after.contains("TAKING A NEW SNAPSHOT"), "{log}");
@@ -172,7 +162,7 @@ async fn slot_dropped() {
     rig.cluster.sql("INSERT INTO boxes VALUES ('a', 'stays', 1), ('b', 'goes', 2), ('c', 'changes', 3)");
     rig.converge(&mut device, || rows(&rig)).await;
     let operations = rig.metric("last_op_id").await;
-    // What happens between the loss of the slot and the new one is in no log: it must be found by comparing.
+    // No log has what happens between the loss of the slot and the new one. It must be found by comparing.
     let drop = "DO $$ BEGIN
         PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active;
         FOR attempt IN 1..1000 LOOP
@@ -199,9 +189,9 @@ async fn slot_dropped() {
     rig.converge(&mut device, || rows(&rig)).await;
 }
 
-/// A store that is older than the slot lacks what the slot has let go of.
+/// A store that is older than the slot lacks changes that the slot no longer keeps.
 #[tokio::test]
-async fn an_older_store_comes_back() {
+async fn an_older_store_is_restored() {
     let mut rig = Rig::start(BOXES, RULES).await;
     rig.cluster.sql("INSERT INTO boxes VALUES ('a', 'x', 1), ('b', 'x', 2)");
     let mut device = Device::default();
@@ -235,7 +225,7 @@ async fn tables_change() {
             format!("SELECT 'boxes/' || id || ' ' || row_to_json(b) FROM (SELECT {columns} FROM boxes) b ORDER BY id");
         lines(&rig.cluster.sql(&sql))
     };
-    // Rows that are there already get the new column's default without a word in the log.
+    // The log does not say that existing rows get the new column's default.
     rig.cluster.sql("ALTER TABLE boxes ADD colour text DEFAULT 'red'; INSERT INTO boxes VALUES ('c', 'x', 3)");
     rig.converge(&mut device, || all("id, label, size, colour")).await;
     rig.cluster.sql("ALTER TABLE boxes DROP label; ALTER TABLE boxes RENAME size TO width; UPDATE boxes SET width = 7 WHERE id = 'c'");
@@ -259,7 +249,7 @@ async fn sync_config_changes() {
     rig.up().await;
     rig.converge(&mut device, || vec![r#"boxes/b {"id":"b"}"#.to_owned()]).await;
     rig.kill();
-    // Another way to read values: what is stored cannot be used.
+    // Values are read in another format, so what is stored cannot be used.
     rig.configure("config: {edition: 2}\nbucket_definitions: {some: {data: SELECT id FROM boxes WHERE size > 0}}");
     rig.up().await;
     let both = || vec![r#"boxes/a {"id":"a"}"#.to_owned(), r#"boxes/b {"id":"b"}"#.to_owned()];
@@ -269,7 +259,8 @@ async fn sync_config_changes() {
     rig.converge(&mut device, both).await;
 }
 
-/// Compaction replaces operations; clients in the middle and new ones end alike, before and after a kill.
+/// Compaction replaces operations. Clients that sync already and new ones end with the same rows, before and after a
+/// kill.
 #[tokio::test]
 async fn compaction() {
     let mut rig = Rig::start(BOXES, RULES).await;
@@ -295,7 +286,7 @@ async fn compaction() {
     assert_eq!(rig.metric("operations").await, after + 1, "it was written down");
 }
 
-/// One store, one process.
+/// A store can be open in one process only.
 #[tokio::test]
 async fn a_store_has_one_owner() {
     let mut rig = Rig::start(BOXES, RULES).await;

@@ -46,7 +46,7 @@ fn value(ty: Type) -> BoxedStrategy<Value> {
     let some = match ty {
         Type::Text => prop_oneof![
             4 => "[ -~é\n\t\"'\\\\😀]{0,12}".prop_map(|text| Value::text(&text)),
-            // Too large to stay in the row, and not worth compressing.
+            // Too large to stay in the row, and not compressible.
             1 => any::<u64>().prop_map(|seed| Value::text(&large(seed))),
         ]
         .boxed(),
@@ -57,7 +57,7 @@ fn value(ty: Type) -> BoxedStrategy<Value> {
         Type::Double => any::<f64>().prop_map(Value::Real).boxed(),
         Type::Boolean => any::<bool>().prop_map(|flag| Value::Int(flag.into())).boxed(),
         Type::Timestamptz => prop_oneof![
-            // Years 1 to 9999, and the two ends of time.
+            // Years 1 to 9999, and both infinities.
             8 => (-62_135_596_800_000_000..253_402_300_800_000_000i64).prop_map(Value::Time),
             1 => Just(Value::Time(i64::MAX)),
             1 => Just(Value::Time(i64::MIN)),
@@ -158,7 +158,7 @@ impl Twin {
     }
 }
 
-/// What a client that comes late is told by a service on memory.
+/// The lines that a late client gets from a service in memory.
 async fn from_memory(transactions: &[SourceTransaction]) -> Vec<String> {
     let columns = || {
         let all = TYPES.iter().enumerate();
@@ -203,7 +203,7 @@ async fn from_memory(transactions: &[SourceTransaction]) -> Vec<String> {
 }
 
 #[test]
-fn memory_and_postgres_tell_the_same() {
+fn memory_and_postgres_give_the_same_operations() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let case = std::cell::Cell::new(0);
@@ -254,7 +254,7 @@ fn memory_and_postgres_tell_the_same() {
                 lines.extend(stream.checkpoint().await);
             }
             let memory = from_memory(&transactions).await;
-            // And the same again from what is on disk.
+            // The same again from the store.
             rig.kill();
             rig.up().await;
             let mut stream = rig.open(&request_body("late", &json!([]))).await.expect("it is ready");

@@ -19,8 +19,8 @@ use crate::cluster::{Cluster, free_port};
 pub(crate) const SECRET: &str = "a secret of the tests";
 pub(crate) const AUDIENCE: &str = "powersync-dev";
 pub(crate) const KEY: &str = "dev-1";
-/// After this something is wrong, on however slow a machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// After this time something is wrong, even on a slow machine.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// A cluster and a service on it.
 pub(crate) struct Rig {
@@ -40,7 +40,7 @@ impl Rig {
         rig
     }
 
-    /// The same without starting the service.
+    /// The same, without starting the service.
     pub(crate) fn idle(cluster: Cluster, tables: &str, sync_config: &str) -> Self {
         cluster.sql(tables);
         // An application's own schema may make the publication.
@@ -50,7 +50,7 @@ impl Rig {
         Self::on(cluster, sync_config)
     }
 
-    /// On a cluster that has all it needs.
+    /// On a cluster that has tables and a publication.
     pub(crate) fn on(cluster: Cluster, sync_config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = cluster.url();
@@ -112,14 +112,14 @@ impl Rig {
         .await;
     }
 
-    /// Ends the process without a word.
+    /// Kills the process.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("the service runs");
         child.kill().expect("it can be killed");
         child.wait().expect("it ended");
     }
 
-    /// Asks the process to stop; whether it ended well.
+    /// Asks the process to stop. Returns whether it succeeded.
     pub(crate) fn terminate(&mut self) -> bool {
         let mut child = self.child.take().expect("the service runs");
         self.signal(&child, "TERM");
@@ -131,11 +131,11 @@ impl Rig {
         assert!(sent.expect("kill starts").success());
     }
 
-    /// Waits until it is so.
-    pub(crate) async fn wait_for(&self, what: &str, so: impl AsyncFn() -> bool) {
+    /// Waits until a condition holds.
+    pub(crate) async fn wait_for(&self, what: &str, condition: impl AsyncFn() -> bool) {
         let begun = Instant::now();
-        while !so().await {
-            assert!(begun.elapsed() < PATIENCE, "no {what} in time; the log:\n{}", self.log());
+        while !condition().await {
+            assert!(begun.elapsed() < WAIT_MAX, "no {what} in time; the log:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -198,7 +198,7 @@ impl Rig {
             let late = || {
                 panic!("the rows are not\n{:#?}\nbut\n{:#?}\nthe log:\n{}", expect(), device.client.rows(), self.log())
             };
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > WAIT_MAX {
                 late();
             }
             device.step(self).await;
@@ -217,19 +217,19 @@ impl Drop for Rig {
     }
 }
 
-/// A client that comes back when its stream ends.
+/// A client that reconnects when its stream ends.
 #[derive(Default)]
 pub(crate) struct Device {
     pub(crate) client: Client,
     pub(crate) lines: Option<Lines>,
-    /// Whether the last line but keepalives completed a checkpoint.
+    /// Whether the last line that is not a keepalive completed a checkpoint.
     pub(crate) complete: bool,
-    /// How often it had to connect.
+    /// How often it has connected.
     pub(crate) connections: usize,
 }
 
 impl Device {
-    /// Takes a line if one comes soon; connects if need be.
+    /// Takes a line if one comes soon. Connects if it is not connected.
     pub(crate) async fn step(&mut self, rig: &Rig) {
         let Some(lines) = &mut self.lines else {
             let body = request_body("c1", &self.client.request_buckets());
@@ -266,7 +266,7 @@ pub(crate) struct Lines {
 
 pub(crate) enum Next {
     Line(String),
-    /// None came in time.
+    /// No line came in time.
     Nothing,
     Ended,
 }
@@ -287,7 +287,7 @@ impl Lines {
                 Ok(Some(Ok(frame))) => {
                     self.buffer.extend_from_slice(&frame.into_data().expect("a stream has no trailers"));
                 }
-                // A line that was cut is not a line.
+                // The rest of a line that was cut is dropped.
                 Ok(None | Some(Err(_))) => return Next::Ended,
             }
         }
@@ -295,14 +295,14 @@ impl Lines {
 
     /// The next line, which must come.
     pub(crate) async fn line(&mut self) -> String {
-        match self.next_within(PATIENCE).await {
+        match self.next_within(WAIT_MAX).await {
             Next::Line(line) => line,
             Next::Nothing => panic!("no line in time"),
             Next::Ended => panic!("the stream ended"),
         }
     }
 
-    /// The lines up to the next completed checkpoint, keepalives apart.
+    /// The lines up to the next completed checkpoint, without keepalives.
     pub(crate) async fn checkpoint(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {

@@ -1,5 +1,7 @@
-//! Random histories: writes, stalls, disconnects at any line, kills, compactions, lost logs. Whenever a client completes a
-//! checkpoint it holds exactly the rows that the rules gave it at one commit; in the end, at the last.
+//! Random histories: writes, stalls, disconnects at any line, kills, compactions, lost logs.
+//!
+//! Whenever a client completes a checkpoint, it holds exactly the rows that the rules gave it at some commit, and in
+//! the end those of the last commit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -48,7 +50,7 @@ enum Action {
         id: u8,
     },
     Commit,
-    Flow,
+    CommitAndReplicate,
     Stall,
     Compact,
     LoseSlot,
@@ -73,7 +75,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0..4u8, 0..2u8, 0..2u8).prop_map(|(id, person, team)| Action::Member { id, person, team }),
         3 => (0..3usize, 0..6u8).prop_map(|(table, id)| Action::Delete { table, id }),
         3 => Just(Action::Commit),
-        4 => Just(Action::Flow),
+        4 => Just(Action::CommitAndReplicate),
         1 => Just(Action::Stall),
         1 => Just(Action::Compact),
         1 => Just(Action::LoseSlot),
@@ -83,7 +85,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What the tables hold, and what the rules make of it: restated, for comparison.
+/// What the tables hold, and a second statement of the rules to compare with.
 #[derive(Default)]
 struct Model {
     tables: [BTreeMap<u8, Json>; 3],
@@ -109,7 +111,7 @@ impl Model {
     }
 }
 
-/// The rows of each person, as they were when replication had given out an operation id.
+/// The rows of each person, by the last operation id that replication had given out.
 #[derive(Default)]
 struct Past {
     committed: VecDeque<[Vec<String>; 2]>,
@@ -129,14 +131,14 @@ impl Past {
         }
     }
 
-    /// What lies between was in a log that is lost.
-    fn skip_to_the_last(&mut self, rig: &Rig) {
+    /// The commits in between were in a log that is lost.
+    fn skip_to_last(&mut self, rig: &Rig) {
         let rows = self.committed.pop_back().expect("something was committed");
         self.committed.clear();
         self.replicated.entry(rig.storage.last_op_id()).or_default().push(rows);
     }
 
-    /// Hands the client a line, and judges what it holds when that completes a checkpoint.
+    /// Hands the client a line, and checks its rows when that completes a checkpoint.
     fn take(&self, device: &mut Device, line: &str) {
         let before = device.client.completions.len();
         device.client.take(line);
@@ -195,7 +197,7 @@ async fn run(actions: &[Action], identity: ReplicaIdentity) {
                 }
             }
             Action::Commit => past.commit(&mut rig, &model),
-            Action::Flow => {
+            Action::CommitAndReplicate => {
                 past.commit(&mut rig, &model);
                 past.replicate(&mut rig);
             }
@@ -204,7 +206,7 @@ async fn run(actions: &[Action], identity: ReplicaIdentity) {
             Action::LoseSlot => {
                 past.commit(&mut rig, &model);
                 rig.lose_slot();
-                past.skip_to_the_last(&rig);
+                past.skip_to_last(&rig);
             }
             Action::Kill => {
                 for device in &mut devices {

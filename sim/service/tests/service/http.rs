@@ -1,4 +1,4 @@
-//! What the HTTP surface promises beside the lines: limits, compression, probes, preflight, stopping.
+//! The HTTP surface around the lines: limits, compression, probes, preflight, stopping.
 
 use std::io::Write as _;
 
@@ -33,7 +33,7 @@ async fn only_so_many_streams_are_open_at_once() {
 #[tokio::test(start_paused = true)]
 async fn lines_are_compressed_one_by_one_when_asked() {
     let mut rig = Rig::new(shared_schema(), ALL);
-    rig.put("boxes", "b1", &json!({})).flow();
+    rig.put("boxes", "b1", &json!({})).commit().replicate();
     for (accepted, compressed) in [("gzip", true), ("zstd, gzip;q=0.5", true), ("br", false), ("gzip;q=0", false)] {
         let mut ask = request("POST", "/sync/stream", Some(&authorization()), r#"{"raw_data":true}"#);
         ask.headers_mut().insert("accept-encoding", accepted.parse().expect("a header"));
@@ -59,7 +59,7 @@ async fn lines_are_compressed_one_by_one_when_asked() {
 #[tokio::test(start_paused = true)]
 async fn without_raw_data_rows_are_nested() {
     let mut rig = Rig::new(shared_schema(), ALL);
-    rig.put("boxes", "b1", &json!({"label": "a \"b\""})).flow();
+    rig.put("boxes", "b1", &json!({"label": "a \"b\""})).commit().replicate();
     let lines = rig.open(json!({})).await.settle().await;
     let line: Json = serde_json::from_str(&lines[1]).expect("JSON");
     let expect = json!({"id": "b1", "owner": null, "label": "a \"b\"", "size": null});

@@ -1,6 +1,6 @@
 //! A source, a service and clients in one process, for the tests of this crate.
 //!
-//! Time is tokio's, paused: a test that waits for "nothing more to come" costs nothing.
+//! The clock is tokio's, paused, so waiting takes no time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(crate) fn schema(tables: &[&str]) -> Schema {
     Schema { tables: tables.iter().map(|text| table(text)).collect() }
 }
 
-/// Two tables of which rows have owners, and one that tells who is in which team.
+/// Two tables whose rows have owners, and one of teams and their members.
 pub(crate) fn shared_schema() -> Schema {
     schema(&["boxes owner:text label:text size:integer", "notes owner:text body:text", "members person:text team:text"])
 }
@@ -154,12 +154,7 @@ impl Rig {
     pub(crate) fn lose_slot(&mut self) {
         assert!(self.open.is_empty(), "a snapshot shows what is committed");
         self.committed.clear();
-        self.service.resync(self.head.load(Ordering::SeqCst), self.rows.clone());
-    }
-
-    /// Commits and delivers.
-    pub(crate) fn flow(&mut self) -> &mut Self {
-        self.commit().replicate()
+        self.service.apply_snapshot(self.head.load(Ordering::SeqCst), self.rows.clone());
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Response<Body> {

@@ -1,4 +1,4 @@
-//! Sync configurations: what is refused and how, and which rows reach whom.
+//! Sync configurations: what is refused and how, and which rows a client gets.
 
 use serde_json::{Value as Json, json};
 use sim_service::SyncConfig;
@@ -87,7 +87,7 @@ async fn check_rows(rules: &str, request: Json, expect: &str) {
     }
     rig.put("members", "m1", &json!({"person": "u1", "team": "red"}));
     rig.put("members", "m2", &json!({"person": "u2", "team": "blue"}));
-    rig.flow();
+    rig.commit().replicate();
     let mut client = Client::default();
     let mut body = json!({"raw_data": true});
     for (key, value) in request.as_object().expect("an object") {
@@ -221,7 +221,8 @@ async fn check_data(rules: &str, expect: &str) {
     let schema = schema(&["boxes _secret:text label:text at:timestamptz n:integer"]);
     let mut rig = Rig::new(schema, rules);
     rig.put("boxes", "b1", &json!({"_secret": "s", "label": "{\"a\":1}", "at": "2026-03-01T01:02:03.5Z", "n": 7}))
-        .flow();
+        .commit()
+        .replicate();
     let lines = rig.open(json!({"raw_data": true})).await.settle().await;
     let line: Json = serde_json::from_str(&lines[1]).expect("JSON");
     let op = &line["data"]["data"][0];

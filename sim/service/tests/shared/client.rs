@@ -1,4 +1,4 @@
-//! A client as the sync core does it, restated: operations in, checksums tested, rows out.
+//! A second implementation of a sync client: it takes lines, checks checksums, and holds rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ struct LocalBucket {
 }
 
 impl Client {
-    /// Takes a line; panics when the service broke the protocol.
+    /// Takes a line. Panics when the service breaks the protocol.
     pub(crate) fn take(&mut self, line: &str) {
         let line: Json = serde_json::from_str(line).expect("a line is JSON");
         let (kind, body) = line.as_object().and_then(|all| all.iter().next()).expect("a line has one key");
@@ -127,11 +127,11 @@ impl Client {
             }
             if kind == "PUT" {
                 let data = text(&op["data"]);
-                let expect = sim_service::bucket::put_checksum(&key.0, &key.1, data);
+                let expect = sim_service::operation::put_checksum(&key.0, &key.1, data);
                 assert_eq!(checksum, expect, "checksum of {op}");
                 bucket.rows.insert(key, (checksum, data.to_owned(), op_id));
             } else {
-                assert_eq!(checksum, sim_service::bucket::remove_checksum(&key.2), "checksum of {op}");
+                assert_eq!(checksum, sim_service::operation::remove_checksum(&key.2), "checksum of {op}");
                 assert!(op["data"].is_null());
                 bucket.added = bucket.added.wrapping_add(checksum);
             }
