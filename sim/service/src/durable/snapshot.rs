@@ -127,6 +127,7 @@ impl Writer {
         });
         Ok(SnapshotReport { rows: row_count, ops: op_count })
     }
+
     /// The write checkpoints to store, as (client, counter, head). Those of another cluster wait for the snapshot's
     /// position, because heads of that cluster mean nothing in this one.
     fn write_checkpoints_after(

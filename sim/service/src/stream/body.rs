@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::keepalive::KeepaliveSchedule;
 use super::machine::{Step, SyncStream};
 use super::permit::Permit;
+use crate::protocol::line::keepalive_line;
 use crate::service::Shared;
 
 /// The pause after each completed checkpoint, so that diffs coalesce.
@@ -43,7 +44,7 @@ impl StreamBody {
             let now_us = (self.shared.config.clock)();
             if let Some(keepalive) = self.keepalives.poll(now_us) {
                 self.ended = keepalive.last;
-                return Some(Bytes::from(crate::protocol::line::keepalive_line(keepalive.seconds)));
+                return Some(Bytes::from(keepalive_line(keepalive.seconds)));
             }
             if self.pause_until.is_some_and(|until| until <= Instant::now()) {
                 self.pause_until = None;

@@ -142,14 +142,14 @@ async fn check_expiry(expires: i64, expect: &[(u64, i64)]) {
     let started = tokio::time::Instant::now();
     let response = rig.send(request("POST", "/sync/stream", Some(&authorization), "{}")).await;
     let mut lines = Lines::of(response);
-    let mut said = Vec::new();
+    let mut sent = Vec::new();
     while let Some(line) = lines.next_within(Duration::from_secs(100)).await {
         let line: Json = serde_json::from_str(&line).expect("JSON");
         if let Some(seconds) = line["token_expires_in"].as_i64() {
-            said.push((started.elapsed().as_secs(), seconds));
+            sent.push((started.elapsed().as_secs(), seconds));
         }
     }
     assert!(lines.ended());
-    assert_eq!(said, expect, "a token of {expires} s");
+    assert_eq!(sent, expect, "a token of {expires} s");
     assert_eq!(rig.service.open_streams(), 0);
 }
