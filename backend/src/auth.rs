@@ -2,223 +2,37 @@
 //!
 //! Signature and claims are checked by a library; `exp`, `nbf` and `aud` are compared here, with the injected clock.
 
+mod error;
+mod key;
+
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub use jsonwebtoken::Algorithm;
-use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 
+use crate::auth::key::LoadedKey;
 use crate::wire::{NAME_BYTES_MAX, is_storable};
+
+pub use error::AuthError;
+pub use key::{Key, KeyPair};
 
 /// Whom the backend believes.
 #[derive(Clone)]
 pub struct Auth {
-    keys: Vec<Held>,
+    keys: Vec<LoadedKey>,
     /// The key that signs.
     signer: Option<usize>,
     algorithms: Vec<Algorithm>,
     audiences: Vec<String>,
 }
 
-/// A symmetric key, for HS256.
-#[derive(Clone)]
-pub struct Key {
-    /// Its name in token headers.
-    pub kid: String,
-    /// The shared secret.
-    pub secret: Vec<u8>,
-    /// From when on tokens signed with it are refused; `None` = the key in use.
-    pub retires_us: Option<i64>,
-}
-
-/// A key pair, for RS256, ES256 or EdDSA.
-#[derive(Clone)]
-pub struct KeyPair {
-    /// Its name in token headers.
-    pub kid: String,
-    /// The one algorithm that it is used with.
-    pub algorithm: Algorithm,
-    /// The private key, PKCS#8 in PEM.
-    pub private_pem: String,
-    /// The public key as a JWK, without `kid`, `alg` and `use`.
-    pub public: Jwk,
-    /// From when on tokens signed with it are refused; `None` = the key in use.
-    pub retires_us: Option<i64>,
-}
-
-/// The parts of a public key, base64url.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Jwk {
-    /// Modulus and exponent.
-    Rsa {
-        /// The modulus.
-        n: String,
-        /// The exponent.
-        e: String,
-    },
-    /// A point of P-256.
-    P256 {
-        /// Its x.
-        x: String,
-        /// Its y.
-        y: String,
-    },
-    /// A point of Ed25519.
-    Ed25519 {
-        /// Its x.
-        x: String,
-    },
-}
-
-/// A key ready for use.
-#[derive(Clone)]
-struct Held {
-    kid: String,
-    algorithm: Algorithm,
-    decoding: DecodingKey,
-    encoding: EncodingKey,
-    /// As the key set shows it.
-    jwk: serde_json::Value,
-    is_secret: bool,
-    retires_us: Option<i64>,
-}
-
-impl From<&Key> for Held {
-    fn from(key: &Key) -> Self {
-        let jwk = serde_json::json!(
-            {"kty": "oct", "alg": "HS256", "kid": key.kid, "k": URL_SAFE_NO_PAD.encode(&key.secret)}
-        );
-        Self {
-            kid: key.kid.clone(),
-            algorithm: Algorithm::HS256,
-            decoding: DecodingKey::from_secret(&key.secret),
-            encoding: EncodingKey::from_secret(&key.secret),
-            jwk,
-            is_secret: true,
-            retires_us: key.retires_us,
-        }
-    }
-}
-
-impl TryFrom<&KeyPair> for Held {
-    type Error = jsonwebtoken::errors::Error;
-
-    fn try_from(pair: &KeyPair) -> Result<Self, Self::Error> {
-        let pem = pair.private_pem.as_bytes();
-        let (decoding, encoding, mut jwk) = match &pair.public {
-            Jwk::Rsa { n, e } => (
-                DecodingKey::from_rsa_components(n, e)?,
-                EncodingKey::from_rsa_pem(pem)?,
-                serde_json::json!({"kty": "RSA", "n": n, "e": e}),
-            ),
-            Jwk::P256 { x, y } => (
-                DecodingKey::from_ec_components(x, y)?,
-                EncodingKey::from_ec_pem(pem)?,
-                serde_json::json!({"kty": "EC", "crv": "P-256", "x": x, "y": y}),
-            ),
-            Jwk::Ed25519 { x } => (
-                DecodingKey::from_ed_components(x)?,
-                EncodingKey::from_ed_pem(pem)?,
-                serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
-            ),
-        };
-        jwk["kid"] = pair.kid.clone().into();
-        jwk["alg"] = serde_json::to_value(pair.algorithm).unwrap_or_default();
-        jwk["use"] = "sig".into();
-        let (kid, algorithm, retires_us) = (pair.kid.clone(), pair.algorithm, pair.retires_us);
-        Ok(Self { kid, algorithm, decoding, encoding, jwk, is_secret: false, retires_us })
-    }
-}
-
-/// Why a token is not believed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    /// No `Authorization: Bearer …`.
-    #[error("the Authorization header holds no bearer token")]
-    Missing,
-    /// Not a JWT.
-    #[error("the token is not a JWT: {0}")]
-    Malformed(String),
-    /// An algorithm that is not allowed here.
-    #[error("tokens signed with {0} are not accepted here")]
-    Algorithm(String),
-    /// A key that is not known here.
-    #[error("no key is called {0:?}")]
-    Key(String),
-    /// The signature is not that of the key.
-    #[error("the signature does not match the key")]
-    Signature,
-    /// A claim is missing or of another type.
-    #[error("a claim is missing or malformed: {0}")]
-    Claim(String),
-    /// `exp` has passed.
-    #[error("the token expired {0} s ago")]
-    Expired(i64),
-    /// `nbf` has not come.
-    #[error("the token becomes valid in {0} s")]
-    NotYet(i64),
-    /// `aud` is for somebody else.
-    #[error("the token is for another audience: {0}")]
-    Audience(String),
-}
-
-impl AuthError {
-    /// A stable name for the reason.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Missing => "missing-token",
-            Self::Malformed(_) => "malformed-token",
-            Self::Algorithm(_) => "algorithm",
-            Self::Key(_) => "unknown-key",
-            Self::Signature => "bad-signature",
-            Self::Claim(_) => "claim",
-            Self::Expired(_) => "expired",
-            Self::NotYet(_) => "not-yet-valid",
-            Self::Audience(_) => "wrong-audience",
-        }
-    }
-}
-
-/// The claims that matter.
-#[derive(Debug, Deserialize, Serialize)]
-struct Claims {
-    sub: String,
-    exp: i64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    nbf: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    iat: Option<i64>,
-    #[serde(default)]
-    aud: Audience,
-}
-
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(untagged)]
-enum Audience {
-    #[default]
-    None,
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Audience {
-    fn names(&self) -> &[String] {
-        match self {
-            Self::None => &[],
-            Self::One(name) => std::slice::from_ref(name),
-            Self::Many(names) => names,
-        }
-    }
-}
-
 impl Auth {
     /// HS256 keys; the first one signs.
     #[must_use]
     pub fn hs256(keys: Vec<Key>, audiences: Vec<String>) -> Self {
-        let keys: Vec<Held> = keys.iter().map(Held::from).collect();
+        let keys: Vec<LoadedKey> = keys.iter().map(LoadedKey::from).collect();
         let signer = (!keys.is_empty()).then_some(0);
         Self { keys, signer, algorithms: vec![Algorithm::HS256], audiences }
     }
@@ -234,11 +48,11 @@ impl Auth {
         algorithms: Vec<Algorithm>,
         audiences: Vec<String>,
     ) -> Result<Self, jsonwebtoken::errors::Error> {
-        let mut keys: Vec<Held> = secrets.iter().map(Held::from).collect();
+        let mut keys: Vec<LoadedKey> = secrets.iter().map(LoadedKey::from).collect();
         for pair in pairs {
-            keys.push(Held::try_from(pair)?);
+            keys.push(LoadedKey::try_from(pair)?);
         }
-        let signs = |key: &Held| key.retires_us.is_none() && Some(&key.algorithm) == algorithms.first();
+        let signs = |key: &LoadedKey| key.retires_us.is_none() && Some(&key.algorithm) == algorithms.first();
         let signer = keys.iter().position(signs);
         Ok(Self { keys, signer, algorithms, audiences })
     }
@@ -310,9 +124,41 @@ impl Auth {
     /// development, where the sync service takes its key from here.
     #[must_use]
     pub fn jwks(&self, with_secrets: bool) -> serde_json::Value {
-        let shown = self.keys.iter().filter(|key| with_secrets || !key.is_secret);
-        let keys: Vec<&serde_json::Value> = shown.map(|key| &key.jwk).collect();
+        let shown = self.keys.iter().filter(|key| with_secrets || !key.is_secret());
+        let keys: Vec<&Jwk> = shown.map(|key| &key.jwk).collect();
         serde_json::json!({ "keys": keys })
+    }
+}
+
+/// The claims that matter.
+#[derive(Debug, Deserialize, Serialize)]
+struct Claims {
+    sub: String,
+    exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    nbf: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    iat: Option<i64>,
+    #[serde(default)]
+    aud: Audience,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Audience {
+    #[default]
+    None,
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self) -> &[String] {
+        match self {
+            Self::None => &[],
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Many(names) => names,
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub mod record;
 pub mod routes;
 pub mod rules;
 pub mod server;
+mod sets;
 pub mod state;
 pub mod store;
 pub mod upload;
@@ -55,7 +56,7 @@ pub use record::{Author, Cause, Change, Commit, ConflictRecord, LedgerRow, Origi
 pub use routes::router;
 pub use rules::Rules;
 pub use state::{Config, Limits, RETENTION_US, State};
+pub use store::StoreError;
 pub use store::memory::{MemoryStore, ServerOp};
 pub use store::postgres::{PostgresConfig, PostgresStore};
-pub use store::{Store, StoreError};
-pub use upload::{Clock, Engine, Upload, UploadBody};
+pub use upload::{Clock, Engine, Store, Upload, UploadBody};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use fixtures::{Column, Exclusive, Policy, Reference, Rule, Schema, Tree, Unique, Value};
 
-use crate::policy::sets;
+use crate::sets;
 
 /// Everything that decisions need to know about the application.
 #[derive(Clone, Debug)]
@@ -166,6 +166,13 @@ impl TableRules {
     #[must_use]
     pub fn register(&self, column: usize) -> &Register {
         &self.registers[self.register_of[column]]
+    }
+
+    /// The names of some columns, for messages.
+    #[must_use]
+    pub fn column_names(&self, columns: &[usize]) -> String {
+        let names: Vec<&str> = columns.iter().map(|column| self.columns[*column].name.as_str()).collect();
+        names.join(", ")
     }
 
     /// Whether the register is the clock column: bookkeeping, which says when and not what. Nobody's edit is lost

@@ -5,8 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::auth::Auth;
 use crate::policy::Policy;
 use crate::rules::Rules;
-use crate::store::Store;
-use crate::upload::{Clock, Engine};
+use crate::upload::{Clock, Engine, Store};
 
 /// Thirty days.
 pub const RETENTION_US: i64 = 30 * 86_400 * 1_000_000;

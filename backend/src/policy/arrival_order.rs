@@ -4,14 +4,14 @@
 //! nothing, DELETE deletes. Everything is claimed to be applied.
 
 use crate::operation::OpKind;
-use crate::policy::{Decision, Effect, RowWrite, Situation, Target, inserted_row};
-use crate::record::RowMeta;
+use crate::policy::decision::{Decision, Effect, RowWrite, Situation, inserted_row};
+use crate::record::{RowMeta, Stored};
 
 /// Decides one operation.
 #[must_use]
 pub fn decide(s: &Situation<'_>) -> Decision {
-    let effect = match (s.op.kind, s.target) {
-        (OpKind::Put | OpKind::Patch, Target::Live(stored)) => {
+    let effect = match (s.op.kind, s.stored) {
+        (OpKind::Put | OpKind::Patch, Stored::Live(stored)) => {
             let mut row = stored.row.to_vec();
             for (column, value) in &s.op.data {
                 row[*column] = value.clone();
@@ -22,7 +22,7 @@ pub fn decide(s: &Situation<'_>) -> Decision {
             let row = inserted_row(s.rules, s.op, s.received_us);
             Effect::Write(RowWrite { row: row.to_vec(), meta: RowMeta::unknown(0, &row) })
         }
-        (OpKind::Delete, Target::Live(_)) => Effect::Delete { at_us: s.received_us },
+        (OpKind::Delete, Stored::Live(_)) => Effect::Delete { at_us: s.received_us },
         (OpKind::Patch | OpKind::Delete, _) => Effect::None,
     };
     Decision { effect, ..Decision::nothing() }

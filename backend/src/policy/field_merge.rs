@@ -18,9 +18,11 @@
 
 use fixtures::{Rule, Value};
 
-use crate::policy::live::{Contest, Merge};
-use crate::policy::{Decision, Situation, lifecycle, sets};
+use crate::policy::decision::{Decision, Situation};
+use crate::policy::lifecycle;
+use crate::policy::merge::{Contest, Merge};
 use crate::record::StoredRow;
+use crate::sets;
 
 /// Decides one operation.
 #[must_use]

@@ -1,11 +1,10 @@
 //! Creation and deletion: what all policies but the baseline share.
 
-use fixtures::{Rule, Value};
-
 use crate::operation::OpKind;
-use crate::policy::live::{self, set_written, tells_nothing, unchanged_since_base};
-use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, Target, inserted_row};
-use crate::record::{Author, RowMeta, Stamp, StoredRow, Tombstone};
+use crate::policy::base::{changed_by_another, tells_nothing, unchanged_since_base};
+use crate::policy::decision::{Conflict, Decision, Effect, RowWrite, Situation, inserted_row, out_of_range};
+use crate::policy::merge::superseded_whole;
+use crate::record::{Author, RowMeta, Stamp, Stored, StoredRow, Tombstone};
 use crate::rules::Register;
 use crate::wire::Outcome;
 
@@ -21,22 +20,22 @@ pub(crate) struct OnLive {
 
 /// The frame that all policies but the baseline fill in.
 pub(crate) fn decide(s: &Situation<'_>, on_live: &OnLive) -> Decision {
-    match (s.op.kind, s.target) {
-        (OpKind::Put | OpKind::Patch, Target::Live(stored)) => (on_live.write)(s, stored),
-        (OpKind::Delete, Target::Live(stored)) if on_live.may_revive && s.rules.edit_revives => {
+    match (s.op.kind, s.stored) {
+        (OpKind::Put | OpKind::Patch, Stored::Live(stored)) => (on_live.write)(s, stored),
+        (OpKind::Delete, Stored::Live(stored)) if on_live.may_revive && s.rules.edit_revives => {
             delete_unless_edited(s, stored)
         }
-        (OpKind::Delete, Target::Live(stored)) => (on_live.delete)(s, stored),
-        (OpKind::Put, Target::Absent) => create(s, i64::MIN),
-        (OpKind::Put, Target::Deleted(tombstone)) => create_again(s, tombstone),
-        (OpKind::Patch, Target::Deleted(tombstone)) if on_live.may_revive && s.rules.edit_revives => {
+        (OpKind::Delete, Stored::Live(stored)) => (on_live.delete)(s, stored),
+        (OpKind::Put, Stored::Absent) => create(s, i64::MIN),
+        (OpKind::Put, Stored::Deleted(tombstone)) => create_again(s, tombstone),
+        (OpKind::Patch, Stored::Deleted(tombstone)) if on_live.may_revive && s.rules.edit_revives => {
             revive(s, tombstone)
         }
-        (OpKind::Patch, Target::Deleted(tombstone)) => deleted(s, tombstone),
-        (OpKind::Patch, Target::Absent) => Decision::rejected("no-such-row".to_owned()),
-        (OpKind::Delete, Target::Deleted(tombstone)) => Decision {
+        (OpKind::Patch, Stored::Deleted(tombstone)) => deleted(s, tombstone),
+        (OpKind::Patch, Stored::Absent) => Decision::rejected("no-such-row".to_owned()),
+        (OpKind::Delete, Stored::Deleted(tombstone)) => Decision {
             effect: if s.is_later_than(tombstone.at_us, &tombstone.writer) {
-                Effect::Bury { at_us: s.clock_us() }
+                Effect::RestampTombstone { at_us: s.clock_us() }
             } else {
                 Effect::None
             },
@@ -45,7 +44,7 @@ pub(crate) fn decide(s: &Situation<'_>, on_live: &OnLive) -> Decision {
             by: Some(Author::Client(tombstone.writer.clone())),
             conflicts: Vec::new(),
         },
-        (OpKind::Delete, Target::Absent) => {
+        (OpKind::Delete, Stored::Absent) => {
             Decision { outcome: Outcome::Merged, reason: Some("already-deleted".to_owned()), ..Decision::nothing() }
         }
     }
@@ -70,14 +69,6 @@ fn create(s: &Situation<'_>, after_us: i64) -> Decision {
         heartbeats: Vec::new(),
     };
     Decision { effect: Effect::Write(RowWrite { row: row.to_vec(), meta }), ..Decision::nothing() }
-}
-
-/// Rejects a counter value outside its range.
-pub(crate) fn out_of_range(rule: Rule, value: &Value, name: &str) -> Option<Decision> {
-    let Rule::Counter { min, max } = rule else { return None };
-    let int = value.as_int()?;
-    (!(min..=max).contains(&int))
-        .then(|| Decision::rejected(format!("out-of-range: {name}: {int} is not in {min}..={max}")))
 }
 
 /// A PUT on a tombstone creates the row anew if its stamp is later, or if its own client made the deletion before:
@@ -130,7 +121,7 @@ fn revive(s: &Situation<'_>, tombstone: &Tombstone) -> Decision {
         }
         row[*column] = value.clone();
         meta.defaulted.retain(|defaulted| defaulted != column);
-        set_written(&mut meta, *column, value);
+        meta.set_written(*column, value);
         let register = s.rules.register_of[*column];
         if !touched.contains(&register) {
             touched.push(register);
@@ -193,15 +184,15 @@ fn delete_unless_edited(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let decision = delete(s, stored);
     let edit = decision.conflicts.iter().map(|conflict| &conflict.loser).find(|loser| **loser != Author::Server);
     match edit {
-        Some(edit) => live::superseded_whole(s, stored, "revived", edit.clone()),
+        Some(edit) => superseded_whole(s, stored, "revived", edit.clone()),
         None => decision,
     }
 }
 
 /// A DELETE that does not stand, because the row changed since its base.
 pub(crate) fn delete_unless_changed(s: &Situation<'_>, stored: &StoredRow, rule: &'static str) -> Decision {
-    match live::changed_by_another(s, stored) {
-        Some(author) => live::superseded_whole(s, stored, rule, author),
+    match changed_by_another(s, stored) {
+        Some(author) => superseded_whole(s, stored, rule, author),
         None => delete(s, stored),
     }
 }

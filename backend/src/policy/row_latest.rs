@@ -7,8 +7,10 @@
 
 use fixtures::Value;
 
-use crate::policy::live::{Merge, last_author, superseded_whole};
-use crate::policy::{Decision, Situation, lifecycle};
+use crate::policy::base::last_author;
+use crate::policy::decision::{Decision, Situation};
+use crate::policy::lifecycle;
+use crate::policy::merge::{Merge, superseded_whole};
 use crate::record::StoredRow;
 
 /// Decides one operation.

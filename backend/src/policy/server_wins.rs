@@ -4,8 +4,9 @@
 //! server's value. A DELETE of a row that changed since its base is superseded: to delete the row would not keep
 //! the changed column's value. What the device's own operation left in a column is not changed since its base.
 
-use crate::policy::live::Merge;
-use crate::policy::{Decision, Situation, lifecycle};
+use crate::policy::decision::{Decision, Situation};
+use crate::policy::lifecycle;
+use crate::policy::merge::Merge;
 use crate::record::StoredRow;
 
 /// Decides one operation.

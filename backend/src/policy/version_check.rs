@@ -5,8 +5,10 @@
 //! operation left in a register is not changed: a child whose parent its own transaction deleted can be deleted too.
 
 use crate::operation::OpKind;
-use crate::policy::live::{Merge, changed_by_another, last_author, superseded_whole};
-use crate::policy::{Decision, Situation, lifecycle};
+use crate::policy::base::{changed_by_another, last_author};
+use crate::policy::decision::{Decision, Situation};
+use crate::policy::lifecycle;
+use crate::policy::merge::{Merge, superseded_whole};
 use crate::record::StoredRow;
 
 /// Decides one operation.

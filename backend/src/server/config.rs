@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use fixtures::{App, AppError};
 
 use crate::auth::Algorithm;
 use crate::policy::PolicyKind;
-use crate::server::ServerError;
+use crate::server::error::ServerError;
 
 /// The server's settings.
 #[derive(Args, Clone)]
@@ -132,6 +134,17 @@ impl Config {
     /// When a name is not known.
     pub fn algorithms(&self) -> Result<Vec<Algorithm>, ServerError> {
         algorithms(&self.algorithm_names)
+    }
+
+    pub(super) fn load_app(&self) -> Result<App, AppError> {
+        match self.app.to_str().and_then(App::builtin) {
+            Some(app) => Ok(app),
+            None => App::load(&self.app),
+        }
+    }
+
+    pub(super) fn retention(&self) -> Duration {
+        Duration::from_secs(self.retention_days.saturating_mul(86_400))
     }
 }
 

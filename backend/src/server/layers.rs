@@ -12,8 +12,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tower_http::cors::CorsLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::server::config::Config;
+use crate::server::error::ServerError;
 use crate::server::metrics::{CONTENT_TYPE, Metrics};
-use crate::server::{Config, ServerError};
 use crate::store::postgres::PostgresStore;
 
 /// How long a browser may remember what an origin is allowed.

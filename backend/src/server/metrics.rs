@@ -12,8 +12,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::record::ConflictRecord;
-use crate::store::{BoxFuture, Store, StoreError};
-use crate::upload::{Engine, Upload};
+use crate::store::StoreError;
+use crate::upload::{BoxFuture, Engine, Store, Upload};
 use crate::wire::{Outcome, TransactionOutcome, UploadAnswer};
 
 /// The content type of [`Metrics::page`].
@@ -117,18 +117,18 @@ impl Metrics {
 }
 
 /// A store whose answers are counted.
-pub(super) struct Counted<S> {
+pub(super) struct CountedStore<S> {
     store: S,
     metrics: Arc<Metrics>,
 }
 
-impl<S> Counted<S> {
+impl<S> CountedStore<S> {
     pub(super) fn new(store: S, metrics: Arc<Metrics>) -> Self {
         Self { store, metrics }
     }
 }
 
-impl<S: Store> Store for Counted<S> {
+impl<S: Store> Store for CountedStore<S> {
     fn apply<'a>(&'a self, engine: &'a Engine, upload: &'a Upload) -> BoxFuture<'a, Result<UploadAnswer, StoreError>> {
         Box::pin(async move {
             let answer = self.store.apply(engine, upload).await;

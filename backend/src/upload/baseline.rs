@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use crate::operation::{OpKind, Operation, Refusal};
-use crate::policy::{Effect, Situation, Target, inserted_row};
+use crate::policy::{Effect, Situation, inserted_row};
 use crate::record::{Cause, LedgerRow, Origin, Writer};
-use crate::store::{Put, Session, StoreError, Stored};
-use crate::upload::{Engine, Upload, UploadBody};
+use crate::store::{Put, Session, StoreError};
+use crate::upload::engine::{Engine, Upload, UploadBody};
 use crate::wire::{OpAnswer, Outcome, TransactionAnswer, TransactionOutcome, UploadAnswer, WireOp};
 
 /// One entry, whichever wire it came over.
@@ -148,12 +148,7 @@ async fn statement<S: Session>(
         }
     }
     let stored = session.stored(op.table, &op.id).await?;
-    let target = match &stored {
-        Stored::Live(row) => Target::Live(row),
-        Stored::Deleted(tombstone) => Target::Deleted(tombstone),
-        Stored::Absent => Target::Absent,
-    };
-    let decision = engine.policy.decide(&Situation { rules, target, op: &op, writer, received_us });
+    let decision = engine.policy.decide(&Situation { rules, stored: &stored, op: &op, writer, received_us });
     match decision.effect {
         Effect::Write(write) => {
             let put = Put {
@@ -167,6 +162,6 @@ async fn statement<S: Session>(
             session.put(put).await
         }
         Effect::Delete { .. } => session.delete(op.table, &op.id, None, op.op_id, Cause::Client).await,
-        Effect::None | Effect::Bury { .. } => Ok(()),
+        Effect::None | Effect::RestampTombstone { .. } => Ok(()),
     }
 }

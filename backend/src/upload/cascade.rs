@@ -6,12 +6,12 @@ use std::sync::Arc;
 use fixtures::{OnParentDelete, Reference, Value};
 
 use crate::policy::Conflict;
-use crate::record::{Author, Cause, StoredRow, Tombstone, Writer};
+use crate::record::{Author, Cause, Stored, StoredRow, Tombstone, Writer};
 use crate::rules::TableRules;
-use crate::store::{Session, Stored};
-use crate::upload::transaction::{Deferred, Run, Stop};
+use crate::store::Session;
+use crate::upload::execution::{DeferredChild, Execution, OperationError};
 
-impl<S: Session> Run<'_, S> {
+impl<S: Session> Execution<'_, S> {
     /// Deletes a live row and deals with its children, theirs included.
     ///
     /// A child that would go as well, or forbid it, and that the same transaction deletes by itself later on, is left
@@ -24,11 +24,11 @@ impl<S: Session> Run<'_, S> {
         at_us: i64,
         writer: &Arc<Writer>,
         cause: Cause,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         let rules = self.engine.rules.clone();
-        let mut doomed: VecDeque<(usize, Arc<str>, StoredRow, i64, Cause)> = VecDeque::new();
-        doomed.push_back((table, id.clone(), stored.clone(), at_us, cause));
-        while let Some((table, id, row, at_us, cause)) = doomed.pop_front() {
+        let mut pending: VecDeque<(usize, Arc<str>, StoredRow, i64, Cause)> = VecDeque::new();
+        pending.push_back((table, id.clone(), stored.clone(), at_us, cause));
+        while let Some((table, id, row, at_us, cause)) = pending.pop_front() {
             // Reached a second time through another reference.
             if self.session.stored(table, &id).await?.live().is_none() {
                 continue;
@@ -37,7 +37,7 @@ impl<S: Session> Run<'_, S> {
                 for loser in authors(&rules.tables[table], &row) {
                     let winner = Author::Client(writer.clone());
                     let conflict = Conflict { column: None, rule: "cascade".into(), loser, winner };
-                    self.record(table, &id, conflict).await?;
+                    self.record_conflict(table, &id, conflict).await?;
                 }
             }
             let tombstone = Tombstone {
@@ -55,12 +55,12 @@ impl<S: Session> Run<'_, S> {
                     if reference.on_parent_delete == OnParentDelete::Keep {
                         continue;
                     }
-                    let goes_later = self
+                    let is_deleted_later = self
                         .deletes
                         .get(&(reference.table, child.clone()))
                         .is_some_and(|position| *position > self.position);
-                    if goes_later && !loses_parent(&rules.tables[reference.table], reference) {
-                        self.deferred.push(Deferred {
+                    if is_deleted_later && !loses_parent(&rules.tables[reference.table], reference) {
+                        self.deferred.push(DeferredChild {
                             reference: *index,
                             child,
                             parent: id.clone(),
@@ -72,7 +72,7 @@ impl<S: Session> Run<'_, S> {
                     if self.release_child(*index, &child, &row, writer).await? {
                         let at_us =
                             self.received_us.max(row.last_stamp_us().map_or(i64::MIN, |at| at.saturating_add(1)));
-                        doomed.push_back((reference.table, child, row, at_us, Cause::Cascade));
+                        pending.push_back((reference.table, child, row, at_us, Cause::Cascade));
                     }
                 }
             }
@@ -87,7 +87,7 @@ impl<S: Session> Run<'_, S> {
         child: &Arc<str>,
         row: &StoredRow,
         writer: &Arc<Writer>,
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, OperationError> {
         let rules = self.engine.rules.clone();
         let reference = &rules.references[reference];
         let table = &rules.tables[reference.table];
@@ -102,7 +102,10 @@ impl<S: Session> Run<'_, S> {
             OnParentDelete::Refuse | OnParentDelete::Null => {
                 let register = table.register_of[column];
                 let by = row.author(register, &table.registers[register].columns);
-                Err(Stop::rejected(format!("has-children: {}.{}", table.name, table.columns[column].name), Some(by)))
+                Err(OperationError::rejected(
+                    format!("has-children: {}.{}", table.name, table.columns[column].name),
+                    Some(by),
+                ))
             }
         }
     }
@@ -116,7 +119,7 @@ impl<S: Session> Run<'_, S> {
         column: usize,
         writer: &Arc<Writer>,
         winner: Author,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         let rules = self.engine.rules.clone();
         let register_index = rules.tables[table].register_of[column];
         let register = &rules.tables[table].registers[register_index];
@@ -125,20 +128,20 @@ impl<S: Session> Run<'_, S> {
         let was_seen = winner.writer().is_some_and(|winner| loser.is_earlier_of(winner));
         if loser != winner && !was_seen {
             let column = Some(register.name.clone());
-            self.record(table, id, Conflict { column, rule: "parent-missing".into(), loser, winner }).await?;
+            self.record_conflict(table, id, Conflict { column, rule: "parent-missing".into(), loser, winner }).await?;
         }
         Ok(())
     }
 
     /// Judges the children that were left to a later operation, now that all have run.
-    pub(super) async fn settle_deferred(&mut self) -> Result<(), (usize, Stop)> {
+    pub(super) async fn resolve_deferred(&mut self) -> Result<(), (usize, OperationError)> {
         for deferred in std::mem::take(&mut self.deferred) {
-            self.settle(&deferred).await.map_err(|stop| (deferred.position, stop))?;
+            self.resolve(&deferred).await.map_err(|error| (deferred.position, error))?;
         }
         Ok(())
     }
 
-    async fn settle(&mut self, deferred: &Deferred) -> Result<(), Stop> {
+    async fn resolve(&mut self, deferred: &DeferredChild) -> Result<(), OperationError> {
         let rules = self.engine.rules.clone();
         let reference = &rules.references[deferred.reference];
         let Stored::Live(row) = self.session.stored(reference.table, &deferred.child).await? else { return Ok(()) };

@@ -8,22 +8,21 @@ use std::sync::Arc;
 use fixtures::Value;
 
 use crate::operation::{OpKind, Operation};
-use crate::policy::{Conflict, Decision, RowWrite, set_written};
-use crate::record::{Author, Cause, RowMeta, StoredRow, Writer};
-use crate::store::{Session, StoreError, Stored};
-use crate::upload::integrity::lower;
-use crate::upload::transaction::{Run, Stop, explain};
+use crate::policy::{Conflict, Decision, RowWrite};
+use crate::record::{Author, Cause, RowMeta, Stored, StoredRow, Writer};
+use crate::store::{Session, StoreError};
+use crate::upload::execution::{Execution, OperationError};
 use crate::wire::Outcome;
 
-impl<S: Session> Run<'_, S> {
-    pub(super) async fn keep_exclusives(
+impl<S: Session> Execution<'_, S> {
+    pub(super) async fn enforce_exclusives(
         &mut self,
         op: &Operation,
         stored: &Stored,
         write: &mut RowWrite,
         decision: &mut Decision,
         writer: &Arc<Writer>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), OperationError> {
         let rules = self.engine.rules.clone();
         let table = &rules.tables[op.table];
         for index in &table.exclusives {
@@ -35,7 +34,7 @@ impl<S: Session> Run<'_, S> {
             let was_running = stored.live().is_some_and(|row| *row.value(column) == Value::Int(1));
             if was_running {
                 if op.sent(exclusive.heartbeat).is_some() {
-                    write.meta.beat(*index, self.received_us);
+                    write.meta.record_heartbeat(*index, self.received_us);
                 }
                 continue;
             }
@@ -58,7 +57,7 @@ impl<S: Session> Run<'_, S> {
             let rule = format!("exclusive:{}", exclusive.name);
             if let Some(holder) = holder {
                 write.row[column] = Value::Int(0);
-                set_written(&mut write.meta, column, &Value::Int(0));
+                write.meta.set_written(column, &Value::Int(0));
                 // What a group carries along unsent is no second start.
                 if op.sent(column).is_some() || stored.live().is_none() {
                     decision.conflicts.push(Conflict {
@@ -68,8 +67,8 @@ impl<S: Session> Run<'_, S> {
                         winner: holder.clone(),
                     });
                 }
-                lower(decision, Outcome::Merged);
-                explain(decision, rule);
+                decision.lower(Outcome::Merged);
+                decision.explain(rule);
                 decision.by.get_or_insert(holder);
                 continue;
             }
@@ -82,27 +81,27 @@ impl<S: Session> Run<'_, S> {
                     winner: Author::Client(writer.clone()),
                 };
                 self.set_column(op.table, &id, &row, column, Value::Int(0), writer, Cause::LeaseEnded).await?;
-                self.record(op.table, &id, conflict).await?;
+                self.record_conflict(op.table, &id, conflict).await?;
             }
-            write.meta.beat(*index, self.received_us);
+            write.meta.record_heartbeat(*index, self.received_us);
         }
         Ok(())
     }
 
     /// A heartbeat that changes nothing in the row was received all the same.
-    pub(super) async fn beat(&mut self, op: &Operation, stored: &Stored) -> Result<(), StoreError> {
+    pub(super) async fn record_heartbeats(&mut self, op: &Operation, stored: &Stored) -> Result<(), StoreError> {
         let rules = self.engine.rules.clone();
         let (Some(row), false) = (stored.live(), op.kind == OpKind::Delete) else { return Ok(()) };
         let Some(meta) = &row.meta else { return Ok(()) };
-        let mut beaten: Option<RowMeta> = None;
+        let mut updated: Option<RowMeta> = None;
         for index in &rules.tables[op.table].exclusives {
             let exclusive = &rules.exclusives[*index];
             if op.sent(exclusive.heartbeat).is_some() && *row.value(exclusive.running) == Value::Int(1) {
-                beaten.get_or_insert_with(|| RowMeta::clone(meta)).beat(*index, self.received_us);
+                updated.get_or_insert_with(|| RowMeta::clone(meta)).record_heartbeat(*index, self.received_us);
             }
         }
-        match beaten {
-            Some(meta) => self.session.touch(op.table, &op.id, meta).await,
+        match updated {
+            Some(meta) => self.session.put_meta(op.table, &op.id, meta).await,
             None => Ok(()),
         }
     }

@@ -6,12 +6,11 @@ use fixtures::Value;
 
 use crate::operation::Operation;
 use crate::policy::{Conflict, RowWrite};
-use crate::record::{Author, Cause, Writer};
-use crate::rules::TableRules;
-use crate::store::{Session, StoreError, Stored};
-use crate::upload::transaction::{Run, Stop};
+use crate::record::{Author, Cause, Stored, Writer};
+use crate::store::{Session, StoreError};
+use crate::upload::execution::{Execution, OperationError};
 
-impl<S: Session> Run<'_, S> {
+impl<S: Session> Execution<'_, S> {
     /// The live row that an insert merges into, and the unique key in which they meet.
     pub(super) async fn survivor(
         &mut self,
@@ -51,7 +50,7 @@ impl<S: Session> Run<'_, S> {
             None => Author::Server,
         };
         let conflict = Conflict { column: None, rule: "unique".into(), loser: Author::Client(writer.clone()), winner };
-        self.record(op.table, &op.id, conflict).await?;
+        self.record_conflict(op.table, &op.id, conflict).await?;
         for index in &table.children {
             let reference = &rules.references[*index];
             for child in self.session.children(*index, &op.id).await? {
@@ -65,7 +64,12 @@ impl<S: Session> Run<'_, S> {
         Ok(())
     }
 
-    pub(super) async fn keep_uniques(&mut self, op: &Operation, stored: &Stored, write: &RowWrite) -> Result<(), Stop> {
+    pub(super) async fn enforce_uniques(
+        &mut self,
+        op: &Operation,
+        stored: &Stored,
+        write: &RowWrite,
+    ) -> Result<(), OperationError> {
         let rules = self.engine.rules.clone();
         let table = &rules.tables[op.table];
         for index in &table.uniques {
@@ -86,14 +90,8 @@ impl<S: Session> Run<'_, S> {
                 }
                 None => Author::Server,
             };
-            return Err(Stop::rejected(format!("unique: {}", key_name(table, columns)), Some(by)));
+            return Err(OperationError::rejected(format!("unique: {}", table.column_names(columns)), Some(by)));
         }
         Ok(())
     }
-}
-
-/// The names of a key's columns.
-pub(super) fn key_name(table: &TableRules, columns: &[usize]) -> String {
-    let names: Vec<&str> = columns.iter().map(|column| table.columns[*column].name.as_str()).collect();
-    names.join(", ")
 }

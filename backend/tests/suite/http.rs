@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use backend::record::ConflictRecord;
-use backend::store::BoxFuture;
+use backend::upload::BoxFuture;
 use backend::wire::UploadAnswer;
 use backend::{
     Auth, Config, Engine, Key, Limits, MemoryStore, PolicyKind, RETENTION_US, State, Store, StoreError, Upload, router,

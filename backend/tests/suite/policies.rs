@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use backend::operation::Operation;
-use backend::policy::{Decision, Effect, PolicyKind, Situation, Target};
-use backend::record::{RowMeta, Stamp, StoredRow, Tombstone, Writer};
+use backend::policy::{Decision, Effect, PolicyKind, Situation};
+use backend::record::{RowMeta, Stamp, Stored, StoredRow, Tombstone, Writer};
 use backend::wire::WireOp;
 use fixtures::{Row, Value};
 
@@ -20,7 +20,7 @@ fn writer(name: &str) -> Arc<Writer> {
 }
 
 /// The stored row: JSON of its columns, all stamped alike: `{"label":"x"} @5 a/1`.
-fn stored(text: &str) -> (StoredRow, i64, Arc<Writer>) {
+fn stored_row(text: &str) -> (StoredRow, i64, Arc<Writer>) {
     let mut words = text.rsplitn(3, ' ');
     let mut word = || words.next().expect("row, time, writer");
     let (by, at, row) = (writer(word()), word(), word());
@@ -63,26 +63,18 @@ fn decide(kind: PolicyKind, target: &str, op: &str) -> (Decision, Option<Row>) {
         old,
     };
     let op = Operation::resolve(&rules, &wire).expect("a lawful operation");
-    let live;
-    let tombstone;
-    let target = match target.split_once(' ') {
-        None => Target::Absent,
-        Some(("live", row)) => {
-            live = stored(row).0;
-            Target::Live(&live)
-        }
+    let stored = match target.split_once(' ') {
+        None => Stored::Absent,
+        Some(("live", row)) => Stored::Live(stored_row(row).0),
         Some((_, row)) => {
-            let (row, at_us, writer) = stored(row);
-            tombstone = Tombstone { at_us, received_us: at_us, writer, image: row.row, meta: row.meta };
-            Target::Deleted(&tombstone)
+            let (row, at_us, writer) = stored_row(row);
+            let tombstone = Tombstone { at_us, received_us: at_us, writer, image: row.row, meta: row.meta };
+            Stored::Deleted(Arc::new(tombstone))
         }
     };
     let received_us = START_US + at.parse::<i64>().expect("a time in seconds") * 1_000_000;
-    let situation = Situation { rules: &rules.tables[0], target, op: &op, writer: &by, received_us };
-    let before = match target {
-        Target::Live(row) => Some(row.row.clone()),
-        _ => None,
-    };
+    let situation = Situation { rules: &rules.tables[0], stored: &stored, op: &op, writer: &by, received_us };
+    let before = stored.live().map(|row| row.row.clone());
     (kind.policy().decide(&situation), before)
 }
 
@@ -103,7 +95,7 @@ fn check(kind: PolicyKind, target: &str, op: &str, expect: &str) {
     match &decision.effect {
         Effect::None => {}
         Effect::Delete { .. } => said.push_str(" delete"),
-        Effect::Bury { .. } => said.push_str(" bury"),
+        Effect::RestampTombstone { .. } => said.push_str(" restamp"),
         Effect::Write(write) => {
             let rules = app::rules();
             for (index, (column, value)) in rules.tables[0].columns.iter().zip(&write.row).enumerate() {
@@ -186,7 +178,7 @@ fn field_merge() {
         (DELETED, r#"9 b/1 PUT {"label":"y","touched":"@3"}"#, "superseded ! * b/1 < a/1"),
         (DELETED, r#"9 b/1 PUT {"label":"y","touched":"@8"}"#, "applied label=y weight=0 state=new ! * a/1 < b/1"),
         (DELETED, r#"9 a/2 PUT {"label":"y","touched":"@3"}"#, "applied label=y weight=0 state=new"),
-        (DELETED, r#"9 b/1 DELETE"#, "merged bury"),
+        (DELETED, r#"9 b/1 DELETE"#, "merged restamp"),
         ("absent", r#"9 b/1 PUT {"label":"y","weight":3}"#, "applied label=y weight=3 state=new"),
         ("absent", r#"9 b/1 PUT {"label":"y","weight":101}"#, "rejected"),
         ("absent", r#"9 b/1 PATCH {"label":"y"} was {"label":"x"}"#, "rejected"),

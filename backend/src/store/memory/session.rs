@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use fixtures::{Default as ColumnDefault, Row, Value};
+use fixtures::{Row, Value};
 
 use crate::policy::Conflict;
 use crate::record::{
-    Cause, Change, Commit, ConflictRecord, LedgerRow, Origin, RowMeta, StoredRow, Tombstone, TombstoneRow,
+    Cause, Change, Commit, ConflictRecord, LedgerRow, Origin, RowMeta, Stored, Tombstone, TombstoneRow,
 };
 use crate::rules::Rules;
-use crate::store::memory::ServerOp;
+use crate::store::error::StoreError;
 use crate::store::memory::state::{Inner, Open, Retained, Undo};
-use crate::store::memory::table::Slot;
-use crate::store::{ClientLedger, Footprint, NewConflict, Put, Session, StoreError, Stored, record_subject};
+use crate::store::session::{ClientLedger, Footprint, NewConflict, Put, Session};
+use crate::store::slot::Slot;
 
 /// The connection: the lock is held as long as it lives.
-pub(super) struct MemorySession<'a> {
+pub(crate) struct MemorySession<'a> {
     pub(super) rules: &'a Rules,
     pub(super) inner: &'a mut Inner,
 }
@@ -25,11 +25,11 @@ impl MemorySession<'_> {
         self.inner.open = Open { now_us, ..Open::default() };
     }
 
-    fn slot(&self, table: usize, id: &str) -> Option<&Slot> {
+    pub(super) fn slot(&self, table: usize, id: &str) -> Option<&Slot> {
         self.inner.tables[table].slots.get(id)
     }
 
-    fn set_slot(&mut self, table: usize, id: &Arc<str>, slot: Slot) {
+    pub(super) fn set_slot(&mut self, table: usize, id: &Arc<str>, slot: Slot) {
         let before = self.inner.tables[table].replace(self.rules, table, id, slot);
         self.inner.open.undo.push(Undo::Slot { table, id: id.clone(), slot: before });
     }
@@ -100,7 +100,7 @@ impl MemorySession<'_> {
     }
 
     /// Stores a row after the checks that PostgreSQL makes.
-    fn write(&mut self, table: usize, id: &Arc<str>, row: &Row) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, table: usize, id: &Arc<str>, row: &Row) -> Result<(), StoreError> {
         let rules = &self.rules.tables[table];
         for (column, value) in rules.columns.iter().zip(row.iter()) {
             if column.not_null && value.is_null() {
@@ -110,14 +110,13 @@ impl MemorySession<'_> {
         for (within, unique) in rules.uniques.iter().enumerate() {
             let columns = &self.rules.uniques[*unique].columns;
             if self.inner.tables[table].holder(within, columns, row).is_some_and(|holder| holder != *id) {
-                let names: Vec<&str> = columns.iter().map(|column| rules.columns[*column].name.as_str()).collect();
-                return Err(StoreError::Unique(names.join(", ")));
+                return Err(StoreError::Unique(rules.column_names(columns)));
             }
         }
         Ok(())
     }
 
-    fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: Change) {
         self.inner.open.changes.push(change);
         self.inner.open.undo.push(Undo::Change);
     }
@@ -147,45 +146,14 @@ impl MemorySession<'_> {
         Ok(())
     }
 
-    pub(super) fn server_op(&mut self, op: &ServerOp) -> Result<(), StoreError> {
-        let (table, id, values, insert) = match op {
-            ServerOp::Upsert { table, id, values } => (*table, id, values, true),
-            ServerOp::Update { table, id, values } => (*table, id, values, false),
-            ServerOp::Delete { table, id } => {
-                self.remove(*table, id, None, None, Cause::Server);
-                return Ok(());
-            }
-        };
-        let mut slot = self.slot(table, id).cloned().unwrap_or_default();
-        let before = slot.row.take();
-        let mut row: Vec<Value> = match (&before, insert) {
-            (Some(row), _) => row.to_vec(),
-            (None, true) => self.defaults(table),
-            (None, false) => return Ok(()),
-        };
-        for (column, value) in values {
-            row[*column] = value.clone();
-        }
-        let row: Row = row.into();
-        self.write(table, id, &row)?;
-        slot.row = Some(row.clone());
-        self.set_slot(table, id, slot);
-        self.change(Change { table, id: id.clone(), before, after: Some(row), by: None, cause: Cause::Server });
-        Ok(())
-    }
-
-    fn defaults(&self, table: usize) -> Vec<Value> {
-        let columns = self.rules.tables[table].columns.iter();
-        columns
-            .map(|column| match &column.default {
-                ColumnDefault::Null => Value::Null,
-                ColumnDefault::Literal(value) => value.clone(),
-                ColumnDefault::Now => Value::Time(self.inner.open.now_us),
-            })
-            .collect()
-    }
-
-    fn remove(&mut self, table: usize, id: &str, tombstone: Option<Tombstone>, by: Option<i64>, cause: Cause) {
+    pub(super) fn remove(
+        &mut self,
+        table: usize,
+        id: &str,
+        tombstone: Option<Tombstone>,
+        by: Option<i64>,
+        cause: Cause,
+    ) {
         let Some((id, slot)) = self.inner.tables[table].slots.get_key_value(id) else { return };
         let (id, mut slot) = (id.clone(), slot.clone());
         let Some(before) = slot.row.take() else { return };
@@ -231,7 +199,7 @@ impl MemorySession<'_> {
 }
 
 fn numbered(seq: u64, new: NewConflict) -> ConflictRecord {
-    let subject = record_subject(&new.conflict);
+    let subject = new.conflict.subject();
     let NewConflict { at_us, table, id, conflict: Conflict { column, rule, loser, winner } } = new;
     ConflictRecord { seq, at_us, subject, table, id, column, rule, loser, winner }
 }
@@ -291,11 +259,7 @@ impl Session for MemorySession<'_> {
     }
 
     async fn stored(&mut self, table: usize, id: &str) -> Result<Stored, StoreError> {
-        Ok(match self.slot(table, id) {
-            Some(Slot { row: Some(row), meta, .. }) => Stored::Live(StoredRow { row: row.clone(), meta: meta.clone() }),
-            Some(Slot { tombstone: Some(tombstone), .. }) => Stored::Deleted(tombstone.clone()),
-            _ => Stored::Absent,
-        })
+        Ok(self.slot(table, id).map_or(Stored::Absent, Slot::stored))
     }
 
     async fn holder(&mut self, unique: usize, row: &[Value]) -> Result<Option<Arc<str>>, StoreError> {
@@ -323,7 +287,7 @@ impl Session for MemorySession<'_> {
         self.put_now(put)
     }
 
-    async fn touch(&mut self, table: usize, id: &str, meta: RowMeta) -> Result<(), StoreError> {
+    async fn put_meta(&mut self, table: usize, id: &str, meta: RowMeta) -> Result<(), StoreError> {
         if let Some((id, slot)) = self.inner.tables[table].slots.get_key_value(id) {
             let (id, mut slot) = (id.clone(), slot.clone());
             slot.meta = Some(Arc::new(meta));
@@ -344,7 +308,7 @@ impl Session for MemorySession<'_> {
         Ok(())
     }
 
-    async fn bury(&mut self, table: usize, id: &str, tombstone: Tombstone) -> Result<(), StoreError> {
+    async fn put_tombstone(&mut self, table: usize, id: &str, tombstone: Tombstone) -> Result<(), StoreError> {
         if let Some((id, slot)) = self.inner.tables[table].slots.get_key_value(id) {
             let (id, mut slot) = (id.clone(), slot.clone());
             self.note_tombstone(table, &id, tombstone.at_us);

@@ -7,8 +7,9 @@ use fixtures::Row;
 
 use crate::record::{Change, Commit, ConflictRecord, LedgerRow, TombstoneRow};
 use crate::rules::Rules;
-use crate::store::NewConflict;
-use crate::store::memory::table::{MemoryTable, Slot};
+use crate::store::memory::table::MemoryTable;
+use crate::store::session::NewConflict;
+use crate::store::slot::Slot;
 
 /// Subject and client id.
 pub(super) type ClientKey = (Arc<str>, Arc<str>);

@@ -5,16 +5,8 @@ use std::sync::Arc;
 
 use fixtures::{Row, Value};
 
-use crate::record::{RowMeta, Tombstone};
 use crate::rules::{Rules, TableRules};
-
-/// Everything stored under one id.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Slot {
-    pub(super) row: Option<Row>,
-    pub(super) meta: Option<Arc<RowMeta>>,
-    pub(super) tombstone: Option<Arc<Tombstone>>,
-}
+use crate::store::slot::Slot;
 
 /// A table with its indexes.
 #[derive(Clone, Debug)]

@@ -6,10 +6,30 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+
+/// Why a database cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// The URL, or a file that it names, is wrong.
+    #[error("the database's URL: {0}")]
+    Url(String),
+    /// It may work later.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// The database is not what the application's schema says.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+impl From<Error> for PrepareError {
+    fn from(error: Error) -> Self {
+        Self::Unavailable(with_source(&error))
+    }
+}
 
 /// What a failed statement comes to.
-pub(super) fn told(error: &Error) -> StoreError {
+pub(super) fn store_error(error: &Error) -> StoreError {
     match error.as_db_error() {
         Some(refused) => of_server(refused),
         None => StoreError::Unavailable(with_source(error)),
@@ -47,4 +67,12 @@ pub(super) fn with_source(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     said
+}
+
+/// How errors end that say that a table, a schema or a column is not there.
+const MISSING: [&str; 3] = ["(42P01)", "(3F000)", "(42703)"];
+
+/// Whether a table, a schema or a column is missing.
+pub(super) fn is_missing_object(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(message) if MISSING.iter().any(|code| message.ends_with(code)))
 }

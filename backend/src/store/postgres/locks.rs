@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fixtures::Value;
 use sha2::{Digest, Sha256};
 
-use crate::store::Footprint;
+use crate::store::session::Footprint;
 
 /// Above this many locks a transaction takes one on everything: PostgreSQL has room for about 64 a connection.
 pub(super) const LOCKS_MAX: usize = 256;

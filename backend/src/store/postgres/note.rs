@@ -1,7 +1,7 @@
 //! A note in the write-ahead log, one a commit: what logical decoding alone does not tell.
 //!
 //! Whoever reads the database's change feed sees rows change, and neither for whom nor why. With
-//! [`crate::store::postgres::PostgresConfig::annotates`] set, each transaction of the backend writes one
+//! [`PostgresConfig::annotates`](crate::store::postgres::PostgresConfig::annotates) set, each transaction of the backend writes one
 //! transactional logical message with prefix [`PREFIX`] at its end, of which the content is a [`CommitNote`] as
 //! JSON. Its changes come in the order of the row changes in the log.
 

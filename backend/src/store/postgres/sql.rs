@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use tokio_postgres::Client;
 
 use crate::rules::{Rules, TableRules};
-use crate::store::postgres::PrepareError;
+use crate::store::postgres::error::PrepareError;
 use crate::store::postgres::value::is_of_type;
 
 /// The statements of all tables.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use ::backend::policy::{Decision, Effect, Situation, Target};
-use ::backend::store::BoxFuture;
+use ::backend::policy::{Decision, Effect, Situation};
+use ::backend::record::Stored;
+use ::backend::upload::BoxFuture;
 use ::backend::wire::{Outcome, TransactionOutcome, UploadAnswer};
 use ::backend::{Author, ConflictRecord, Engine, Policy, PolicyKind, Rules, Store, StoreError, Upload, UploadBody};
 use fixtures::{App, Rule};
@@ -60,7 +61,7 @@ impl Policy for BentPolicy {
 
     fn decide(&self, situation: &Situation<'_>) -> Decision {
         if self.mutant == Mutant::ArrivalWins
-            && let Target::Live(stored) = situation.target
+            && let Stored::Live(stored) = situation.stored
         {
             // Every operation seems to know what it overwrites.
             let mut op = situation.op.clone();

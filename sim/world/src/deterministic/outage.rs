@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::{Next, from_fn};
-use backend::store::BoxFuture;
+use backend::upload::BoxFuture;
 use backend::wire::UploadAnswer;
 use backend::{ConflictRecord, Engine, Store, StoreError, Upload};
 use sim_service::signal::Signal;

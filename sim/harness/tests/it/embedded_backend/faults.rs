@@ -174,7 +174,7 @@ async fn a_killed_database_costs_nothing() {
     const KILLS: usize = 4;
     let mut rig = Rig::with(Settings { is_durable: true, ..Settings::default() }).await;
     let config = PostgresConfig { connect_timeout: Duration::from_secs(2), ..rig.config() };
-    let store = PostgresStore::new(rig.rules.clone(), config, None).expect("its own URL is sound");
+    let store = PostgresStore::new(rig.rules.clone(), config).expect("its own URL is sound");
     let engine = engine(&rig.rules, PolicyKind::FieldMerge, &TestClock::new());
     let seed = vec![put_box(1, "b1", json!({"label": "x", "big": 0}))];
     apply(&store, &engine, &upload("someone", "seed", START_US, vec![(1, seed)])).await.expect("answered");

@@ -332,7 +332,7 @@ fn memory_and_postgres_are_one() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let rig = runtime.block_on(Rig::new());
     let config = PostgresConfig { annotates: true, ..rig.config() };
-    let store = PostgresStore::new(rig.rules.clone(), config, None).expect("its own URL is sound");
+    let store = PostgresStore::new(rig.rules.clone(), config).expect("its own URL is sound");
     let client = runtime.block_on(rig.client());
     let slot = "SELECT pg_create_logical_replication_slot('notes', 'test_decoding')";
     runtime.block_on(client.batch_execute(slot)).expect("the cluster decodes");

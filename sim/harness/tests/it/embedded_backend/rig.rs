@@ -53,7 +53,7 @@ impl Rig {
     }
 
     pub(crate) fn store(&self) -> PostgresStore {
-        PostgresStore::new(self.rules.clone(), self.config(), None).expect("its own URL is sound")
+        PostgresStore::new(self.rules.clone(), self.config()).expect("its own URL is sound")
     }
 
     /// Forgets everything, as [`backend::MemoryStore::reset`] does.

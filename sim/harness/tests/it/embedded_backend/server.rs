@@ -308,7 +308,7 @@ async fn sslmode() {
         (format!("{bare}?sslmode=verify-full"), None),
     ] {
         let config = backend::PostgresConfig::new(&url);
-        let store = backend::PostgresStore::new(rig.rules.clone(), config, None).expect("the URL is sound");
+        let store = backend::PostgresStore::new(rig.rules.clone(), config).expect("the URL is sound");
         let prepared = store.prepare().await;
         assert_eq!(prepared.is_ok(), expect.is_some(), "{url}: {prepared:?}");
         if let Some(is_encrypted) = expect {

@@ -1,22 +1,13 @@
-//! An operation against a live row: what was changed since its base, and the bookkeeping of each verdict.
+//! Merges one operation into one live row, register by register.
 
 use fixtures::{Rule, Value};
 
-use crate::policy::{Conflict, Decision, Effect, RowWrite, Situation, lifecycle};
+use crate::operation::OpKind;
+use crate::policy::base::{told, unchanged_since_base};
+use crate::policy::decision::{Conflict, Decision, Effect, RowWrite, Situation, out_of_range};
 use crate::record::{Author, CONTRIBUTIONS_MAX, RowMeta, Stamp, StoredRow};
 use crate::rules::Register;
 use crate::wire::Outcome;
-
-/// What became of one register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It holds what was sent.
-    Stands,
-    /// It holds a combination of what was sent and what was there.
-    Merged,
-    /// It holds what was there.
-    Lost,
-}
 
 /// The merge of one operation into one row, register by register.
 pub(crate) struct Merge<'a> {
@@ -29,6 +20,17 @@ pub(crate) struct Merge<'a> {
     /// The first loss: rule, register, author of what stands.
     loss: Option<(&'static str, usize, Author)>,
     restamped: bool,
+}
+
+/// What became of one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It holds what was sent.
+    Stands,
+    /// It holds a combination of what was sent and what was there.
+    Merged,
+    /// It holds what was there.
+    Lost,
 }
 
 /// One register of the operation against the row.
@@ -50,7 +52,7 @@ pub(crate) struct Contest<'a> {
 impl Contest<'_> {
     /// Refuses a counter's value outside its range.
     pub(crate) fn in_range(&self, value: &Value) -> Result<(), Box<Decision>> {
-        match lifecycle::out_of_range(self.register.rule, value, &self.register.name) {
+        match out_of_range(self.register.rule, value, &self.register.name) {
             Some(refusal) => Err(Box::new(refusal)),
             None => Ok(()),
         }
@@ -89,7 +91,7 @@ impl<'a> Merge<'a> {
 
     fn contest(&self, index: usize) -> Contest<'a> {
         let register = &self.s.rules.registers[index];
-        let has_base = self.s.op.old.is_some() && self.s.op.kind == crate::operation::OpKind::Patch;
+        let has_base = self.s.op.old.is_some() && self.s.op.kind == OpKind::Patch;
         let new: Vec<Value> = register.columns.iter().map(|column| self.overlaid(*column, has_base)).collect();
         let equal =
             register.columns.iter().zip(&new).all(|(column, new)| register.holds_same(self.stored.value(*column), new));
@@ -202,7 +204,7 @@ impl<'a> Merge<'a> {
             if self.s.op.sent(*column).is_some() || value != self.row[*column] {
                 self.meta.defaulted.retain(|defaulted| defaulted != column);
             }
-            set_written(&mut self.meta, *column, &value);
+            self.meta.set_written(*column, &value);
             self.row[*column] = value;
         }
         self.meta.stamps[contest.index] = Some(Stamp::new(stamp_us, self.s.writer.clone()));
@@ -215,7 +217,8 @@ impl<'a> Merge<'a> {
     pub(crate) fn decide(self) -> Decision {
         let is_clock = |index: usize| self.s.rules.is_clock(index);
         let only_clock = self.verdicts.iter().all(|(index, _)| is_clock(*index));
-        let judged = || self.verdicts.iter().filter(|(index, _)| only_clock || !is_clock(*index)).map(|(_, verdict)| *verdict);
+        let judged =
+            || self.verdicts.iter().filter(|(index, _)| only_clock || !is_clock(*index)).map(|(_, verdict)| *verdict);
         let outcome = if judged().all(|verdict| verdict == Verdict::Stands) {
             Outcome::Applied
         } else if judged().all(|verdict| verdict == Verdict::Lost) {
@@ -249,57 +252,11 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// Notes in the image of what the backend wrote that it wrote this column.
-pub(crate) fn set_written(meta: &mut RowMeta, column: usize, value: &Value) {
-    if meta.written[column] != *value {
-        let mut written = meta.written.to_vec();
-        written[column] = value.clone();
-        meta.written = written.into();
-    }
-}
-
-/// What the device told of a column that it may not have sent.
-fn told<'s>(s: &Situation<'s>, column: usize) -> Option<&'s Value> {
-    s.op.base(column).filter(|_| !tells_nothing(s, column))
-}
-
-/// Whether the device had NULL where the server can have none: a local insert left the column out, or the device had
-/// cleared it and was refused.
-pub(crate) fn tells_nothing(s: &Situation<'_>, column: usize) -> bool {
-    let left_out = s.rules.columns[column].not_null && s.op.sent(column).is_none();
-    left_out && s.op.base(column).is_some_and(Value::is_null)
-}
-
-/// Whether the row still holds what the writer saw when it wrote. Of a group's columns, those count that were sent or
-/// of which the device recorded what it saw.
-pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, register: &Register) -> bool {
-    register.columns.iter().all(|column| {
-        let base = match told(s, *column) {
-            Some(base) => base,
-            None if s.op.sent(*column).is_none() => return true,
-            None => &Value::Null,
-        };
-        let current = stored.value(*column);
-        register.holds_same(base, current) || (base.is_null() && stored.is_defaulted(*column))
-    })
-}
-
-/// Whose write, not the operation's own device's, left something else in a register than the writer saw: the first
-/// such register's. What its own operation left there is its own, also where the server put it in place of what was
-/// sent. A device that records no `old` at all states no base that could differ.
-pub(crate) fn changed_by_another(s: &Situation<'_>, stored: &StoredRow) -> Option<Author> {
-    s.op.old.as_ref()?;
-    let changed = |(_, register): &(usize, &Register)| !unchanged_since_base(s, stored, register);
-    let registers = s.rules.registers.iter().enumerate().filter(changed);
-    let mut authors = registers.map(|(index, register)| stored.author(index, &register.columns));
-    authors.find(|author| !author.is_earlier_of(s.writer))
-}
-
 /// The whole operation is superseded. An operation that asks for what the row holds already simply stands.
 pub(crate) fn superseded_whole(s: &Situation<'_>, stored: &StoredRow, rule: &'static str, author: Author) -> Decision {
     let asks_for_what_is_there =
         || Merge::new(s, stored).contests().iter().all(|contest| s.rules.is_clock(contest.index) || contest.equal);
-    if s.op.kind != crate::operation::OpKind::Delete && asks_for_what_is_there() {
+    if s.op.kind != OpKind::Delete && asks_for_what_is_there() {
         return Decision::nothing();
     }
     Decision {
@@ -308,16 +265,5 @@ pub(crate) fn superseded_whole(s: &Situation<'_>, stored: &StoredRow, rule: &'st
         reason: Some(rule.to_owned()),
         by: Some(author.clone()),
         conflicts: vec![Conflict { column: None, rule: rule.into(), loser: s.author(), winner: author }],
-    }
-}
-
-/// Who wrote to the row last: the author of the register with the greatest stamp.
-pub(crate) fn last_author(s: &Situation<'_>, stored: &StoredRow) -> Author {
-    let last = (0..s.rules.registers.len())
-        .filter_map(|index| Some((stored.stamp(index)?.at_us, index)))
-        .max_by_key(|(at_us, index)| (*at_us, std::cmp::Reverse(*index)));
-    match last {
-        Some((_, index)) => stored.author(index, &s.rules.registers[index].columns),
-        None => Author::Server,
     }
 }

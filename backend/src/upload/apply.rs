@@ -1,66 +1,19 @@
-//! Uploads: the algorithm, once, over any [`Session`].
-//!
-//! [`transaction`] is one client transaction under a policy that remembers; [`admission`] tells new operations
-//! from repeated ones; [`integrity`], [`unique`], [`exclusive`] and [`cascade`] are what concerns other rows;
-//! [`baseline`] is the first upload handler, which does none of this.
-
-mod admission;
-mod baseline;
-mod cascade;
-mod exclusive;
-mod integrity;
-mod transaction;
-mod unique;
+//! Applies a whole upload to a session, transaction by transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::{Policy, PolicyKind};
-use crate::rules::Rules;
+use crate::policy::PolicyKind;
 use crate::store::{Session, StoreError};
-use crate::wire::{BaselineRequest, TransactionAnswer, TransactionOutcome, UploadAnswer, UploadRequest};
-
-/// Microseconds since 1970-01-01 UTC, from whatever clock the world has.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// What decisions need besides the database.
-#[derive(Clone)]
-pub struct Engine {
-    /// The application.
-    pub rules: Arc<Rules>,
-    /// The policy.
-    pub policy: Arc<dyn Policy>,
-    /// The clock.
-    pub clock: Clock,
-    /// How long ledger, tombstones and aliases are kept.
-    pub retention_us: i64,
-}
-
-/// One authenticated request.
-#[derive(Clone, Debug)]
-pub struct Upload {
-    /// The token's subject.
-    pub subject: Arc<str>,
-    /// When the request was received: `now()` in every transaction of it.
-    pub received_us: i64,
-    /// What was posted.
-    pub body: UploadBody,
-}
-
-/// What was posted.
-#[derive(Clone, Debug)]
-pub enum UploadBody {
-    /// The wire of this backend.
-    Transactions(UploadRequest),
-    /// The wire of the first upload handler; only `arrival-order` takes it.
-    Batch(BaselineRequest),
-}
+use crate::upload::engine::{Engine, Upload, UploadBody};
+use crate::upload::{baseline, transaction};
+use crate::wire::{TransactionAnswer, TransactionOutcome, UploadAnswer};
 
 /// How often a transaction is run before a device is asked to send it again.
 const ATTEMPTS_MAX: u32 = 6;
 
 /// Awaits the future of an expression, and evaluates it anew as long as another transaction stood in its way.
-macro_rules! persist {
+macro_rules! retry_contended {
     ($attempt:expr) => {{
         let mut attempt = 1;
         loop {
@@ -85,7 +38,7 @@ macro_rules! persist {
 /// When the database failed and nothing was committed before.
 pub async fn apply<S: Session>(engine: &Engine, session: &mut S, upload: &Upload) -> Result<UploadAnswer, StoreError> {
     if engine.policy.kind() == PolicyKind::ArrivalOrder {
-        return persist!(baseline::apply(engine, session, upload));
+        return retry_contended!(baseline::apply(engine, session, upload));
     }
     let UploadBody::Transactions(request) = &upload.body else {
         return Err(StoreError::Statement("a batch is the wire of the arrival-order policy".to_owned()));
@@ -96,7 +49,7 @@ pub async fn apply<S: Session>(engine: &Engine, session: &mut S, upload: &Upload
         if progress.failure.is_some() {
             progress.skip(wire.tx_id);
         } else {
-            progress.note(wire.tx_id, persist!(transaction::run(engine, session, upload, &client, wire)))?;
+            progress.record(wire.tx_id, retry_contended!(transaction::run(engine, session, upload, &client, wire)))?;
         }
     }
     if let Some(error) = progress.failure {
@@ -138,7 +91,7 @@ struct Progress {
 
 impl Progress {
     /// Notes what became of a transaction. The first one's failure is the whole upload's.
-    fn note(&mut self, tx_id: i64, attempt: Result<TransactionAnswer, StoreError>) -> Result<(), StoreError> {
+    fn record(&mut self, tx_id: i64, attempt: Result<TransactionAnswer, StoreError>) -> Result<(), StoreError> {
         match attempt {
             Ok(answer) => self.answers.push(answer),
             Err(error) if self.answers.is_empty() => return Err(error),
@@ -174,7 +127,7 @@ mod tests {
                     true => Ok(TransactionAnswer { tx_id, outcome, ops: Vec::new() }),
                     false => Err(StoreError::Unavailable("it went away".to_owned())),
                 };
-                failed |= progress.note(tx_id, attempt).is_err();
+                failed |= progress.record(tx_id, attempt).is_err();
             }
             let outcomes: Vec<_> = progress.answers.iter().map(|answer| answer.outcome).collect();
             assert_eq!((!failed).then_some(outcomes.as_slice()), expect, "{attempts:?}");

@@ -1,16 +1,4 @@
-//! The program `syncstorm-backend`: the router on a socket, with keys, limits, metrics and an end.
-//!
-//! In reading order: [`config`] what can be set, [`clock`] what time it is, [`keys`] the keys in the state directory, `layers` what surrounds
-//! every request, `metrics` what is counted, `cache` Redis.
-//!
-//! [`Server::bind`] and [`Server::run`] are the program without its process, for whoever embeds it.
-
-mod cache;
-pub mod clock;
-pub mod config;
-pub mod keys;
-mod layers;
-mod metrics;
+//! Runs the router on a socket: start, key rotation, shutdown.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,52 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use fixtures::{App, AppError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::auth::{Algorithm, Auth};
+use crate::routes::router;
 use crate::rules::Rules;
-use crate::server::clock::file_clock;
-use crate::server::keys::{KeyError, Keyring};
-use crate::server::metrics::{Counted, Metrics};
-use crate::state::{Limits, State};
-use crate::upload::Clock;
-use crate::store::postgres::{PostgresConfig, PostgresStore, PrepareError, UploadCache};
-
-pub use clock::machine_clock_us;
-pub use config::Config;
+use crate::server::cache::RedisCache;
+use crate::server::clock::{file_clock, machine_clock_us};
+use crate::server::config::{Config, RotateKeys};
+use crate::server::error::ServerError;
+use crate::server::keys::Keyring;
+use crate::server::layers;
+use crate::server::metrics::{CountedStore, Metrics};
+use crate::state::{self, Limits, State};
+use crate::store::postgres::{PostgresConfig, PostgresStore, PrepareError};
+use crate::upload::{CachedStore, Clock, Store};
 
 /// How often the state directory is looked at for rotated keys.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
-
-/// Why the server does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The application's folder.
-    #[error(transparent)]
-    App(#[from] AppError),
-    /// The keys.
-    #[error(transparent)]
-    Keys(#[from] KeyError),
-    /// The database.
-    #[error(transparent)]
-    Database(#[from] PrepareError),
-    /// A setting.
-    #[error("{0}")]
-    Setting(String),
-    /// The socket.
-    #[error("{address}: {error}")]
-    Listen {
-        /// Where it was to listen.
-        address: SocketAddr,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// The runtime.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-}
 
 /// A server that listens and does not answer yet.
 pub struct Server {
@@ -104,7 +65,7 @@ impl Server {
         let auth = auth(&keyring, &algorithms, &config.audiences)?;
         let metrics = Arc::new(Metrics::new());
         let cache = match &config.redis_url {
-            Some(url) => Some(Arc::new(cache::Redis::new(url, config.retention()).map_err(ServerError::Setting)?)),
+            Some(url) => Some(RedisCache::new(url, config.retention()).map_err(ServerError::Setting)?),
             None => None,
         };
         let database = PostgresConfig {
@@ -114,23 +75,23 @@ impl Server {
             annotates: config.annotate_commits,
             ..PostgresConfig::new(&config.database_url)
         };
-        let store = PostgresStore::new(rules.clone(), database, cache.map(|cache| cache as Arc<dyn UploadCache>))?;
+        let store = PostgresStore::new(rules.clone(), database)?;
         match store.prepare().await {
             Ok(()) => {}
             Err(error @ PrepareError::Unavailable(_)) => tracing::warn!(%error, "uploads are refused until it is"),
             Err(error) => return Err(error.into()),
         }
-        let state = State::new(crate::state::Config {
+        let state = State::new(state::Config {
             rules,
             policy: config.policy.policy(),
-            store: Arc::new(Counted::new(store.clone(), metrics.clone())),
+            store: counted(store.clone(), cache, metrics.clone()),
             clock: clock.clone(),
             auth,
             limits: Limits { body_bytes_max: config.body_bytes_max, ops_max: config.ops_max },
             retention_us: i64::try_from(config.retention().as_micros()).unwrap_or(i64::MAX),
             is_development: config.development,
         });
-        let router = layers::around(crate::router(state.clone()), &config, store, metrics)?;
+        let router = layers::around(router(state.clone()), &config, store, metrics)?;
         let failed = |error| ServerError::Listen { address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -193,6 +154,14 @@ impl Server {
     }
 }
 
+/// The store that the router holds: counted, and with a cache in front of it if there is one.
+fn counted(store: PostgresStore, cache: Option<RedisCache>, metrics: Arc<Metrics>) -> Arc<dyn Store> {
+    match cache {
+        Some(cache) => Arc::new(CountedStore::new(CachedStore::new(store, Arc::new(cache)), metrics)),
+        None => Arc::new(CountedStore::new(store, metrics)),
+    }
+}
+
 fn auth(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String]) -> Result<Auth, ServerError> {
     let (secrets, pairs) = keyring.load()?;
     Auth::new(&secrets, &pairs, algorithms.to_vec(), audiences.to_vec())
@@ -200,13 +169,7 @@ fn auth(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String]) -> Re
 }
 
 /// Takes up keys that another process rotated, and removes those that have retired.
-async fn follow_keys(
-    keyring: &Keyring,
-    algorithms: &[Algorithm],
-    audiences: &[String],
-    state: &State,
-    clock: &Clock,
-) {
+async fn follow_keys(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String], state: &State, clock: &Clock) {
     let mut known = keyring.fingerprint();
     loop {
         tokio::time::sleep(KEYS_EVERY).await;
@@ -245,11 +208,7 @@ pub async fn serve(config: Config) -> Result<(), ServerError> {
 ///
 /// # Errors
 /// Those of [`Server::bind`] and [`Server::run`].
-pub async fn serve_with(
-    config: Config,
-    clock: Clock,
-    announce: impl FnOnce(SocketAddr),
-) -> Result<(), ServerError> {
+pub async fn serve_with(config: Config, clock: Clock, announce: impl FnOnce(SocketAddr)) -> Result<(), ServerError> {
     let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut interrupted = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let server = Server::bind_with(config, clock).await?;
@@ -270,21 +229,8 @@ pub async fn serve_with(
 ///
 /// # Errors
 /// When the state directory cannot be read or written.
-pub fn rotate_keys(config: &config::RotateKeys) -> Result<Vec<String>, ServerError> {
+pub fn rotate_keys(config: &RotateKeys) -> Result<Vec<String>, ServerError> {
     let keyring = Keyring::open(&config.state_dir)?;
     let keep_us = i64::try_from(config.keep_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     Ok(keyring.rotate(&config.algorithms()?, machine_clock_us(), keep_us)?)
-}
-
-impl Config {
-    fn load_app(&self) -> Result<App, AppError> {
-        match self.app.to_str().and_then(App::builtin) {
-            Some(app) => Ok(app),
-            None => App::load(&self.app),
-        }
-    }
-
-    fn retention(&self) -> Duration {
-        Duration::from_secs(self.retention_days.saturating_mul(86_400))
-    }
 }
