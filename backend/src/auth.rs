@@ -1,6 +1,6 @@
-//! Tokens: who sent a request, and why a token is not believed.
+//! Tokens: who sent a request, or why the token is not accepted.
 //!
-//! Signature and claims are checked by a library; `exp`, `nbf` and `aud` are compared here, with the injected clock.
+//! `jsonwebtoken` checks signature and claims. `exp`, `nbf` and `aud` are compared here, with the injected clock.
 
 mod error;
 mod key;
@@ -18,7 +18,7 @@ use crate::wire::{NAME_BYTES_MAX, is_storable};
 pub use error::AuthError;
 pub use key::{Key, KeyPair};
 
-/// Whom the backend believes.
+/// The keys, algorithms and audiences that the backend accepts.
 #[derive(Clone)]
 pub struct Auth {
     keys: Vec<LoadedKey>,
@@ -37,11 +37,10 @@ impl Auth {
         Self { keys, signer, algorithms: vec![Algorithm::HS256], audiences }
     }
 
-    /// Keys of any kind. Only the algorithms listed are accepted; the first key that is in use and has the first
-    /// of them signs.
+    /// Keys of any kind. Only the listed algorithms are accepted. The first key in use with the first of them signs.
     ///
     /// # Errors
-    /// When a key pair is none.
+    /// When a key pair cannot be used.
     pub fn new(
         secrets: &[Key],
         pairs: &[KeyPair],
@@ -60,7 +59,7 @@ impl Auth {
     /// The subject of the bearer token in an `Authorization` header.
     ///
     /// # Errors
-    /// Whatever makes the token unbelievable now.
+    /// When the token is not valid now.
     pub fn subject(&self, authorization: Option<&str>, now_us: i64) -> Result<Arc<str>, AuthError> {
         let token = authorization.and_then(bearer).ok_or(AuthError::Missing)?;
         let header = decode_header(token).map_err(|error| AuthError::Malformed(error.to_string()))?;
@@ -73,12 +72,12 @@ impl Auth {
             .iter()
             .find(|key| key.kid == kid && key.retires_us.is_none_or(|at_us| now_us < at_us))
             .ok_or(AuthError::Key(kid))?;
-        // A key is good for its own algorithm alone: a public key must never serve as a shared secret.
+        // A key verifies only its own algorithm: a public key must never serve as a shared secret.
         if key.algorithm != header.alg {
             return Err(AuthError::Algorithm(format!("{:?} by this key", header.alg)));
         }
         let mut validation = Validation::new(header.alg);
-        // Time and audience are compared below, with the injected clock and with words of our own.
+        // Time and audience are compared below, with the injected clock and our own error codes.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
@@ -120,8 +119,8 @@ impl Auth {
         encode(&header, &claims, &key.encoding).ok()
     }
 
-    /// The key set. A symmetric key is a secret: it is in the set only where `with_secrets` says so, which is for
-    /// development, where the sync service takes its key from here.
+    /// The key set. Symmetric keys are secrets: `with_secrets` includes them, for development, where the sync service
+    /// fetches its key from here.
     #[must_use]
     pub fn jwks(&self, with_secrets: bool) -> serde_json::Value {
         let shown = self.keys.iter().filter(|key| with_secrets || !key.is_secret());
@@ -130,7 +129,7 @@ impl Auth {
     }
 }
 
-/// The claims that matter.
+/// The claims that are used.
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
     sub: String,

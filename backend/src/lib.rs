@@ -1,13 +1,12 @@
 //! The upload API that an offline-first application deploys.
 //!
-//! A device posts its queued transactions; each becomes one database transaction, takes effect once however often
-//! it is sent, and is answered operation by operation. A permanent refusal is an answer too, so it never blocks a
-//! queue.
+//! A device posts its queued transactions. Each becomes one database transaction, takes effect once however often it is
+//! sent, and is answered operation by operation. A permanent refusal is an answer too, so it never blocks a queue.
 //!
-//! In reading order: [`wire`] what is posted and answered, [`rules`] the application compiled, [`operation`] one
-//! typed operation, [`policy`] pure decisions, [`record`] what is remembered, [`upload`] the transaction, [`store`]
-//! the databases, [`auth`], [`state`] and [`routes`] the service around it, [`server`] the program: configuration, keys,
-//! limits, metrics, shutdown.
+//! In reading order, each using only earlier ones: [`wire`] what is posted and answered, `sets` values that are sets,
+//! [`rules`] the application compiled, [`operation`] one typed operation, [`record`] what is remembered, [`policy`] pure
+//! decisions, [`store`] the databases, [`upload`] what an upload does to them, [`auth`] tokens, [`state`] and [`routes`]
+//! HTTP, [`server`] the program: configuration, keys, limits, metrics, shutdown.
 //!
 //! # Reasons
 //!
@@ -18,24 +17,23 @@
 //! the rule that decided (`latest`, `max`, `keep-server`, `counter`, `set`, `row-latest`, `version-check`,
 //! `server-wins`), `deleted`, `already-deleted`, `revived`, `unique`, `parent-missing`, `cycle`,
 //! `exclusive:<name>`. Any outcome: `restored-copy`.
-
 //!
-//! # What the rules come to where they meet
+//! # Where several rules apply
 //!
-//! - A client's own earlier operation counts as seen, whatever its clock said: the device's queue has an order. So
-//!   a PUT after the same client's DELETE creates anew, and a later edit stands on a value that the server put in
-//!   place of the client's own (a refused start, a parent that is missing).
-//! - An operation that loses every column but moves the clock column is *merged*, for it did change the row.
-//! - A deletion has one record for each operation that it overrides unseen, about the whole row; a counter or a set
-//!   is everybody's who added to it. Cascaded rows have a record for everyone whose write was in them.
-//! - Operations act in order, as PostgreSQL's immediate constraints would have it: a parent that comes later in the
-//!   same transaction is missing. Only a child that the same transaction deletes later is left to that operation, and
-//!   judged again at the end.
-//! - An alias rewrites ids and references of later operations, sent and old, and rows that already name the losing
-//!   id. Every operation so rewritten says `merged_into`.
-//! - DELETE of what is not there is *merged* (`already-deleted`), never a reason to refuse a transaction.
-//! - A bypassing server write leaves the stamps as they are; it is told from the stamps' writer by the image of
-//!   what the backend last wrote, and records name the server.
+//! - A client's own earlier operation counts as seen, whatever its clock said, because the device's queue is ordered. So a
+//!   PUT after the same client's DELETE creates the row again, and a later edit applies to a value that the server put in
+//!   place of the client's own (a refused start, a missing parent).
+//! - An operation that loses every column but moves the clock column is *merged*, because it did change the row.
+//! - A deletion has one record for each operation that it overrides unseen, about the whole row. A counter or a set
+//!   belongs to everyone who added to it. Cascaded rows have a record for each author in them.
+//! - Operations act in order, as under PostgreSQL's immediate constraints: a parent that comes later in the same
+//!   transaction is missing. Only a child that the same transaction deletes later is left to that operation, and checked
+//!   again at the end.
+//! - An alias rewrites ids and references of later operations, sent and old, and rows that already name the losing id. The
+//!   answer to an operation whose id was rewritten has `merged_into`.
+//! - DELETE of a missing row is *merged* (`already-deleted`), never a reason to refuse a transaction.
+//! - A write that bypasses the backend leaves stamps unchanged. It is detected because the row differs from what the
+//!   backend last wrote, and records name the server.
 
 pub mod auth;
 pub mod operation;

@@ -19,8 +19,8 @@ struct Cli {
 enum Command {
     /// Answer uploads until SIGTERM or SIGINT
     Serve(Box<Config>),
-    /// Give the algorithms new keys. A server that runs takes them up within about a second; the old keys verify
-    /// until the tokens that they signed have expired
+    /// Give the algorithms new keys. A running server uses them within about a second; the old keys verify until the
+    /// tokens that they signed have expired
     RotateKeys(RotateKeys),
 }
 

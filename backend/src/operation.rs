@@ -1,4 +1,4 @@
-//! One operation with its names resolved and its values typed: what policies decide on.
+//! One operation with resolved names and typed values: what policies decide on.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 use crate::rules::{Rules, TableRules};
 use crate::wire::{NAME_BYTES_MAX, WireOp, is_storable};
 
-/// The longest texts of a unique key together, in bytes: an index of PostgreSQL takes no entry over 2,700.
+/// The greatest total length of the texts in a unique key, in bytes: PostgreSQL refuses index entries over 2,700.
 const KEY_BYTES_MAX: usize = 2_000;
 
 /// What an operation does.
@@ -35,16 +35,16 @@ pub struct Operation {
     pub id: Arc<str>,
     /// Columns sent, ascending.
     pub data: Vec<(usize, Value)>,
-    /// Columns before the write on the device, ascending; `None` when it recorded none.
+    /// Columns before the write on the device, ascending; `None` when the device recorded none.
     pub old: Option<Vec<(usize, Value)>>,
 }
 
-/// Why an operation can never be applied. The first word is stable, the rest is for people.
+/// Why an operation can never be applied. The first word is stable, the rest is for humans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub String);
 
 impl Operation {
-    /// Resolves names, types values, and looks for NULL or nothing where the column is NOT NULL.
+    /// Resolves names, types values, and checks NOT NULL.
     ///
     /// # Errors
     /// Those of [`Operation::parse`], and NOT NULL.
@@ -123,7 +123,7 @@ impl Operation {
         self.data.binary_search_by_key(&column, |(index, _)| *index).ok().map(|at| &self.data[at].1)
     }
 
-    /// The value that the device had for a column, if it recorded any values at all.
+    /// The value that the device had for a column before the write, if it recorded one.
     #[must_use]
     pub fn base(&self, column: usize) -> Option<&Value> {
         let old = self.old.as_ref()?;
@@ -152,8 +152,7 @@ fn typed(table: &TableRules, id: &str, members: &Map<String, Json>) -> Result<Ve
     Ok(values)
 }
 
-/// `old` is evidence, not a write: what it says about unknown columns, or in values that no column can hold, is
-/// left out.
+/// Unlike `data`, `old` is never written: unknown columns and values that do not fit are left out.
 fn typed_old(table: &TableRules, members: &Map<String, Json>) -> Vec<(usize, Value)> {
     let mut values: Vec<(usize, Value)> = members
         .iter()

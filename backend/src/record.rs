@@ -1,4 +1,4 @@
-//! What the server remembers: who wrote what, which writes were overridden, and what each commit did.
+//! What the server remembers: authors of writes, rows with their stamps, and commits.
 
 mod author;
 mod commit;

@@ -1,7 +1,7 @@
-//! HTTP: the routes, and which failure is which status.
+//! HTTP: the routes, and the status of each failure.
 //!
-//! A device takes 400 and 413 for final, and tries 401, 408, 429 and 5xx again. Every refusal is JSON that says
-//! why: `{"error":{"code":"…","reason":"…"}}`.
+//! For a device 400 and 413 are final; it retries after 401, 408, 429 and 5xx. Every failure is JSON that says why:
+//! `{"error":{"code":"…","reason":"…"}}`.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ use crate::store::StoreError;
 use crate::upload::{Upload, UploadBody};
 use crate::wire::{BaselineRequest, NAME_BYTES_MAX, UploadRequest, is_storable};
 
-/// Conflict records in one answer.
+/// The greatest number of conflict records in one answer.
 const CONFLICTS_MAX: usize = 1_000;
-/// What the first upload handler took.
+/// The body limit of the first upload handler.
 const BASELINE_BODY_BYTES_MAX: usize = 100 * 1024;
-/// The longest life of a token that development mode hands out.
+/// The longest lifetime of a token that development mode issues.
 const TOKEN_LIFETIME_S_MAX: i64 = 86_400;
 
 /// The backend's routes.
@@ -47,7 +47,7 @@ pub fn router(state: State) -> Router {
     router.layer(DefaultBodyLimit::max(body_bytes_max)).with_state(state)
 }
 
-/// A refusal.
+/// A request that is not answered as asked.
 struct Failure {
     status: StatusCode,
     code: &'static str,
@@ -109,12 +109,12 @@ async fn upload(Extract(state): Extract<State>, request: Request) -> Result<Resp
 
 fn parse(state: &State, bytes: &Bytes) -> Result<UploadBody, Failure> {
     #[derive(Deserialize)]
-    struct Shape {
+    struct Batched {
         batch: Option<serde::de::IgnoredAny>,
     }
     let malformed = |error: serde_json::Error| Failure::malformed(error.to_string());
     if state.engine.policy.kind() == PolicyKind::ArrivalOrder
-        && serde_json::from_slice::<Shape>(bytes).map_err(malformed)?.batch.is_some()
+        && serde_json::from_slice::<Batched>(bytes).map_err(malformed)?.batch.is_some()
     {
         return serde_json::from_slice::<BaselineRequest>(bytes).map(UploadBody::Batch).map_err(malformed);
     }
@@ -142,14 +142,14 @@ fn parse(state: &State, bytes: &Bytes) -> Result<UploadBody, Failure> {
 }
 
 #[derive(Deserialize)]
-struct After {
+struct ConflictsQuery {
     #[serde(default)]
     after: u64,
 }
 
-/// One record, as the wire shows it: `loser` and `winner` are `client/op` or `server`.
+/// One conflict record in an answer. `loser` and `winner` are `client/op` or `server`.
 #[derive(Serialize)]
-struct Record<'a> {
+struct ConflictJson<'a> {
     seq: u64,
     at: String,
     table: &'a str,
@@ -163,18 +163,18 @@ struct Record<'a> {
 async fn conflicts(
     Extract(state): Extract<State>,
     headers: HeaderMap,
-    query: Result<Query<After>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<ConflictsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Failure> {
     let subject = subject(&state, &headers, (state.engine.clock)())?;
-    let Query(After { after }) = query.map_err(|rejection| Failure::malformed(rejection.body_text()))?;
+    let Query(ConflictsQuery { after }) = query.map_err(|rejection| Failure::malformed(rejection.body_text()))?;
     let records = state.store.conflicts(&subject, after, CONFLICTS_MAX).await?;
     let last = records.last().map_or(after, |record| record.seq);
-    let shown: Vec<Record<'_>> = records.iter().map(|record| show(&state, record)).collect();
-    Ok(Json(json!({"conflicts": shown, "last": last, "has_more": records.len() == CONFLICTS_MAX})).into_response())
+    let conflicts: Vec<ConflictJson<'_>> = records.iter().map(|record| conflict_json(&state, record)).collect();
+    Ok(Json(json!({"conflicts": conflicts, "last": last, "has_more": records.len() == CONFLICTS_MAX})).into_response())
 }
 
-fn show<'a>(state: &'a State, record: &'a ConflictRecord) -> Record<'a> {
-    Record {
+fn conflict_json<'a>(state: &'a State, record: &'a ConflictRecord) -> ConflictJson<'a> {
+    ConflictJson {
         seq: record.seq,
         at: fixtures::value::time_to_iso(record.at_us),
         table: &state.engine.rules.tables[record.table].name,
@@ -205,11 +205,11 @@ async fn readiness(Extract(state): Extract<State>) -> Response {
 #[derive(Deserialize)]
 struct TokenRequest {
     sub: String,
-    #[serde(default = "longest")]
+    #[serde(default = "token_lifetime_s_max")]
     lifetime_s: i64,
 }
 
-fn longest() -> i64 {
+fn token_lifetime_s_max() -> i64 {
     TOKEN_LIFETIME_S_MAX
 }
 

@@ -1,6 +1,6 @@
-//! An application's schema and policy, compiled for decisions: names to indices, columns to registers.
+//! An application's schema and policy, compiled for decisions: names become indices, columns belong to registers.
 //!
-//! A *register* is what resolves as one value: a column, or a group of columns. Stamps are held per register.
+//! A *register* is a column or a group of columns that resolves as one value. Each register has a stamp.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct TableRules {
     pub name: Arc<str>,
     /// Its columns, in schema order, without `id`.
     pub columns: Vec<Column>,
-    /// What resolves as one value.
+    /// Its columns and groups, as far as they resolve as one value.
     pub registers: Vec<Register>,
     /// The register of each column.
     pub register_of: Vec<usize>,
@@ -67,13 +67,13 @@ pub struct Register {
 }
 
 impl Register {
-    /// Whether two values of the register are one: sets by their members, everything else by typed value.
+    /// Whether two values of the register are equal: sets by their members, everything else by typed value.
     #[must_use]
     pub fn holds_same(&self, a: &Value, b: &Value) -> bool {
         a == b || (self.rule == Rule::Set && sets::same_members(a, b) == Some(true))
     }
 
-    /// Whether writes to it add up.
+    /// Whether concurrent writes to it combine.
     #[must_use]
     pub fn is_additive(&self) -> bool {
         matches!(self.rule, Rule::Counter { .. } | Rule::Set)
@@ -84,8 +84,7 @@ impl Rules {
     /// Compiles an application's schema and policy.
     ///
     /// # Panics
-    /// When the two do not belong together (a policy with fewer tables than the schema): `App::load` and tests
-    /// build both from one source.
+    /// When the policy has fewer tables than the schema. `App::load` and tests build both from one source.
     #[must_use]
     pub fn new(schema: &Schema, policy: &Policy) -> Self {
         let mut uniques = policy.uniques.clone();
@@ -175,8 +174,7 @@ impl TableRules {
         names.join(", ")
     }
 
-    /// Whether the register is the clock column: bookkeeping, which says when and not what. Nobody's edit is lost
-    /// with it.
+    /// Whether the register is the clock column. It is bookkeeping: nobody's edit is lost with it.
     #[must_use]
     pub fn is_clock(&self, register: usize) -> bool {
         self.clock.is_some_and(|clock| self.registers[register].columns == [clock])

@@ -2,9 +2,8 @@
 
 use fixtures::Value;
 
-/// Reads a set: NULL is empty, anything but an array of strings is none.
-#[must_use]
-pub fn members(value: &Value) -> Option<Vec<String>> {
+/// Reads a set: NULL is the empty set; `None` for anything but an array of strings.
+pub(crate) fn members(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::Null => Some(Vec::new()),
         Value::Text(text) => serde_json::from_str(text).ok(),
@@ -12,18 +11,16 @@ pub fn members(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// Whether two values hold the same members; `None` when one of them is no set.
-#[must_use]
-pub fn same_members(a: &Value, b: &Value) -> Option<bool> {
+/// Whether two values hold the same members; `None` when one of them is not a set.
+pub(crate) fn same_members(a: &Value, b: &Value) -> Option<bool> {
     let (a, b) = (members(a)?, members(b)?);
     Some(a.iter().all(|member| b.contains(member)) && b.iter().all(|member| a.contains(member)))
 }
 
-/// Three-way merge: the server's members without what `old` had and `data` lacks, and with what `data` has and
-/// `old` lacked. Server order, then additions in the operation's order. Unchanged membership keeps the server's
-/// text. `None` when one of them is no set.
-#[must_use]
-pub fn merge(server: &Value, old: &Value, data: &Value) -> Option<Value> {
+/// Three-way merge: the server's members, minus what is in `old` and not in `data`, plus what is in `data` and not in
+/// `old`. Server order comes first, then additions in the operation's order. If the members do not change, the server's
+/// text stays. `None` when one of them is not a set.
+pub(crate) fn merge(server: &Value, old: &Value, data: &Value) -> Option<Value> {
     let (server_members, old, data) = (members(server)?, members(old)?, members(data)?);
     let mut merged: Vec<&String> =
         server_members.iter().filter(|member| data.contains(member) || !old.contains(member)).collect();

@@ -10,7 +10,7 @@ use crate::upload::{Clock, Engine, Store};
 /// Thirty days.
 pub const RETENTION_US: i64 = 30 * 86_400 * 1_000_000;
 
-/// What a backend is made of.
+/// The parts of a backend.
 pub struct Config {
     /// The application.
     pub rules: Arc<Rules>,
@@ -20,22 +20,22 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// The clock.
     pub clock: Clock,
-    /// Whom to believe.
+    /// Which tokens are accepted.
     pub auth: Auth,
-    /// Sizes.
+    /// Limits of a request.
     pub limits: Limits,
     /// How long ledger, tombstones and aliases are kept; [`RETENTION_US`] by default.
     pub retention_us: i64,
-    /// Whether tokens are handed out and symmetric keys are shown.
+    /// Whether `/auth/token` issues tokens and the key set shows symmetric keys.
     pub is_development: bool,
 }
 
-/// What a request may be at most.
+/// The limits of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a body.
+    /// The greatest size of a body.
     pub body_bytes_max: usize,
-    /// Operations in a request.
+    /// The greatest number of operations in a request.
     pub ops_max: usize,
 }
 
@@ -56,7 +56,7 @@ pub struct State {
 }
 
 impl State {
-    /// A backend of these parts.
+    /// A backend made of these parts.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let Config { rules, policy, store, clock, auth, limits, retention_us, is_development } = config;
@@ -69,9 +69,9 @@ impl State {
         }
     }
 
-    /// Whom to believe from the next request on: keys were rotated.
+    /// Replaces the accepted keys, from the next request on.
     pub fn set_auth(&self, auth: Auth) {
-        // Whoever holds the lock only copies a pointer, so nobody leaves it half done.
+        // The lock is only held to copy a pointer, so a poisoned one still holds a whole value.
         *self.auth.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(auth);
     }
 

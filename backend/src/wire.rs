@@ -1,4 +1,4 @@
-//! The upload wire: what a device posts and what it is answered, before any name is resolved.
+//! The upload format: what a device posts and what it is answered, before any name is resolved.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
-/// The longest name of a row, a client or a subject, in bytes: an index of PostgreSQL takes no entry over 2,700.
+/// The greatest length of a row id, a client id or a subject, in bytes: PostgreSQL refuses index entries over 2,700.
 pub const NAME_BYTES_MAX: usize = 1_000;
 
-/// Whether a database can keep this as the name of a row, a client or a subject.
+/// Whether a database can store this as a row id, a client id or a subject.
 #[must_use]
 pub fn is_storable(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && !name.contains('\0')
@@ -55,31 +55,31 @@ pub struct WireOp {
 /// The answer to `POST /upload`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct UploadAnswer {
-    /// One entry a transaction, in the order of the request.
+    /// One entry for each transaction, in the order of the request.
     pub transactions: Vec<TransactionAnswer>,
 }
 
-/// What became of a transaction.
+/// How a transaction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransactionOutcome {
-    /// It is in the database.
+    /// It was committed.
     Committed,
-    /// It never will be: an operation was rejected.
+    /// It will never be committed: an operation was rejected.
     Refused,
-    /// Nothing is known about it yet: send it again.
+    /// Its result is unknown: send it again.
     NotAttempted,
 }
 
-/// What became of an operation.
+/// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The row holds what was sent.
     Applied,
-    /// The row holds part of it, or a combination of it with other writes.
+    /// The row holds part of it, or combines it with other writes.
     Merged,
-    /// Another write stands in its place.
+    /// Another write stays in its place.
     Superseded,
     /// It can never be applied; its whole transaction is refused.
     Rejected,
@@ -92,9 +92,9 @@ pub enum Outcome {
 pub struct TransactionAnswer {
     /// The client's number for it.
     pub tx_id: i64,
-    /// What became of it.
+    /// How it ended.
     pub outcome: TransactionOutcome,
-    /// One entry an operation, in order; empty when it was not attempted.
+    /// One entry for each operation, in order; empty when it was not attempted.
     pub ops: Vec<OpAnswer>,
 }
 
@@ -103,28 +103,28 @@ pub struct TransactionAnswer {
 pub struct OpAnswer {
     /// The client's number for it.
     pub op_id: i64,
-    /// What became of it.
+    /// How it ended.
     pub outcome: Outcome,
-    /// Why, where it is not simply applied. The first word is stable: see the crate documentation.
+    /// Why, if it is not plainly applied. The first word is stable: see the crate documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
-    /// The operation that stands in its place: `client/op`, or `server`.
+    /// The operation that stays in its place: `client/op`, or `server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Arc<str>>,
-    /// The row that it acted on instead of the one that it named.
+    /// The row that it was applied to, if not the one that it named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<Arc<str>>,
 }
 
 impl OpAnswer {
-    /// An answer with nothing to explain.
+    /// An answer without an explanation.
     #[must_use]
     pub fn plain(op_id: i64, outcome: Outcome) -> Self {
         Self { op_id, outcome, reason: None, by: None, merged_into: None }
     }
 }
 
-/// The body that the first upload handler took: `{"batch":[…]}`.
+/// The body of the first upload handler's requests: `{"batch":[…]}`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct BaselineRequest {
     /// Entries, in order.
@@ -155,7 +155,7 @@ pub struct BaselineOp {
 }
 
 impl WireOp {
-    /// SHA-256 of (op, table, id, data, old), whatever order the members came in.
+    /// SHA-256 of (op, table, id, data, old). The order of JSON members does not matter.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

@@ -1,6 +1,6 @@
 //! Why a token is not accepted.
 
-/// Why a token is not believed.
+/// Why a token is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No `Authorization: Bearer …`.
@@ -12,10 +12,10 @@ pub enum AuthError {
     /// An algorithm that is not allowed here.
     #[error("tokens signed with {0} are not accepted here")]
     Algorithm(String),
-    /// A key that is not known here.
+    /// An unknown key.
     #[error("no key is called {0:?}")]
     Key(String),
-    /// The signature is not that of the key.
+    /// The signature does not match the key.
     #[error("the signature does not match the key")]
     Signature,
     /// A claim is missing or of another type.
@@ -24,10 +24,10 @@ pub enum AuthError {
     /// `exp` has passed.
     #[error("the token expired {0} s ago")]
     Expired(i64),
-    /// `nbf` has not come.
+    /// `nbf` is in the future.
     #[error("the token becomes valid in {0} s")]
     NotYet(i64),
-    /// `aud` is for somebody else.
+    /// `aud` names another audience.
     #[error("the token is for another audience: {0}")]
     Audience(String),
 }

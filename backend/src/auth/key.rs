@@ -11,7 +11,7 @@ pub struct Key {
     pub kid: String,
     /// The shared secret.
     pub secret: Vec<u8>,
-    /// From when on tokens signed with it are refused; `None` = the key in use.
+    /// When it stops verifying; `None`: it is in use.
     pub retires_us: Option<i64>,
 }
 
@@ -20,13 +20,13 @@ pub struct Key {
 pub struct KeyPair {
     /// Its name in token headers.
     pub kid: String,
-    /// The one algorithm that it is used with.
+    /// The only algorithm that it is used with.
     pub algorithm: Algorithm,
     /// The private key, PKCS#8 in PEM.
     pub private_pem: String,
     /// The public key. Its `kid`, `alg` and `use` are filled in.
     pub public: Jwk,
-    /// From when on tokens signed with it are refused; `None` = the key in use.
+    /// When it stops verifying; `None`: it is in use.
     pub retires_us: Option<i64>,
 }
 

@@ -1,7 +1,7 @@
-//! `arrival-order`: the baseline. Whatever arrives last stays, and nothing is remembered.
+//! `arrival-order`: the baseline. The last write to arrive stays, and nothing is remembered.
 //!
 //! PUT inserts or overwrites every column that was sent, PATCH updates where the id matches and otherwise changes
-//! nothing, DELETE deletes. Everything is claimed to be applied.
+//! nothing, DELETE deletes. Every answer is *applied*.
 
 use crate::operation::OpKind;
 use crate::policy::decision::{Decision, Effect, RowWrite, Situation, inserted_row};

@@ -6,23 +6,23 @@ use crate::policy::decision::Situation;
 use crate::record::{Author, StoredRow};
 use crate::rules::Register;
 
-/// What the device told of a column that it may not have sent.
-fn told<'s>(s: &Situation<'s>, column: usize) -> Option<&'s Value> {
-    s.op.base(column).filter(|_| !tells_nothing(s, column))
+/// The value that the device had for a column, unless that value means nothing.
+pub(crate) fn base_value<'s>(s: &Situation<'s>, column: usize) -> Option<&'s Value> {
+    s.op.base(column).filter(|_| !is_base_unknown(s, column))
 }
 
-/// Whether the device had NULL where the server can have none: a local insert left the column out, or the device had
-/// cleared it and was refused.
-pub(crate) fn tells_nothing(s: &Situation<'_>, column: usize) -> bool {
+/// Whether the recorded base means nothing: the device had NULL in a NOT NULL column, because a local insert left the
+/// column out, or because the device cleared it and was refused.
+pub(crate) fn is_base_unknown(s: &Situation<'_>, column: usize) -> bool {
     let left_out = s.rules.columns[column].not_null && s.op.sent(column).is_none();
     left_out && s.op.base(column).is_some_and(Value::is_null)
 }
 
-/// Whether the row still holds what the writer saw when it wrote. Of a group's columns, those count that were sent or
-/// of which the device recorded what it saw.
+/// Whether the row still holds what the writer saw when it wrote. In a group, only columns count that were sent or have
+/// a recorded base.
 pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, register: &Register) -> bool {
     register.columns.iter().all(|column| {
-        let base = match told(s, *column) {
+        let base = match base_value(s, *column) {
             Some(base) => base,
             None if s.op.sent(*column).is_none() => return true,
             None => &Value::Null,
@@ -32,9 +32,10 @@ pub(crate) fn unchanged_since_base(s: &Situation<'_>, stored: &StoredRow, regist
     })
 }
 
-/// Whose write, not the operation's own device's, left something else in a register than the writer saw: the first
-/// such register's. What its own operation left there is its own, also where the server put it in place of what was
-/// sent. A device that records no `old` at all states no base that could differ.
+/// The author of the first register that another device changed since the base.
+///
+/// A value that the device's own operation left is not a change, even where the server put it in place of what was sent.
+/// A device that records no `old` at all has no base that could differ.
 pub(crate) fn changed_by_another(s: &Situation<'_>, stored: &StoredRow) -> Option<Author> {
     s.op.old.as_ref()?;
     let changed = |(_, register): &(usize, &Register)| !unchanged_since_base(s, stored, register);

@@ -26,7 +26,7 @@ pub struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// The operation's clock: the clock column as sent, capped at receive time; else receive time.
+    /// The operation's clock: the clock column as sent, capped at receive time; without one, the receive time.
     #[must_use]
     pub fn clock_us(&self) -> i64 {
         let sent = self.rules.clock.and_then(|column| match self.op.sent(column)? {
@@ -53,13 +53,13 @@ impl Situation<'_> {
 /// What a policy decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// What becomes of the row.
+    /// What happens to the row.
     pub effect: Effect,
-    /// What the device is told.
+    /// What the device is answered.
     pub outcome: Outcome,
-    /// Why, where it is not simply applied; its first word is stable.
+    /// Why, if the outcome is not plainly *applied*; its first word is stable.
     pub reason: Option<String>,
-    /// Whose write stands in the operation's place.
+    /// Who wrote the value that stays in the operation's place.
     pub by: Option<Author>,
     /// Overridden writes.
     pub conflicts: Vec<Conflict>,
@@ -82,7 +82,7 @@ impl Decision {
         Self { effect: Effect::None, outcome: Outcome::Rejected, reason: Some(reason), by: None, conflicts: Vec::new() }
     }
 
-    /// Nothing to do, and nothing to say.
+    /// Applied, without any effect.
     #[must_use]
     pub fn nothing() -> Self {
         Self { effect: Effect::None, outcome: Outcome::Applied, reason: None, by: None, conflicts: Vec::new() }
@@ -104,7 +104,7 @@ impl Decision {
     }
 }
 
-/// What becomes of a row.
+/// What happens to a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Nothing.
@@ -116,7 +116,7 @@ pub enum Effect {
         /// The stamp.
         at_us: i64,
     },
-    /// There is nothing to delete, but the tombstone takes this later stamp.
+    /// The row is already deleted; its tombstone gets this later stamp.
     RestampTombstone {
         /// The stamp.
         at_us: i64,
@@ -128,20 +128,20 @@ pub enum Effect {
 pub struct RowWrite {
     /// All columns.
     pub row: Vec<Value>,
-    /// Stamps and the like; [`RowMeta::written`] is brought up to date when the row is stored.
+    /// Its stamps and other metadata.
     pub meta: RowMeta,
 }
 
-/// A write that was overridden, before it is numbered.
+/// A write that was overridden: a conflict record before it has a number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conflict {
     /// The column or the group; `None` = the whole row.
     pub column: Option<Arc<str>>,
     /// The rule that decided.
     pub rule: Cow<'static, str>,
-    /// Whose write does not stand.
+    /// Whose write is overridden.
     pub loser: Author,
-    /// Whose does.
+    /// Whose write stays.
     pub winner: Author,
 }
 

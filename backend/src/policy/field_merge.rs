@@ -1,115 +1,115 @@
 //! `field-merge`: each column, or group of columns, resolves by its own rule.
 //!
-//! Where the row still holds what the writer saw, the write stands, and its stamp follows the stored one, so that
-//! no later comparison of clocks can undo what was written in knowledge of it. Otherwise the register's rule
-//! decides. A write without a base (PUT on a live id, PATCH from a device that records no `old`) is never taken
-//! for unchanged: scalars go by stamp, sets unite, counters take the greater value.
+//! If the row still holds what the writer saw, the write is applied. Its stamp is later than the stored one, so a later
+//! comparison of clocks cannot undo it. Otherwise the register's rule decides. A write without a base (PUT on a live id,
+//! PATCH from a device that records no `old`) never counts as unchanged: scalars compare stamps, sets take the union,
+//! counters the greater value.
 //!
-//! Several operations of one device on one row need no rule of their own. `old` is the device's local value, its
-//! own queued edits included:
+//! Several operations of one device on one row need no extra rule, because `old` is the device's local value and
+//! includes its own queued edits:
 //!
-//! - after an edit that stood, the next one's base is what the row holds;
-//! - after an edit that lost, the next one's base is the lost value; it differs from the row, and stamps are
-//!   compared again: a transaction with one clock loses whole, a later edit may win;
-//! - a counter adds the difference to the device's own last value, a set its own additions and removals, so
-//!   merges carry on from merged values;
-//! - a value that the server put in place of the device's own (a refused start, a missing parent) is still the
-//!   device's own write: the next one has seen it, and stands whatever the device's clock did meanwhile.
+//! - after an applied edit, the next one's base is what the row holds;
+//! - after a superseded edit, the next one's base is the superseded value. It differs from the row, and stamps are
+//!   compared again: a transaction with one clock is superseded whole, a later edit may win;
+//! - a counter adds the difference to the device's own last value, a set its own additions and removals, so the next
+//!   merge starts from the merged value;
+//! - a value that the server put in place of the device's own (a refused start, a missing parent) counts as the device's
+//!   own write. The next edit has seen it, and is applied whatever the device's clock says.
 
 use fixtures::{Rule, Value};
 
 use crate::policy::decision::{Decision, Situation};
 use crate::policy::lifecycle;
-use crate::policy::merge::{Contest, Merge};
+use crate::policy::merge::{Merge, RegisterEdit};
 use crate::record::StoredRow;
 use crate::sets;
 
 /// Decides one operation.
 #[must_use]
 pub fn decide(s: &Situation<'_>) -> Decision {
-    lifecycle::decide(s, &lifecycle::OnLive { write, delete: lifecycle::delete, may_revive: true })
+    lifecycle::decide(s, &lifecycle::LiveRow { write, delete: lifecycle::delete, may_revive: true })
 }
 
 fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
     let mut merge = Merge::new(s, stored);
-    for contest in merge.contests() {
-        if let Err(refusal) = resolve(&mut merge, &contest) {
+    for edit in merge.edits() {
+        if let Err(refusal) = resolve(&mut merge, &edit) {
             return *refusal;
         }
     }
     merge.decide()
 }
 
-fn resolve(merge: &mut Merge<'_>, contest: &Contest<'_>) -> Result<(), Box<Decision>> {
-    let next_us = merge.next_stamp_us(contest.index);
-    if contest.unchanged == Some(true) {
-        contest.in_range(&contest.new[0])?;
-        merge.add(contest, next_us);
+fn resolve(merge: &mut Merge<'_>, edit: &RegisterEdit<'_>) -> Result<(), Box<Decision>> {
+    let next_us = merge.next_stamp_us(edit.index);
+    if edit.base_holds == Some(true) {
+        edit.check_range(&edit.values[0])?;
+        merge.contribute(edit, next_us);
         return Ok(());
     }
-    let column = contest.register.columns[0];
-    match contest.register.rule {
-        Rule::Latest => latest(merge, contest),
+    let column = edit.register.columns[0];
+    match edit.register.rule {
+        Rule::Latest => latest(merge, edit),
         Rule::Max => {
-            let stays = is_greater(merge.stored.value(column), &contest.new[0]);
-            if stays { merge.lose(contest, "max") } else { merge.win(contest, next_us, "max") }
+            let stays = is_greater(merge.stored.value(column), &edit.values[0]);
+            if stays { merge.keep_stored(edit, "max") } else { merge.replace_stored(edit, next_us, "max") }
         }
-        Rule::KeepServer => merge.lose(contest, "keep-server"),
-        Rule::Counter { .. } => return counter(merge, contest, next_us),
+        Rule::KeepServer => merge.keep_stored(edit, "keep-server"),
+        Rule::Counter { .. } => return counter(merge, edit, next_us),
         Rule::Set => {
             let server = merge.stored.value(column);
-            let old = match contest.unchanged {
+            let old = match edit.base_holds {
                 Some(_) => merge.s.op.base(column).unwrap_or(&Value::Null),
                 None => &Value::Null,
             };
-            match sets::merge(server, old, &contest.new[0]) {
-                Some(merged) => merge.combine(contest, merged, next_us),
-                None => latest(merge, contest),
+            match sets::merge(server, old, &edit.values[0]) {
+                Some(merged) => merge.combine(edit, merged, next_us),
+                None => latest(merge, edit),
             }
         }
     }
     Ok(())
 }
 
-/// The write with the greater (clock, client) stays. What the same device wrote before was seen, whatever its
+/// The write with the greater (clock, client) stays. An earlier write of the same device counts as seen, whatever its
 /// clock says.
-fn latest(merge: &mut Merge<'_>, contest: &Contest<'_>) {
-    let own = contest.author.is_earlier_of(merge.s.writer);
+fn latest(merge: &mut Merge<'_>, edit: &RegisterEdit<'_>) {
+    let own = edit.author.is_earlier_of(merge.s.writer);
     let wins =
-        own || merge.stored.stamp(contest.index).is_none_or(|stamp| merge.s.is_later_than(stamp.at_us, &stamp.writer));
+        own || merge.stored.stamp(edit.index).is_none_or(|stamp| merge.s.is_later_than(stamp.at_us, &stamp.writer));
     if wins {
-        let stamp_us = merge.next_stamp_us(contest.index);
-        merge.win(contest, stamp_us, "latest");
+        let stamp_us = merge.next_stamp_us(edit.index);
+        merge.replace_stored(edit, stamp_us, "latest");
     } else {
-        merge.lose(contest, "latest");
+        merge.keep_stored(edit, "latest");
     }
 }
 
-fn counter(merge: &mut Merge<'_>, contest: &Contest<'_>, next_us: i64) -> Result<(), Box<Decision>> {
-    let column = contest.register.columns[0];
+fn counter(merge: &mut Merge<'_>, edit: &RegisterEdit<'_>, next_us: i64) -> Result<(), Box<Decision>> {
+    let column = edit.register.columns[0];
     let number = |value: &Value| if value.is_null() { Some(0) } else { value.as_int() };
     let server = number(merge.stored.value(column));
-    let (Some(server), Some(data)) = (server, number(&contest.new[0])) else {
-        latest(merge, contest);
+    let (Some(server), Some(data)) = (server, number(&edit.values[0])) else {
+        latest(merge, edit);
         return Ok(());
     };
-    if contest.unchanged.is_none() {
-        contest.in_range(&contest.new[0])?;
+    if edit.base_holds.is_none() {
+        edit.check_range(&edit.values[0])?;
         if server > data {
-            merge.lose(contest, "counter")
+            merge.keep_stored(edit, "counter")
         } else {
-            merge.win(contest, next_us, "counter")
+            merge.replace_stored(edit, next_us, "counter")
         }
         return Ok(());
     }
     let old = merge.s.op.base(column).and_then(number).unwrap_or(0);
-    // i128 holds every sum of three i64; what leaves i64 is out of any range that a policy can state.
+    // i128 holds every sum of three i64. A sum outside i64 is outside any range that a policy can state.
     let sum = i128::from(server) + i128::from(data) - i128::from(old);
     let Ok(sum) = i64::try_from(sum) else {
-        return Err(Box::new(Decision::rejected(format!("out-of-range: {}", contest.register.name))));
+        return Err(Box::new(Decision::rejected(format!("out-of-range: {}", edit.register.name))));
     };
-    contest.in_range(&Value::Int(sum))?;
-    merge.combine(contest, Value::Int(sum), next_us);
+    edit.check_range(&Value::Int(sum))?;
+    merge.combine(edit, Value::Int(sum), next_us);
     Ok(())
 }
 

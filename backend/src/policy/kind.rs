@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::policy::decision::{Decision, Situation};
 use crate::policy::{arrival_order, field_merge, row_latest, server_wins, version_check};
 
-/// A source of decisions.
+/// A policy: decides one operation at a time.
 pub trait Policy: Send + Sync {
-    /// Which policy this is: [`PolicyKind::ArrivalOrder`] also switches off everything that the baseline lacks
-    /// (once-only effect, outcomes, integrity).
+    /// Which policy this is. [`PolicyKind::ArrivalOrder`] also switches off what the baseline lacks: once-only effect,
+    /// outcomes, integrity.
     fn kind(&self) -> PolicyKind;
 
     /// Decides one operation.
@@ -28,7 +28,7 @@ pub enum PolicyKind {
     VersionCheck,
     /// A column changed since base keeps the server's value.
     ServerWins,
-    /// The baseline: whatever arrives last stays, and nothing is remembered.
+    /// The baseline: the last write to arrive stays, and nothing is remembered.
     ArrivalOrder,
 }
 
@@ -49,7 +49,7 @@ impl PolicyKind {
         }
     }
 
-    /// The policy itself.
+    /// The policy with this name.
     #[must_use]
     pub fn policy(self) -> Arc<dyn Policy> {
         Arc::new(Kind(self))
@@ -62,7 +62,7 @@ impl fmt::Display for PolicyKind {
     }
 }
 
-/// A name that no policy has.
+/// No policy has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no policy is called {0:?}; there are field-merge, row-latest, version-check, server-wins and arrival-order")]
 pub struct UnknownPolicy(pub String);

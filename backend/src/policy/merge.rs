@@ -3,13 +3,13 @@
 use fixtures::{Rule, Value};
 
 use crate::operation::OpKind;
-use crate::policy::base::{told, unchanged_since_base};
+use crate::policy::base::{base_value, unchanged_since_base};
 use crate::policy::decision::{Conflict, Decision, Effect, RowWrite, Situation, out_of_range};
 use crate::record::{Author, CONTRIBUTIONS_MAX, RowMeta, Stamp, StoredRow};
 use crate::rules::Register;
 use crate::wire::Outcome;
 
-/// The merge of one operation into one row, register by register.
+/// The merge of one operation into one row. Call one verdict method for each edit, then [`Merge::decide`].
 pub(crate) struct Merge<'a> {
     pub(crate) s: &'a Situation<'a>,
     pub(crate) stored: &'a StoredRow,
@@ -17,41 +17,41 @@ pub(crate) struct Merge<'a> {
     meta: RowMeta,
     verdicts: Vec<(usize, Verdict)>,
     conflicts: Vec<Conflict>,
-    /// The first loss: rule, register, author of what stands.
-    loss: Option<(&'static str, usize, Author)>,
-    restamped: bool,
+    /// The first edit that did not take effect: rule, register, author of the stored value.
+    first_loss: Option<(&'static str, usize, Author)>,
+    is_written: bool,
 }
 
-/// What became of one register.
+/// How one register was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It holds what was sent.
-    Stands,
-    /// It holds a combination of what was sent and what was there.
+    /// The row holds what was sent.
+    Accepted,
+    /// The row holds a combination of the sent and the stored value.
     Merged,
-    /// It holds what was there.
-    Lost,
+    /// The row keeps the stored value.
+    Kept,
 }
 
-/// One register of the operation against the row.
-pub(crate) struct Contest<'a> {
+/// What an operation writes to one register.
+pub(crate) struct RegisterEdit<'a> {
     /// The register's index.
     pub(crate) index: usize,
     /// The register.
     pub(crate) register: &'a Register,
-    /// What the operation makes of it, one value a column.
-    pub(crate) new: Vec<Value>,
-    /// Whether the row holds what the writer saw. `None`: the operation has no base.
-    pub(crate) unchanged: Option<bool>,
-    /// Whether `new` is what the row holds.
-    pub(crate) equal: bool,
-    /// Who wrote what the row holds.
+    /// The new values, one for each column.
+    pub(crate) values: Vec<Value>,
+    /// Whether the row still holds what the writer saw. `None`: the operation has no base.
+    pub(crate) base_holds: Option<bool>,
+    /// Whether the row already holds the new values.
+    pub(crate) is_same: bool,
+    /// Who wrote the stored value.
     pub(crate) author: Author,
 }
 
-impl Contest<'_> {
-    /// Refuses a counter's value outside its range.
-    pub(crate) fn in_range(&self, value: &Value) -> Result<(), Box<Decision>> {
+impl RegisterEdit<'_> {
+    /// Rejects a counter's value outside its range.
+    pub(crate) fn check_range(&self, value: &Value) -> Result<(), Box<Decision>> {
         match out_of_range(self.register.rule, value, &self.register.name) {
             Some(refusal) => Err(Box::new(refusal)),
             None => Ok(()),
@@ -61,24 +61,20 @@ impl Contest<'_> {
 
 impl<'a> Merge<'a> {
     pub(crate) fn new(s: &'a Situation<'a>, stored: &'a StoredRow) -> Self {
-        let meta = match &stored.meta {
-            Some(meta) => RowMeta::clone(meta),
-            None => RowMeta::unknown(s.rules.registers.len(), &stored.row),
-        };
         Self {
             s,
             stored,
             row: stored.row.to_vec(),
-            meta,
+            meta: stored.meta_or_unknown(s.rules.registers.len()),
             verdicts: Vec::new(),
             conflicts: Vec::new(),
-            loss: None,
-            restamped: false,
+            first_loss: None,
+            is_written: false,
         }
     }
 
     /// The registers that the operation writes, in order of their first column.
-    pub(crate) fn contests(&self) -> Vec<Contest<'a>> {
+    pub(crate) fn edits(&self) -> Vec<RegisterEdit<'a>> {
         let mut indices: Vec<usize> = Vec::with_capacity(self.s.op.data.len());
         for (column, _) in &self.s.op.data {
             let index = self.s.rules.register_of[*column];
@@ -86,27 +82,30 @@ impl<'a> Merge<'a> {
                 indices.push(index);
             }
         }
-        indices.into_iter().map(|index| self.contest(index)).collect()
+        indices.into_iter().map(|index| self.edit(index)).collect()
     }
 
-    fn contest(&self, index: usize) -> Contest<'a> {
+    fn edit(&self, index: usize) -> RegisterEdit<'a> {
         let register = &self.s.rules.registers[index];
         let has_base = self.s.op.old.is_some() && self.s.op.kind == OpKind::Patch;
-        let new: Vec<Value> = register.columns.iter().map(|column| self.overlaid(*column, has_base)).collect();
-        let equal =
-            register.columns.iter().zip(&new).all(|(column, new)| register.holds_same(self.stored.value(*column), new));
-        Contest {
+        let values: Vec<Value> = register.columns.iter().map(|column| self.overlaid(*column, has_base)).collect();
+        let is_same = register
+            .columns
+            .iter()
+            .zip(&values)
+            .all(|(column, value)| register.holds_same(self.stored.value(*column), value));
+        RegisterEdit {
             index,
             register,
-            equal,
-            new,
-            unchanged: has_base.then(|| unchanged_since_base(self.s, self.stored, register)),
+            is_same,
+            values,
+            base_holds: has_base.then(|| unchanged_since_base(self.s, self.stored, register)),
             author: self.stored.author(index, &register.columns),
         }
     }
 
-    /// A group's value is `old` overlaid with `data`. Where the device recorded nothing, or NULL where the server
-    /// filled in the default, the server's value stands in.
+    /// A group's value is `old` overlaid with `data`. The server's value is used where the device recorded nothing, or
+    /// recorded NULL and the server filled in the default.
     fn overlaid(&self, column: usize, has_base: bool) -> Value {
         if let Some(sent) = self.s.op.sent(column) {
             return sent.clone();
@@ -115,72 +114,72 @@ impl<'a> Merge<'a> {
         if !has_base {
             return current.clone();
         }
-        match told(self.s, column) {
+        match base_value(self.s, column) {
             Some(old) if !old.is_null() => old.clone(),
             Some(_) if !self.stored.is_defaulted(column) => Value::Null,
             _ => current.clone(),
         }
     }
 
-    /// The stamp of a write that follows what is stored.
+    /// A stamp that is later than the stored one.
     pub(crate) fn next_stamp_us(&self, register: usize) -> i64 {
         let stored = self.stored.stamp(register).map_or(i64::MIN, |stamp| stamp.at_us.saturating_add(1));
         self.s.clock_us().max(stored)
     }
 
-    /// The operation's value stands, with nothing overridden unseen.
-    pub(crate) fn stand(&mut self, contest: &Contest<'_>, stamp_us: i64) {
-        self.store(contest, contest.new.clone(), stamp_us);
-        self.verdicts.push((contest.index, Verdict::Stands));
+    /// Stores the operation's value. It overrides nothing that its writer had not seen.
+    pub(crate) fn accept(&mut self, edit: &RegisterEdit<'_>, stamp_us: i64) {
+        self.store(edit, edit.values.clone(), stamp_us);
+        self.verdicts.push((edit.index, Verdict::Accepted));
     }
 
-    /// The operation's value stands; what it replaces had not been seen by its writer.
-    pub(crate) fn win(&mut self, contest: &Contest<'_>, stamp_us: i64, rule: &'static str) {
-        if !contest.equal && !self.s.rules.is_clock(contest.index) {
-            let base = contest.unchanged.and_then(|_| self.s.op.base(contest.register.columns[0]));
-            for loser in self.stored.unseen_authors(contest.index, contest.register, base, self.s.writer) {
-                self.conflict(contest, rule, loser, self.s.author());
+    /// Stores the operation's value in place of one that its writer had not seen.
+    pub(crate) fn replace_stored(&mut self, edit: &RegisterEdit<'_>, stamp_us: i64, rule: &'static str) {
+        if !edit.is_same && !self.s.rules.is_clock(edit.index) {
+            let base = edit.base_holds.and_then(|_| self.s.op.base(edit.register.columns[0]));
+            for loser in self.stored.unseen_authors(edit.index, edit.register, base, self.s.writer) {
+                self.conflict(edit, rule, loser, self.s.author());
             }
         }
-        self.stand(contest, stamp_us);
+        self.accept(edit, stamp_us);
     }
 
-    /// The server's value stands.
-    pub(crate) fn lose(&mut self, contest: &Contest<'_>, rule: &'static str) {
-        if contest.equal {
-            self.verdicts.push((contest.index, Verdict::Stands));
+    /// Keeps the stored value.
+    pub(crate) fn keep_stored(&mut self, edit: &RegisterEdit<'_>, rule: &'static str) {
+        if edit.is_same {
+            self.verdicts.push((edit.index, Verdict::Accepted));
             return;
         }
-        self.verdicts.push((contest.index, Verdict::Lost));
-        if self.s.rules.is_clock(contest.index) {
+        self.verdicts.push((edit.index, Verdict::Kept));
+        if self.s.rules.is_clock(edit.index) {
             return;
         }
-        self.conflict(contest, rule, self.s.author(), contest.author.clone());
-        if self.loss.is_none() {
-            self.loss = Some((rule, contest.index, contest.author.clone()));
+        self.conflict(edit, rule, self.s.author(), edit.author.clone());
+        if self.first_loss.is_none() {
+            self.first_loss = Some((rule, edit.index, edit.author.clone()));
         }
     }
 
-    /// A combination stands: nobody's write is lost.
-    pub(crate) fn combine(&mut self, contest: &Contest<'_>, value: Value, stamp_us: i64) {
-        let verdict = if value == contest.new[0] { Verdict::Stands } else { Verdict::Merged };
-        self.store(contest, vec![value], stamp_us);
-        self.add_contribution(contest);
-        self.verdicts.push((contest.index, verdict));
+    /// Stores a combination of both values, so that nobody's write is lost.
+    pub(crate) fn combine(&mut self, edit: &RegisterEdit<'_>, value: Value, stamp_us: i64) {
+        let verdict = if value == edit.values[0] { Verdict::Accepted } else { Verdict::Merged };
+        self.store(edit, vec![value], stamp_us);
+        self.add_contribution(edit);
+        self.verdicts.push((edit.index, verdict));
     }
 
-    /// The operation's value stands on what it had seen, and adds to it.
-    pub(crate) fn add(&mut self, contest: &Contest<'_>, stamp_us: i64) {
-        self.stand(contest, stamp_us);
-        if contest.register.is_additive() {
-            self.add_contribution(contest);
+    /// Stores the operation's value, which adds to the value that its writer had seen.
+    pub(crate) fn contribute(&mut self, edit: &RegisterEdit<'_>, stamp_us: i64) {
+        self.accept(edit, stamp_us);
+        if edit.register.is_additive() {
+            self.add_contribution(edit);
         }
     }
 
-    /// The value that was just stored is attributed to its earlier contributors too.
-    fn add_contribution(&mut self, contest: &Contest<'_>) {
-        let column = contest.register.columns[0];
-        let (Author::Client(author), Some(before)) = (&contest.author, self.stored.stamp(contest.index)) else {
+    /// Attributes the value that was just stored to its earlier contributors too.
+    fn add_contribution(&mut self, edit: &RegisterEdit<'_>) {
+        let column = edit.register.columns[0];
+        let (Author::Client(author), Some(before)) = (&edit.author, self.stored.stamp(edit.index)) else {
             return;
         };
         let mut contributions = before.contributions.clone();
@@ -190,43 +189,41 @@ impl<'a> Merge<'a> {
         contributions.push((self.s.writer.clone(), self.row[column].clone()));
         let surplus = contributions.len().saturating_sub(CONTRIBUTIONS_MAX);
         contributions.drain(..surplus);
-        if let Some(stamp) = &mut self.meta.stamps[contest.index] {
+        if let Some(stamp) = &mut self.meta.stamps[edit.index] {
             stamp.contributions = contributions;
         }
     }
 
-    fn conflict(&mut self, contest: &Contest<'_>, rule: &'static str, loser: Author, winner: Author) {
-        self.conflicts.push(Conflict { column: Some(contest.register.name.clone()), rule: rule.into(), loser, winner });
+    fn conflict(&mut self, edit: &RegisterEdit<'_>, rule: &'static str, loser: Author, winner: Author) {
+        self.conflicts.push(Conflict { column: Some(edit.register.name.clone()), rule: rule.into(), loser, winner });
     }
 
-    fn store(&mut self, contest: &Contest<'_>, values: Vec<Value>, stamp_us: i64) {
-        for (column, value) in contest.register.columns.iter().zip(values) {
+    fn store(&mut self, edit: &RegisterEdit<'_>, values: Vec<Value>, stamp_us: i64) {
+        for (column, value) in edit.register.columns.iter().zip(values) {
             if self.s.op.sent(*column).is_some() || value != self.row[*column] {
                 self.meta.defaulted.retain(|defaulted| defaulted != column);
             }
             self.meta.set_written(*column, &value);
             self.row[*column] = value;
         }
-        self.meta.stamps[contest.index] = Some(Stamp::new(stamp_us, self.s.writer.clone()));
-        self.restamped = true;
+        self.meta.stamps[edit.index] = Some(Stamp::new(stamp_us, self.s.writer.clone()));
+        self.is_written = true;
     }
 
-    /// The decision that the verdicts come to.
-    ///
-    /// The clock column decides the outcome only when nothing else was sent.
+    /// The decision that follows from the verdicts. The clock column counts only when nothing else was sent.
     pub(crate) fn decide(self) -> Decision {
         let is_clock = |index: usize| self.s.rules.is_clock(index);
         let only_clock = self.verdicts.iter().all(|(index, _)| is_clock(*index));
         let judged =
             || self.verdicts.iter().filter(|(index, _)| only_clock || !is_clock(*index)).map(|(_, verdict)| *verdict);
-        let outcome = if judged().all(|verdict| verdict == Verdict::Stands) {
+        let outcome = if judged().all(|verdict| verdict == Verdict::Accepted) {
             Outcome::Applied
-        } else if judged().all(|verdict| verdict == Verdict::Lost) {
+        } else if judged().all(|verdict| verdict == Verdict::Kept) {
             Outcome::Superseded
         } else {
             Outcome::Merged
         };
-        let (reason, by) = match (outcome, &self.loss) {
+        let (reason, by) = match (outcome, &self.first_loss) {
             (Outcome::Applied, _) => (None, None),
             (_, Some((rule, index, author))) => {
                 (Some(format!("{rule}: {}", self.s.rules.registers[*index].name)), Some(author.clone()))
@@ -237,7 +234,7 @@ impl<'a> Merge<'a> {
             }
         };
         let effect =
-            if self.restamped { Effect::Write(RowWrite { row: self.row, meta: self.meta }) } else { Effect::None };
+            if self.is_written { Effect::Write(RowWrite { row: self.row, meta: self.meta }) } else { Effect::None };
         Decision { effect, outcome, reason, by, conflicts: self.conflicts }
     }
 
@@ -252,11 +249,10 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// The whole operation is superseded. An operation that asks for what the row holds already simply stands.
+/// Supersedes a whole operation. One that writes what the row already holds is applied instead.
 pub(crate) fn superseded_whole(s: &Situation<'_>, stored: &StoredRow, rule: &'static str, author: Author) -> Decision {
-    let asks_for_what_is_there =
-        || Merge::new(s, stored).contests().iter().all(|contest| s.rules.is_clock(contest.index) || contest.equal);
-    if s.op.kind != OpKind::Delete && asks_for_what_is_there() {
+    let is_same = || Merge::new(s, stored).edits().iter().all(|edit| s.rules.is_clock(edit.index) || edit.is_same);
+    if s.op.kind != OpKind::Delete && is_same() {
         return Decision::nothing();
     }
     Decision {

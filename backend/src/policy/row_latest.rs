@@ -1,9 +1,9 @@
 //! `row-latest`: an operation older than the row's clock is superseded whole, with a record.
 //!
-//! The row's clock is its clock column; in a table without one, the greatest stamp in the row. As an operation's
-//! clock it is never later than the receipt: a device whose clock runs ahead would keep all others out until then.
-//! An operation of the same age is not older. A DELETE carries no clock, so its clock is its receive time and it is
-//! never older.
+//! The row's clock is its clock column; in a table without one, the greatest stamp in the row. Like an operation's
+//! clock, it is capped at receive time: otherwise a device whose clock runs ahead would lock out all others until that
+//! time. An operation of the same age is not older. A DELETE has no clock column, so its clock is its receive time, and
+//! it is never older.
 
 use fixtures::Value;
 
@@ -16,7 +16,7 @@ use crate::record::StoredRow;
 /// Decides one operation.
 #[must_use]
 pub fn decide(s: &Situation<'_>) -> Decision {
-    lifecycle::decide(s, &lifecycle::OnLive { write, delete: lifecycle::delete, may_revive: false })
+    lifecycle::decide(s, &lifecycle::LiveRow { write, delete: lifecycle::delete, may_revive: false })
 }
 
 fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
@@ -24,15 +24,15 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
         return superseded_whole(s, stored, "row-latest", last_author(s, stored));
     }
     let mut merge = Merge::new(s, stored);
-    for contest in merge.contests() {
-        if let Err(refusal) = contest.in_range(&contest.new[0]) {
+    for edit in merge.edits() {
+        if let Err(refusal) = edit.check_range(&edit.values[0]) {
             return *refusal;
         }
-        let stamp_us = merge.next_stamp_us(contest.index);
-        if contest.unchanged == Some(true) {
-            merge.stand(&contest, stamp_us);
+        let stamp_us = merge.next_stamp_us(edit.index);
+        if edit.base_holds == Some(true) {
+            merge.accept(&edit, stamp_us);
         } else {
-            merge.win(&contest, stamp_us, "row-latest");
+            merge.replace_stored(&edit, stamp_us, "row-latest");
         }
     }
     merge.decide()

@@ -1,8 +1,8 @@
 //! `version-check`: an operation with any `old` column unequal to the row is superseded whole.
 //!
-//! A PUT takes the row for absent; where it is live, that base does not hold and the PUT is superseded. A device
-//! that records no `old` at all states no base, and its PATCH stands: there is nothing to check. What the device's own
-//! operation left in a register is not changed: a child whose parent its own transaction deleted can be deleted too.
+//! A PUT expects an absent row, so it is superseded where the row is live. A PATCH from a device that records no `old` at
+//! all has nothing to check, and is applied. A value that the device's own operation left is not a change: a child whose
+//! parent was deleted by its own transaction can be deleted too.
 
 use crate::operation::OpKind;
 use crate::policy::base::{changed_by_another, last_author};
@@ -15,7 +15,7 @@ use crate::record::StoredRow;
 #[must_use]
 pub fn decide(s: &Situation<'_>) -> Decision {
     let delete = |s: &Situation<'_>, stored: &StoredRow| lifecycle::delete_unless_changed(s, stored, "version-check");
-    lifecycle::decide(s, &lifecycle::OnLive { write, delete, may_revive: false })
+    lifecycle::decide(s, &lifecycle::LiveRow { write, delete, may_revive: false })
 }
 
 fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
@@ -26,12 +26,12 @@ fn write(s: &Situation<'_>, stored: &StoredRow) -> Decision {
         return superseded_whole(s, stored, "version-check", author);
     }
     let mut merge = Merge::new(s, stored);
-    for contest in merge.contests() {
-        if let Err(refusal) = contest.in_range(&contest.new[0]) {
+    for edit in merge.edits() {
+        if let Err(refusal) = edit.check_range(&edit.values[0]) {
             return *refusal;
         }
-        let stamp_us = merge.next_stamp_us(contest.index);
-        merge.stand(&contest, stamp_us);
+        let stamp_us = merge.next_stamp_us(edit.index);
+        merge.accept(&edit, stamp_us);
     }
     merge.decide()
 }

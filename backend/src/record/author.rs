@@ -10,7 +10,7 @@ pub struct Writer {
     pub subject: Arc<str>,
     /// The client id.
     pub client: Arc<str>,
-    /// The client's epoch: a restored copy of its database has not seen what the lost one wrote.
+    /// The client's epoch. A restored copy of its database has not seen what the lost one wrote.
     pub epoch: u32,
     /// The operation id.
     pub op: i64,
@@ -24,7 +24,7 @@ impl Writer {
     }
 }
 
-/// Who is responsible for a value.
+/// Who wrote a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Author {
     /// An uploaded operation.
@@ -43,7 +43,7 @@ impl Author {
         }
     }
 
-    /// Whether this is an earlier operation of the writer's own client: its queue order says that it was seen.
+    /// Whether this is an earlier operation of the writer's own client, which has therefore seen it.
     #[must_use]
     pub fn is_earlier_of(&self, writer: &Writer) -> bool {
         self.writer().is_some_and(|own| own.is_same_client(writer) && own.op <= writer.op)

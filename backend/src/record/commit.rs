@@ -42,7 +42,7 @@ pub struct Origin {
     pub tx_id: i64,
 }
 
-/// One row change, as logical decoding with full replica identity gives it.
+/// One row change, as logical decoding with full replica identity reports it.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// The table.
@@ -53,7 +53,7 @@ pub struct Change {
     pub before: Option<Row>,
     /// The row after; `None` = it was deleted.
     pub after: Option<Row>,
-    /// The operation id (of the commit's origin) that it belongs to.
+    /// The operation (of the commit's origin) that caused it.
     pub by: Option<i64>,
     /// Why it happened.
     pub cause: Cause,
@@ -64,11 +64,11 @@ pub struct Change {
 pub enum Cause {
     /// It is the effect of a client's operation.
     Client,
-    /// Its parent was deleted, and children go with it.
+    /// Its parent was deleted, and children are deleted with it.
     Cascade,
-    /// The row that it referred to is not there, and the reference became NULL.
+    /// Its parent is missing, and the reference became NULL.
     ParentMissing,
-    /// It held an exclusive invariant with a lease that had ended.
+    /// It was running under an exclusive invariant, and its lease had ended.
     LeaseEnded,
     /// It referred to an id that merged into another row.
     Alias,
@@ -85,7 +85,7 @@ pub struct LedgerRow {
     pub epoch: u32,
     /// SHA-256 of (op, table, id, data, old).
     pub digest: [u8; 32],
-    /// What the device was answered.
+    /// The answer that the device got.
     pub answer: OpAnswer,
 }
 
@@ -96,7 +96,7 @@ pub struct ConflictRecord {
     pub seq: u64,
     /// When the deciding transaction was received.
     pub at_us: i64,
-    /// Whose record it is: the loser's subject, or the winner's when the server lost.
+    /// Who may read the record: the loser's subject, or the winner's when the server lost.
     pub subject: Arc<str>,
     /// The table.
     pub table: usize,
@@ -106,13 +106,13 @@ pub struct ConflictRecord {
     pub column: Option<Arc<str>>,
     /// The rule that decided.
     pub rule: Cow<'static, str>,
-    /// Whose write does not stand.
+    /// Whose write is overridden.
     pub loser: Author,
-    /// Whose does.
+    /// Whose write stays.
     pub winner: Author,
 }
 
-/// A deletion, as the commit that made it says.
+/// A deletion, as its commit records it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TombstoneRow {
     /// The table.

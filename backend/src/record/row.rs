@@ -34,20 +34,20 @@ impl Stored {
 pub struct StoredRow {
     /// Its columns.
     pub row: Row,
-    /// What is known about its writers; `None` for rows that the backend never wrote.
+    /// Its stamps; `None` for rows that the backend never wrote.
     pub meta: Option<Arc<RowMeta>>,
 }
 
-/// What `sync_backend` holds about a live row.
+/// What schema `sync_backend` holds about a live row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowMeta {
-    /// One stamp a register.
+    /// One stamp for each register.
     pub stamps: Vec<Option<Stamp>>,
-    /// The row as the backend last wrote it. A register that differs now was written by a bypassing server write.
+    /// The row as the backend last wrote it. A register that differs now was written by a write that bypassed the backend.
     pub written: Row,
-    /// Columns that the row's own insert left to their default, and that nothing has written since.
+    /// Columns that still hold the default from the row's own insert.
     pub defaulted: Vec<usize>,
-    /// When the server last received a heartbeat, one entry an exclusive invariant.
+    /// When the server last received a heartbeat: (exclusive invariant, time).
     pub heartbeats: Vec<(usize, i64)>,
 }
 
@@ -58,21 +58,20 @@ pub struct Stamp {
     pub at_us: i64,
     /// The operation that wrote the value.
     pub writer: Arc<Writer>,
-    /// For a counter or a set: the operations whose effects add up to the value, oldest first, each with the value
-    /// that it left. They all lose when the value is overridden, so they are remembered, the last
-    /// [`CONTRIBUTIONS_MAX`] of them. Empty where `writer` alone made the value.
+    /// For a counter or a set: the last [`CONTRIBUTIONS_MAX`] operations that the value is the sum of, oldest first, each
+    /// with the value that it left. All of them are overridden when the value is. Empty if `writer` alone made the value.
     pub contributions: Vec<(Arc<Writer>, Value)>,
 }
 
-/// How many operations a merged value is attributed to at most.
+/// The greatest number of operations that a merged value is attributed to.
 pub const CONTRIBUTIONS_MAX: usize = 32;
 
-/// What is left of a deleted row.
+/// What the backend keeps of a deleted row.
 #[derive(Clone, Debug)]
 pub struct Tombstone {
     /// The stamp of the deletion.
     pub at_us: i64,
-    /// When it was received: retention counts from here.
+    /// When it was received: retention starts here.
     pub received_us: i64,
     /// The operation that deleted it.
     pub writer: Arc<Writer>,
@@ -103,7 +102,7 @@ impl RowMeta {
         self.heartbeats.iter().find(|(index, _)| *index == exclusive).map(|(_, at_us)| *at_us)
     }
 
-    /// Notes a heartbeat.
+    /// Records a heartbeat.
     pub fn record_heartbeat(&mut self, exclusive: usize, at_us: i64) {
         match self.heartbeats.iter_mut().find(|(index, _)| *index == exclusive) {
             Some(entry) => entry.1 = at_us,
@@ -122,6 +121,15 @@ impl RowMeta {
 }
 
 impl StoredRow {
+    /// Its metadata, or empty metadata for a table with this many registers.
+    #[must_use]
+    pub(crate) fn meta_or_unknown(&self, registers: usize) -> RowMeta {
+        match &self.meta {
+            Some(meta) => RowMeta::clone(meta),
+            None => RowMeta::unknown(registers, &self.row),
+        }
+    }
+
     /// The stamp of a register.
     #[must_use]
     pub fn stamp(&self, register: usize) -> Option<&Stamp> {
@@ -136,7 +144,7 @@ impl StoredRow {
             .is_some_and(|meta| meta.defaulted.contains(&column) && meta.written[column] == self.row[column])
     }
 
-    /// Who wrote what the columns of a register hold now.
+    /// Who wrote the present value of a register.
     #[must_use]
     pub fn author(&self, register: usize, columns: &[usize]) -> Author {
         let bypassed = |meta: &Arc<RowMeta>| columns.iter().any(|c| meta.written[*c] != self.row[*c]);
@@ -146,8 +154,8 @@ impl StoredRow {
         }
     }
 
-    /// Whose effects in a register an operation overrides without having seen them. `base` is the value that it
-    /// had seen, if it recorded one.
+    /// The authors in a register whose writes an operation overrides without having seen them. `base` is the value that
+    /// it had seen, if it recorded one.
     #[must_use]
     pub fn unseen_authors(
         &self,
@@ -165,7 +173,7 @@ impl StoredRow {
             return if author.is_earlier_of(writer) { Vec::new() } else { vec![author] };
         }
         let seen = base.and_then(|base| {
-            // What the writer had seen is a value that was here plus its own effects, which came here later.
+            // The base is a value that was stored here, plus the writer's own effects, which arrived later.
             let mut own = 0_i64;
             (0..contributions.len()).rev().find(|at| {
                 let (contributor, value) = &contributions[*at];
@@ -189,7 +197,7 @@ impl StoredRow {
             .collect()
     }
 
-    /// Everyone whose effect is in a register.
+    /// The authors whose effects are in a register.
     #[must_use]
     pub fn authors(&self, index: usize, register: &Register) -> Vec<Author> {
         match (self.author(index, &register.columns), self.stamp(index)) {

@@ -1,4 +1,4 @@
-//! The clock of the server: the machine's, or one in a file, which a test harness moves.
+//! The server's clock: the machine's, or one in a file that a test harness writes.
 
 use std::fs::File;
 use std::io;
@@ -13,16 +13,16 @@ use crate::upload::Clock;
 /// Microseconds since 1970-01-01 UTC by the machine's clock.
 #[must_use]
 pub fn machine_clock_us() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "the program's edge: everything below has its clock injected")]
+    #[expect(clippy::disallowed_methods, reason = "everything else gets its clock injected")]
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Bytes of such a file: the instant in microseconds since 1970-01-01 UTC, little-endian, and its complement, by which
-/// a torn read is known.
+/// The size of a clock file: an instant in microseconds since 1970-01-01 UTC, little-endian, and its complement, which
+/// reveals a torn read.
 pub const CLOCK_FILE_BYTES: usize = 16;
 
-/// The clock in a file of [`CLOCK_FILE_BYTES`], read each time it is asked.
+/// The clock in a file of [`CLOCK_FILE_BYTES`]. Each call reads the file.
 ///
 /// # Errors
 /// When there is no such file, or it holds no instant.

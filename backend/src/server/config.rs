@@ -1,4 +1,4 @@
-//! What can be set, by flags or by the environment.
+//! Settings, from flags or from the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use crate::server::error::ServerError;
 /// The server's settings.
 #[derive(Args, Clone)]
 pub struct Config {
-    /// Where to listen. Anything but a loopback address is for whoever has TLS in front of it
+    /// Where to listen. Use anything but a loopback address only behind a TLS proxy
     #[arg(long, env = "SYNC_BACKEND_LISTEN", default_value = "127.0.0.1:3000", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 
     /// The database: postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=FILE. sslmode is
-    /// disable, prefer (encrypted if the server can), require (encrypted, whoever answers), verify-ca or
+    /// disable, prefer (encrypted if the server can), require (encrypted, certificate not checked), verify-ca or
     /// verify-full (certificate and host name are checked)
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: String,
@@ -32,40 +32,40 @@ pub struct Config {
     #[arg(long, env = "SYNC_BACKEND_POLICY", default_value = "field-merge")]
     pub policy: PolicyKind,
 
-    /// Where keys are kept; made if absent, for its owner alone
+    /// Where keys are stored; created if missing, readable only by its owner
     #[arg(long, env = "SYNC_BACKEND_STATE_DIR", value_name = "DIR")]
     pub state_dir: PathBuf,
 
-    /// The algorithms that tokens may be signed with: HS256, RS256, ES256, EdDSA. The first one signs where this
-    /// server signs. A key is generated for each
+    /// The algorithms that tokens may be signed with: HS256, RS256, ES256, EdDSA. The server itself signs with the
+    /// first. A key is generated for each
     #[arg(long = "algorithm", env = "SYNC_BACKEND_ALGORITHMS", value_delimiter = ',', default_value = "ES256")]
     pub algorithm_names: Vec<String>,
 
-    /// The audience that a token must name; one of several
+    /// An audience; a token must name one of them
     #[arg(long = "audience", env = "SYNC_BACKEND_AUDIENCES", value_delimiter = ',', required = true)]
     pub audiences: Vec<String>,
 
-    /// Hand out tokens at /auth/token to whoever asks, and show symmetric keys. Never in production
+    /// Issue tokens at /auth/token to anyone, and show symmetric keys. Never in production
     #[arg(long, env = "SYNC_BACKEND_DEVELOPMENT")]
     pub development: bool,
 
-    /// An origin whose pages may call this server, such as https://app.example; several may be named
+    /// An origin whose pages may call this server, such as https://app.example; can be repeated
     #[arg(long = "cors-origin", env = "SYNC_BACKEND_CORS_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_origins: Vec<String>,
 
-    /// Bytes of a request's body, at most
+    /// The greatest size of a request's body, in bytes
     #[arg(long, env = "SYNC_BACKEND_BODY_BYTES_MAX", default_value_t = 16 * 1024 * 1024)]
     pub body_bytes_max: usize,
 
-    /// Operations in a request, at most
+    /// The greatest number of operations in a request
     #[arg(long, env = "SYNC_BACKEND_OPS_MAX", default_value_t = 10_000)]
     pub ops_max: usize,
 
-    /// Milliseconds after which a request is given up (408: devices send it again)
+    /// Milliseconds after which a request times out (408: devices send it again)
     #[arg(long, env = "SYNC_BACKEND_REQUEST_TIMEOUT_MS", default_value_t = 25_000)]
     pub request_timeout_ms: u64,
 
-    /// Milliseconds after which the database gives a statement up
+    /// Milliseconds after which the database cancels a statement
     #[arg(long, env = "SYNC_BACKEND_STATEMENT_TIMEOUT_MS", default_value_t = 10_000)]
     pub statement_timeout_ms: u64,
 
@@ -73,7 +73,7 @@ pub struct Config {
     #[arg(long, env = "SYNC_BACKEND_LOCK_TIMEOUT_MS", default_value_t = 5_000)]
     pub lock_timeout_ms: u64,
 
-    /// Connections to the database, at most
+    /// The greatest number of connections to the database
     #[arg(long, env = "SYNC_BACKEND_CONNECTIONS_MAX", default_value_t = 16)]
     pub connections_max: usize,
 
@@ -81,7 +81,7 @@ pub struct Config {
     #[arg(long, env = "SYNC_BACKEND_RETENTION_DAYS", default_value_t = 30)]
     pub retention_days: u64,
 
-    /// A Redis that remembers which uploads were applied: redis://host:port. Nothing rests on it
+    /// A Redis that caches which uploads were applied: redis://host:port. Optional, and never trusted
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis_url: Option<String>,
 
@@ -89,11 +89,11 @@ pub struct Config {
     #[arg(long, env = "SYNC_BACKEND_ANNOTATE_COMMITS")]
     pub annotate_commits: bool,
 
-    /// Go by the clock in this file, which a test harness moves. Never in production
+    /// Use the clock in this file, which a test harness writes. Never in production
     #[arg(long, env = "SYNC_BACKEND_CLOCK_FILE", value_name = "FILE", hide = true)]
     pub clock_file: Option<PathBuf>,
 
-    /// Seconds that requests under way have after SIGTERM or SIGINT
+    /// Seconds that requests in progress have after SIGTERM or SIGINT
     #[arg(long, env = "SYNC_BACKEND_SHUTDOWN_TIMEOUT_S", default_value_t = 10)]
     pub shutdown_timeout_s: u64,
 }
@@ -101,7 +101,7 @@ pub struct Config {
 /// Settings of `rotate-keys`.
 #[derive(Args, Clone, Debug)]
 pub struct RotateKeys {
-    /// Where keys are kept
+    /// Where keys are stored
     #[arg(long, env = "SYNC_BACKEND_STATE_DIR", value_name = "DIR")]
     pub state_dir: PathBuf,
 
@@ -109,7 +109,7 @@ pub struct RotateKeys {
     #[arg(long = "algorithm", env = "SYNC_BACKEND_ALGORITHMS", value_delimiter = ',', default_value = "ES256")]
     pub algorithm_names: Vec<String>,
 
-    /// Seconds for which the old keys still verify: the longest life of a token
+    /// Seconds for which the old keys still verify: the longest lifetime of a token
     #[arg(long, default_value_t = 86_400)]
     pub keep_s: u64,
 }

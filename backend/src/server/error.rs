@@ -10,27 +10,27 @@ use crate::store::postgres::PrepareError;
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The application's folder.
+    /// The application's folder is invalid.
     #[error(transparent)]
     App(#[from] AppError),
-    /// The keys.
+    /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The database.
+    /// The database cannot be used.
     #[error(transparent)]
     Database(#[from] PrepareError),
-    /// A setting.
+    /// A setting is invalid.
     #[error("{0}")]
     Setting(String),
-    /// The socket.
+    /// The address cannot be bound.
     #[error("{address}: {error}")]
     Listen {
-        /// Where it was to listen.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// The runtime.
+    /// An operation of the system failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }

@@ -1,7 +1,7 @@
-//! Keys in a directory, one file each, for their owner alone.
+//! Keys in a directory, one file each, readable only by their owner.
 //!
-//! Rotation writes new keys and then dates the old ones: they sign no more, and verify until tokens that they signed
-//! have expired. A server that runs sees that the directory changed.
+//! Rotation writes new keys and then gives the old ones a retirement time: they no longer sign, and verify until the
+//! tokens that they signed have expired. A running server notices that the directory changed.
 
 mod error;
 mod file;

@@ -1,4 +1,4 @@
-//! What surrounds every request: a log line without secrets, counters, origins, and a time limit.
+//! What every request passes through: a log line without secrets, counters, CORS, and a timeout.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,19 +17,19 @@ use crate::server::error::ServerError;
 use crate::server::metrics::{CONTENT_TYPE, Metrics};
 use crate::store::postgres::PostgresStore;
 
-/// How long a browser may remember what an origin is allowed.
+/// How long a browser may cache a CORS answer.
 const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
 
-/// The backend's routes and `/metrics`, with everything around them.
-pub(super) fn around(
+/// Adds `/metrics`, the timeout, CORS, logging and counters to the backend's routes.
+pub(super) fn wrap(
     router: Router,
     config: &Config,
     store: PostgresStore,
     metrics: Arc<Metrics>,
 ) -> Result<Router, ServerError> {
-    let shown = metrics.clone();
+    let rendered = metrics.clone();
     let page = move || {
-        let page = shown.page(store.connections());
+        let page = rendered.render(store.connections());
         async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response() }
     };
     let timeout = Duration::from_millis(config.request_timeout_ms);
@@ -44,12 +44,12 @@ pub(super) fn around(
             .max_age(CORS_MAX_AGE);
         router = router.layer(cors);
     }
-    Ok(router.layer(from_fn_with_state(metrics, watched)))
+    Ok(router.layer(from_fn_with_state(metrics, log_and_count)))
 }
 
-/// An origin as browsers send it: scheme, host, port if it is not the scheme's own, and nothing else.
+/// An origin as browsers send it: scheme, host, port unless it is the default, and nothing else.
 fn origin_value(origin: &str) -> Result<HeaderValue, ServerError> {
-    let wrong = || {
+    let invalid = || {
         ServerError::Setting(format!(
             "{origin:?} is no origin: write scheme and host, such as https://app.example or http://localhost:5173"
         ))
@@ -59,22 +59,22 @@ fn origin_value(origin: &str) -> Result<HeaderValue, ServerError> {
         .or_else(|| origin.strip_prefix("http://"))
         .or_else(|| origin.strip_prefix("tauri://"))
         .or_else(|| origin.strip_prefix("capacitor://"))
-        .ok_or_else(wrong)?;
+        .ok_or_else(invalid)?;
     if host.is_empty() || host.contains(['/', '*', '?', '#', '@', ' ']) {
-        return Err(wrong());
+        return Err(invalid());
     }
-    HeaderValue::from_str(&origin.to_ascii_lowercase()).map_err(|_| wrong())
+    HeaderValue::from_str(&origin.to_ascii_lowercase()).map_err(|_| invalid())
 }
 
-/// Logs and counts. Neither headers nor queries are logged: a token might be in them.
-async fn watched(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+/// Logs and counts a request. Headers and queries are not logged, because they may hold a token.
+async fn log_and_count(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = route_name(request.uri().path());
     let began = Instant::now();
     let response = next.run(request).await;
-    let (status, took) = (response.status().as_u16(), began.elapsed());
-    metrics.request(route, status, took);
-    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let (status, duration) = (response.status().as_u16(), began.elapsed());
+    metrics.count_request(route, status, duration);
+    let took_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     tracing::info!(%method, route, status, took_us, "request");
     response
 }

@@ -1,4 +1,4 @@
-//! What is counted, and the page that shows it.
+//! Counters, and the page that shows them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,25 +16,25 @@ use crate::store::StoreError;
 use crate::upload::{BoxFuture, Engine, Store, Upload};
 use crate::wire::{Outcome, TransactionOutcome, UploadAnswer};
 
-/// The content type of [`Metrics::page`].
+/// The content type of [`Metrics::render`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    /// One of the routes, never what was asked for: that would be the caller's to choose.
+struct RequestLabels {
+    /// One of the known routes, so that callers cannot create labels.
     route: &'static str,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
-    outcome: Name,
+struct OutcomeLabels {
+    outcome: LabelValue,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Name(&'static str);
+struct LabelValue(&'static str);
 
-impl EncodeLabelValue for Name {
+impl EncodeLabelValue for LabelValue {
     fn encode(&self, encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.0.encode(encoder)
     }
@@ -43,10 +43,10 @@ impl EncodeLabelValue for Name {
 /// All counters.
 pub(super) struct Metrics {
     registry: Registry,
-    requests: Family<Request, Counter>,
+    requests: Family<RequestLabels, Counter>,
     seconds: Histogram,
-    transactions: Family<Ended, Counter>,
-    operations: Family<Ended, Counter>,
+    transactions: Family<OutcomeLabels, Counter>,
+    operations: Family<OutcomeLabels, Counter>,
     failures: Counter,
     connections: Gauge,
     idle: Gauge,
@@ -79,13 +79,13 @@ impl Metrics {
         self
     }
 
-    pub(super) fn request(&self, route: &'static str, status: u16, took: Duration) {
-        self.requests.get_or_create(&Request { route, status }).inc();
-        self.seconds.observe(took.as_secs_f64());
+    pub(super) fn count_request(&self, route: &'static str, status: u16, duration: Duration) {
+        self.requests.get_or_create(&RequestLabels { route, status }).inc();
+        self.seconds.observe(duration.as_secs_f64());
     }
 
-    /// The page, with the connections as they are.
-    pub(super) fn page(&self, (connections, idle): (usize, usize)) -> String {
+    /// The page, with the present numbers of connections.
+    pub(super) fn render(&self, (connections, idle): (usize, usize)) -> String {
         self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
         self.idle.set(i64::try_from(idle).unwrap_or(i64::MAX));
         let mut page = String::new();
@@ -93,8 +93,10 @@ impl Metrics {
         page
     }
 
-    fn answered(&self, answer: &UploadAnswer) {
-        let count = |family: &Family<Ended, Counter>, name| family.get_or_create(&Ended { outcome: Name(name) }).inc();
+    fn count_answer(&self, answer: &UploadAnswer) {
+        let count = |family: &Family<OutcomeLabels, Counter>, name| {
+            family.get_or_create(&OutcomeLabels { outcome: LabelValue(name) }).inc()
+        };
         for transaction in &answer.transactions {
             let name = match transaction.outcome {
                 TransactionOutcome::Committed => "committed",
@@ -133,7 +135,7 @@ impl<S: Store> Store for CountedStore<S> {
         Box::pin(async move {
             let answer = self.store.apply(engine, upload).await;
             match &answer {
-                Ok(answer) => self.metrics.answered(answer),
+                Ok(answer) => self.metrics.count_answer(answer),
                 Err(error) => {
                     self.metrics.failures.inc();
                     tracing::warn!(%error, "an upload failed");

@@ -23,10 +23,10 @@ use crate::state::{self, Limits, State};
 use crate::store::postgres::{PostgresConfig, PostgresStore, PrepareError};
 use crate::upload::{CachedStore, Clock, Store};
 
-/// How often the state directory is looked at for rotated keys.
-const KEYS_EVERY: Duration = Duration::from_secs(1);
+/// How often the state directory is checked for rotated keys.
+const KEY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A server that listens and does not answer yet.
+/// A server that listens, but does not answer yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -40,19 +40,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the application and the keys, brings the database's schema up to date and takes the socket.
+    /// Reads the application and the keys, brings the database's schema up to date and binds the socket.
     ///
-    /// A database that does not answer is no error: uploads are answered 503 until it does.
+    /// A database that does not answer is not an error: uploads are answered 503 until it does.
     ///
     /// # Errors
-    /// When a setting, the application, the keys or the database's tables are not what they should be, or the
-    /// address is taken.
+    /// When a setting, the application, the keys or the database's tables are invalid, or the address is in use.
     pub async fn bind(config: Config) -> Result<Self, ServerError> {
         Self::bind_with(config, Arc::new(machine_clock_us)).await
     }
 
-    /// The same by another clock, in microseconds since 1970-01-01 UTC: stamps, tokens and keys go by it, timeouts by
-    /// the machine's.
+    /// The same with another clock, for stamps, tokens and keys. Timeouts use the machine's clock.
     ///
     /// # Errors
     /// Those of [`Server::bind`].
@@ -62,7 +60,7 @@ impl Server {
         let algorithms = config.algorithms()?;
         let keyring = Keyring::open(&config.state_dir)?;
         keyring.ensure(&algorithms, clock())?;
-        let auth = auth(&keyring, &algorithms, &config.audiences)?;
+        let auth = load_auth(&keyring, &algorithms, &config.audiences)?;
         let metrics = Arc::new(Metrics::new());
         let cache = match &config.redis_url {
             Some(url) => Some(RedisCache::new(url, config.retention()).map_err(ServerError::Setting)?),
@@ -78,7 +76,9 @@ impl Server {
         let store = PostgresStore::new(rules.clone(), database)?;
         match store.prepare().await {
             Ok(()) => {}
-            Err(error @ PrepareError::Unavailable(_)) => tracing::warn!(%error, "uploads are refused until it is"),
+            Err(error @ PrepareError::Unavailable(_)) => {
+                tracing::warn!(%error, "uploads are refused until the database is available")
+            }
             Err(error) => return Err(error.into()),
         }
         let state = State::new(state::Config {
@@ -91,12 +91,12 @@ impl Server {
             retention_us: i64::try_from(config.retention().as_micros()).unwrap_or(i64::MAX),
             is_development: config.development,
         });
-        let router = layers::around(router(state.clone()), &config, store, metrics)?;
+        let router = layers::wrap(router(state.clone()), &config, store, metrics)?;
         let failed = |error| ServerError::Listen { address: config.listen, error };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         if config.development {
-            tracing::warn!(%address, "development mode: whoever reaches this address is given a token");
+            tracing::warn!(%address, "development mode: anyone who reaches this address gets a token");
         }
         Ok(Self {
             listener,
@@ -111,14 +111,14 @@ impl Server {
         })
     }
 
-    /// Where it listens; the port is a real one even when port 0 was asked for.
+    /// Where it listens, with the actual port even if port 0 was configured.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers requests until `stop` comes, then finishes those that are under way, for as long as the shutdown
-    /// timeout lasts. Keys that were rotated in the state directory are taken up within about a second.
+    /// Answers requests until `stop` resolves, then waits for those in progress, at most for the shutdown timeout. Keys that
+    /// are rotated in the state directory are used within about a second.
     ///
     /// # Errors
     /// When the socket fails.
@@ -126,7 +126,7 @@ impl Server {
         let Self { listener, address, router, state, keyring, algorithms, audiences, clock, shutdown_timeout } = self;
         tracing::info!(%address, "listening");
         let keys = tokio::spawn(async move { follow_keys(&keyring, &algorithms, &audiences, &state, &clock).await });
-        let (stopping, mut stopped) = watch::channel(false);
+        let (stop_sender, mut stopped) = watch::channel(false);
         let mut serves = stopped.clone();
         let served = axum::serve(listener, router).with_graceful_shutdown(async move {
             let _ = serves.wait_for(|stopped| *stopped).await;
@@ -135,10 +135,10 @@ impl Server {
             let _ = stopped.wait_for(|stopped| *stopped).await;
             tokio::time::sleep(shutdown_timeout).await;
         };
-        let asked = tokio::spawn(async move {
+        let waiting = tokio::spawn(async move {
             stop.await;
             tracing::info!("shutting down");
-            let _ = stopping.send(true);
+            let _ = stop_sender.send(true);
         });
         let ended = tokio::select! {
             biased;
@@ -148,7 +148,7 @@ impl Server {
                 Ok(())
             }
         };
-        asked.abort();
+        waiting.abort();
         keys.abort();
         Ok(ended?)
     }
@@ -162,31 +162,31 @@ fn counted(store: PostgresStore, cache: Option<RedisCache>, metrics: Arc<Metrics
     }
 }
 
-fn auth(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String]) -> Result<Auth, ServerError> {
+fn load_auth(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String]) -> Result<Auth, ServerError> {
     let (secrets, pairs) = keyring.load()?;
     Auth::new(&secrets, &pairs, algorithms.to_vec(), audiences.to_vec())
         .map_err(|error| ServerError::Setting(format!("a key in the state directory is unusable: {error}")))
 }
 
-/// Takes up keys that another process rotated, and removes those that have retired.
+/// Loads keys that another process rotated, and removes retired ones.
 async fn follow_keys(keyring: &Keyring, algorithms: &[Algorithm], audiences: &[String], state: &State, clock: &Clock) {
     let mut known = keyring.fingerprint();
     loop {
-        tokio::time::sleep(KEYS_EVERY).await;
+        tokio::time::sleep(KEY_POLL_INTERVAL).await;
         if let Err(error) = keyring.remove_retired(clock()) {
-            tracing::warn!(%error, "retired keys stay");
+            tracing::warn!(%error, "retired keys cannot be removed");
         }
         let now = keyring.fingerprint();
         if now == known {
             continue;
         }
-        match auth(keyring, algorithms, audiences) {
+        match load_auth(keyring, algorithms, audiences) {
             Ok(auth) => {
                 state.set_auth(auth);
                 known = now;
-                tracing::info!("keys were taken up");
+                tracing::info!("rotated keys are in use");
             }
-            Err(error) => tracing::warn!(%error, "the keys in use stay"),
+            Err(error) => tracing::warn!(%error, "rotated keys cannot be used; the present ones stay in use"),
         }
     }
 }
@@ -204,7 +204,7 @@ pub async fn serve(config: Config) -> Result<(), ServerError> {
     serve_with(config, clock, |_| ()).await
 }
 
-/// The same by another clock; `announce` is told where the server listens.
+/// The same with another clock. `announce` is called with the address of the server.
 ///
 /// # Errors
 /// Those of [`Server::bind`] and [`Server::run`].
@@ -224,8 +224,8 @@ pub async fn serve_with(config: Config, clock: Clock, announce: impl FnOnce(Sock
         .await
 }
 
-/// Rotates the keys in the state directory; a server that runs takes the new ones up by itself. Returns the names of
-/// the keys that sign from now on.
+/// Rotates the keys in the state directory. A running server uses the new ones by itself. Returns the ids of the keys that
+/// sign from now on.
 ///
 /// # Errors
 /// When the state directory cannot be read or written.

@@ -3,12 +3,12 @@
 /// Why a statement did not take effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It may work later: no connection, timeout. A commit that was under way may have happened.
+    /// A retry may succeed: no connection, timeout. A commit that was in progress may have happened.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// Another transaction stood in the way (deadlock, serialization failure). Nothing took effect, and the
-    /// transaction is to be run again at once.
-    #[error("another transaction stood in the way: {0}")]
+    /// A concurrent transaction interfered (deadlock, serialization failure). Nothing took effect; run the transaction
+    /// again at once.
+    #[error("a concurrent transaction interfered: {0}")]
     Contended(String),
     /// A unique key is taken.
     #[error("unique: {0}")]
@@ -16,8 +16,7 @@ pub enum StoreError {
     /// NULL in a column that refuses it.
     #[error("not-null: {0}")]
     NotNull(String),
-    /// The database would refuse the statement as such: unknown table or column, a value of another type, a
-    /// statement without columns.
+    /// The statement itself is invalid: unknown table or column, a value of another type, no columns.
     #[error("statement: {0}")]
     Statement(String),
 }

@@ -23,46 +23,45 @@ pub trait Session: Send {
     /// Commits at the given time.
     fn commit(&mut self, at_us: i64, origin: Option<Origin>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Names that the transaction is going to ask for, so that a store across a wire can fetch them in one go. A
-    /// hint: nothing is locked, and nothing hangs on it.
+    /// A hint: rows that the transaction will ask for, so that a remote database can be asked once. Nothing is locked.
     fn prefetch(&mut self, _names: BTreeSet<(usize, Arc<str>)>) {}
 
     /// Serializes the transactions of one client.
     fn lock_client(&mut self, subject: &str, client: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// Locks what the transaction decides on, in the order of [`Footprint`].
     fn lock(&mut self, footprint: &Footprint) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Forgets ledger entries, tombstones and aliases from before this instant.
+    /// Removes ledger entries, tombstones and aliases from before this instant.
     fn forget(&mut self, before_us: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// What the ledger knows about these operation ids.
+    /// The ledger's entries for these operation ids.
     fn ledger(
         &mut self,
         subject: &str,
         client: &str,
         op_ids: &[i64],
     ) -> impl Future<Output = Result<ClientLedger, StoreError>> + Send;
-    /// The row that took an id's place.
+    /// The row that an id is an alias of.
     fn alias(&mut self, table: usize, id: &str) -> impl Future<Output = Result<Option<Arc<str>>, StoreError>> + Send;
     /// What is stored under an id.
     fn stored(&mut self, table: usize, id: &str) -> impl Future<Output = Result<Stored, StoreError>> + Send;
-    /// The live row that holds a unique key with the values of this row.
+    /// The live row that has the same values in a unique key as this row.
     fn holder(
         &mut self,
         unique: usize,
         row: &[Value],
     ) -> impl Future<Output = Result<Option<Arc<str>>, StoreError>> + Send;
-    /// The live rows whose reference names this parent, in id order.
+    /// The live rows that refer to this parent, in id order.
     fn children(
         &mut self,
         reference: usize,
         parent: &str,
     ) -> impl Future<Output = Result<Vec<Arc<str>>, StoreError>> + Send;
-    /// The live rows that run under an exclusive invariant, in id order.
+    /// The live rows that are running under an exclusive invariant, in id order.
     fn running(&mut self, exclusive: usize) -> impl Future<Output = Result<Vec<Arc<str>>, StoreError>> + Send;
 
     /// Inserts or updates a row.
     fn put(&mut self, put: Put) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Updates what is known about a live row, and not the row.
+    /// Updates the metadata of a live row, and not the row.
     fn put_meta(
         &mut self,
         table: usize,
@@ -85,7 +84,7 @@ pub trait Session: Send {
         id: &str,
         tombstone: Tombstone,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Lets one id stand for another from now on.
+    /// Makes one id an alias of another.
     fn add_alias(
         &mut self,
         table: usize,
@@ -101,12 +100,12 @@ pub trait Session: Send {
         client: &Arc<str>,
         entry: LedgerRow,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// Adds ledger entries to the commit as an observation, without storing them: the baseline has no ledger.
+    /// Adds ledger entries to the commit for observers, without storing them: the baseline has no ledger.
     fn observe(&mut self, entries: Vec<LedgerRow>) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Everything that a transaction decides on, as far as its operations say: locked before it is read. Rows come in
-/// (table, id) order, then one advisory lock for each unique value, tree and exclusive invariant.
+/// Everything that a transaction's operations name: it is locked before it is read. Rows come first, in (table, id)
+/// order, then unique values, trees and exclusive invariants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Footprint {
     /// Rows written and rows referred to.
@@ -119,7 +118,7 @@ pub struct Footprint {
     pub exclusives: BTreeSet<usize>,
 }
 
-/// What the ledger holds about some operation ids of one client.
+/// The ledger's entries for some operation ids of one client.
 #[derive(Clone, Debug, Default)]
 pub struct ClientLedger {
     /// The client's epoch; 0 for a client that was never seen.
@@ -139,11 +138,11 @@ pub struct Put {
     pub id: Arc<str>,
     /// All columns.
     pub row: Row,
-    /// What `sync_backend` holds about it; `None` leaves that as it is (the baseline).
+    /// Its metadata; `None` leaves it unchanged (the baseline).
     pub meta: Option<RowMeta>,
-    /// The operation that it belongs to.
+    /// The operation that causes it.
     pub by: i64,
-    /// Why it happens.
+    /// Why.
     pub cause: Cause,
 }
 

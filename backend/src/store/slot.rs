@@ -6,7 +6,7 @@ use fixtures::Row;
 
 use crate::record::{RowMeta, Stored, StoredRow, Tombstone};
 
-/// Row, metadata and tombstone of one id. A row and a tombstone exclude each other, except under the baseline.
+/// Row, metadata and tombstone of one id. A row with a tombstone was inserted by a write that bypassed the backend.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
     pub(super) row: Option<Row>,

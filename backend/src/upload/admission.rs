@@ -3,10 +3,10 @@
 //! The key is (subject, client, epoch, operation id), with a digest of the content.
 //!
 //! - Same key, same digest: the first answer again.
-//! - Same key, other digest: the client's database is a restored copy that numbers anew. The whole transaction is
-//!   new, under the client's next epoch (or under the epoch that an earlier such transaction opened), and says so.
-//! - An unknown operation id at or below the last one that retention removed: whether it took effect can no longer
-//!   be told, so it is refused, and says so.
+//! - Same key, other digest: the client's database is a restored copy that uses operation ids again. The whole
+//!   transaction is new, in the client's next epoch or in one that an earlier such transaction opened. The answer says so.
+//! - An unknown operation id at or below the last one that retention removed: nobody knows whether it took effect, so it
+//!   is refused. The answer says so.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ use crate::wire::OpAnswer;
 /// What the ledger says about a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Admission {
-    /// One entry an operation: its first answer, if it was answered before.
-    pub(super) first: Vec<Option<OpAnswer>>,
+    /// For each operation, its first answer if it was answered before.
+    pub(super) first_answers: Vec<Option<OpAnswer>>,
     /// Operations that retention may have removed, by position.
     pub(super) forgotten: Vec<usize>,
-    /// The epoch for what is new.
+    /// The epoch of the new operations.
     pub(super) epoch: u32,
     /// Whether the client's database is a restored copy.
     pub(super) is_restored: bool,
@@ -45,7 +45,7 @@ pub(super) fn admit(ops: &[(i64, [u8; 32])], ledger: &ClientLedger) -> Admission
             .iter()
             .map(|op| known(op).filter(|entry| entry.epoch == epoch).map(|entry| entry.answer.clone()))
             .collect();
-        return Admission { first, forgotten: Vec::new(), epoch, is_restored: true };
+        return Admission { first_answers: first, forgotten: Vec::new(), epoch, is_restored: true };
     }
     let first: Vec<Option<OpAnswer>> = ops.iter().map(|op| known(op).map(|entry| entry.answer.clone())).collect();
     let forgotten = ops
@@ -54,7 +54,7 @@ pub(super) fn admit(ops: &[(i64, [u8; 32])], ledger: &ClientLedger) -> Admission
         .filter(|(index, (op_id, _))| first[*index].is_none() && Some(*op_id) <= ledger.forgotten_through)
         .map(|(index, _)| index)
         .collect();
-    Admission { first, forgotten, epoch: current, is_restored: false }
+    Admission { first_answers: first, forgotten, epoch: current, is_restored: false }
 }
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ mod tests {
             };
             let sent: Vec<(i64, [u8; 32])> = sent.iter().map(|(op_id, content)| (*op_id, [*content; 32])).collect();
             let admission = admit(&sent, &ledger);
-            let found: Vec<bool> = admission.first.iter().map(Option::is_some).collect();
+            let found: Vec<bool> = admission.first_answers.iter().map(Option::is_some).collect();
             assert_eq!(
                 (found.as_slice(), admission.epoch, admission.is_restored, admission.forgotten.as_slice()),
                 (known, epoch, restored, forgotten),
@@ -91,11 +91,11 @@ mod tests {
         };
         check((&[], None, &[(1, 7)], &[false], 1, false, &[]));
         check((&[(1, 1, 7)], None, &[(1, 7), (2, 8)], &[true, false], 1, false, &[]));
-        // A restored copy: everything in the transaction is new, the coincidence included.
+        // A restored copy: everything in the transaction is new, even an operation with the same content.
         check((&[(1, 1, 7), (2, 1, 8)], None, &[(1, 7), (2, 9)], &[false, false], 2, true, &[]));
-        // Its repeat.
+        // The same transaction sent again.
         check((&[(1, 1, 7), (2, 1, 8), (1, 2, 7), (2, 2, 9)], None, &[(1, 7), (2, 9)], &[true, true], 2, false, &[]));
-        // The copy goes on in the epoch that it opened.
+        // The copy continues in the epoch that it opened.
         check((&[(2, 1, 8), (3, 1, 8), (2, 2, 9)], None, &[(3, 9)], &[false], 2, true, &[]));
         // A second restoration.
         check((&[(2, 1, 8), (2, 2, 9)], None, &[(2, 10)], &[false], 3, true, &[]));

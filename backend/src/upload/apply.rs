@@ -9,10 +9,10 @@ use crate::upload::engine::{Engine, Upload, UploadBody};
 use crate::upload::{baseline, transaction};
 use crate::wire::{TransactionAnswer, TransactionOutcome, UploadAnswer};
 
-/// How often a transaction is run before a device is asked to send it again.
+/// How often a transaction is tried before the device has to send it again.
 const ATTEMPTS_MAX: u32 = 6;
 
-/// Awaits the future of an expression, and evaluates it anew as long as another transaction stood in its way.
+/// Evaluates and awaits an expression, again as long as it ends as [`StoreError::Contended`].
 macro_rules! retry_contended {
     ($attempt:expr) => {{
         let mut attempt = 1;
@@ -31,8 +31,8 @@ macro_rules! retry_contended {
 
 /// Applies an upload.
 ///
-/// Transactions are attempted in order, each on its own; a refused one does not stop later ones. When the database
-/// fails, that transaction and the rest are not attempted.
+/// Transactions are attempted in order, each on its own. A refused one does not stop later ones. When the database
+/// fails, that transaction and the rest are answered as not attempted.
 ///
 /// # Errors
 /// When the database failed and nothing was committed before.
@@ -58,8 +58,8 @@ pub async fn apply<S: Session>(engine: &Engine, session: &mut S, upload: &Upload
     Ok(UploadAnswer { transactions: progress.answers })
 }
 
-/// The answer to an upload of which nothing is new, from the ledger alone: no lock is taken, nothing is written.
-/// `None`: something of it is new, or the policy keeps no ledger.
+/// The first answer to a repeated upload, read from the ledger: no lock is taken, nothing is written. `None`: part of
+/// the upload is new, or the policy keeps no ledger.
 ///
 /// # Errors
 /// When the database failed.
@@ -82,7 +82,7 @@ pub async fn recall<S: Session>(
     Ok(Some(UploadAnswer { transactions }))
 }
 
-/// How far an upload has come.
+/// The answers so far, and the failure that ended the upload.
 #[derive(Debug, Default)]
 struct Progress {
     answers: Vec<TransactionAnswer>,
@@ -90,7 +90,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Notes what became of a transaction. The first one's failure is the whole upload's.
+    /// Adds the result of a transaction. When the first one fails, the whole upload fails.
     fn record(&mut self, tx_id: i64, attempt: Result<TransactionAnswer, StoreError>) -> Result<(), StoreError> {
         match attempt {
             Ok(answer) => self.answers.push(answer),
@@ -125,7 +125,7 @@ mod tests {
                 let outcome = TransactionOutcome::Committed;
                 let attempt = match works {
                     true => Ok(TransactionAnswer { tx_id, outcome, ops: Vec::new() }),
-                    false => Err(StoreError::Unavailable("it went away".to_owned())),
+                    false => Err(StoreError::Unavailable("no connection".to_owned())),
                 };
                 failed |= progress.record(tx_id, attempt).is_err();
             }

@@ -1,7 +1,7 @@
-//! The first upload handler, faithfully: one database transaction a request, statements in order, everything
-//! claimed to be applied, any database error a rollback and a 500.
+//! The first upload handler, reproduced: one database transaction for each request, statements in order, every operation
+//! answered as applied, a rollback and a 500 on any database error.
 //!
-//! It keeps no ledger, no stamps, no tombstones. Operation ids go into the commit as an observation only.
+//! It keeps no ledger, no stamps, no tombstones. Operation ids are in the commit for observers only.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::store::{Put, Session, StoreError};
 use crate::upload::engine::{Engine, Upload, UploadBody};
 use crate::wire::{OpAnswer, Outcome, TransactionAnswer, TransactionOutcome, UploadAnswer, WireOp};
 
-/// One entry, whichever wire it came over.
+/// One entry, in either request format.
 struct Entry<'a> {
     op_id: i64,
     op: &'a str,
@@ -112,7 +112,7 @@ async fn statement<S: Session>(
     entry: &Entry<'_>,
     writer: &Arc<Writer>,
 ) -> Result<(), StoreError> {
-    // Entries without a table or without data are skipped; a DELETE has no data to lack.
+    // Entries without a table or without data are skipped; a DELETE needs no data.
     if entry.table.is_empty() || (entry.data.is_none() && entry.op != "DELETE") {
         return Ok(());
     }

@@ -12,11 +12,11 @@ use crate::upload::engine::{Engine, Upload, UploadBody};
 use crate::upload::store::{BoxFuture, Store};
 use crate::wire::{TransactionOutcome, UploadAnswer};
 
-/// Remembers which uploads were applied, outside the database: a hint that the ledger has to confirm.
+/// Remembers outside the database which uploads were applied. The ledger has to confirm each hint.
 pub trait UploadCache: Send + Sync {
-    /// Whether the upload with this digest was applied, as far as is known.
+    /// Whether the upload with this digest is known to have been applied.
     fn contains<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, bool>;
-    /// Notes an upload that was applied.
+    /// Adds an upload that was applied.
     fn insert(&self, digest: String) -> BoxFuture<'_, ()>;
 }
 
@@ -72,7 +72,7 @@ impl Store for CachedStore {
     }
 }
 
-/// Hex SHA-256 over everything that tells an upload from another; `None` for the baseline's wire.
+/// Hex SHA-256 over everything that identifies an upload; `None` for the baseline's request format.
 fn digest(upload: &Upload) -> Option<String> {
     let UploadBody::Transactions(request) = &upload.body else { return None };
     let mut hash = Sha256::new();

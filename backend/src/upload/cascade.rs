@@ -12,10 +12,10 @@ use crate::store::Session;
 use crate::upload::execution::{DeferredChild, Execution, OperationError};
 
 impl<S: Session> Execution<'_, S> {
-    /// Deletes a live row and deals with its children, theirs included.
+    /// Deletes a live row, and its descendants as their references say.
     ///
-    /// A child that would go as well, or forbid it, and that the same transaction deletes by itself later on, is left
-    /// to that operation.
+    /// A child that would be deleted too, or would forbid the deletion, is left alone if a later operation of the same
+    /// transaction deletes it.
     pub(super) async fn delete(
         &mut self,
         table: usize,
@@ -29,7 +29,7 @@ impl<S: Session> Execution<'_, S> {
         let mut pending: VecDeque<(usize, Arc<str>, StoredRow, i64, Cause)> = VecDeque::new();
         pending.push_back((table, id.clone(), stored.clone(), at_us, cause));
         while let Some((table, id, row, at_us, cause)) = pending.pop_front() {
-            // Reached a second time through another reference.
+            // It was reached a second time through another reference.
             if self.session.stored(table, &id).await?.live().is_none() {
                 continue;
             }
@@ -80,7 +80,7 @@ impl<S: Session> Execution<'_, S> {
         Ok(())
     }
 
-    /// What becomes of one child of a deleted parent; `true`: it has to go too.
+    /// Handles one child of a deleted parent. `true`: the child has to be deleted too.
     async fn release_child(
         &mut self,
         reference: usize,
@@ -110,7 +110,7 @@ impl<S: Session> Execution<'_, S> {
         }
     }
 
-    /// Sets a reference to NULL, with a record for whoever wrote it unseen.
+    /// Sets a reference to NULL, with a conflict record if its author is unseen by the winner.
     async fn lose_parent(
         &mut self,
         table: usize,
@@ -133,7 +133,7 @@ impl<S: Session> Execution<'_, S> {
         Ok(())
     }
 
-    /// Judges the children that were left to a later operation, now that all have run.
+    /// Checks the children that were left to a later operation, now that all have run.
     pub(super) async fn resolve_deferred(&mut self) -> Result<(), (usize, OperationError)> {
         for deferred in std::mem::take(&mut self.deferred) {
             self.resolve(&deferred).await.map_err(|error| (deferred.position, error))?;
@@ -158,12 +158,12 @@ impl<S: Session> Execution<'_, S> {
     }
 }
 
-/// Whether a child whose parent goes stays, without it.
+/// Whether a child stays without its parent.
 fn loses_parent(table: &TableRules, reference: &Reference) -> bool {
     reference.on_parent_delete == OnParentDelete::Null && !table.columns[reference.column].not_null
 }
 
-/// Everyone whose write is in the row, each once.
+/// The authors of the row's registers, each once.
 fn authors(table: &TableRules, row: &StoredRow) -> Vec<Author> {
     let mut authors: Vec<Author> = Vec::new();
     for (index, register) in table.registers.iter().enumerate() {

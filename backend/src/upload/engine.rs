@@ -6,10 +6,10 @@ use crate::policy::Policy;
 use crate::rules::Rules;
 use crate::wire::{BaselineRequest, UploadRequest};
 
-/// Microseconds since 1970-01-01 UTC, from whatever clock the world has.
+/// A clock: microseconds since 1970-01-01 UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// What decisions need besides the database.
+/// The application, the policy and the clock that uploads are decided with.
 #[derive(Clone)]
 pub struct Engine {
     /// The application.
@@ -36,8 +36,8 @@ pub struct Upload {
 /// What was posted.
 #[derive(Clone, Debug)]
 pub enum UploadBody {
-    /// The wire of this backend.
+    /// The format of this backend.
     Transactions(UploadRequest),
-    /// The wire of the first upload handler; only `arrival-order` takes it.
+    /// The format of the first upload handler; only `arrival-order` accepts it.
     Batch(BaselineRequest),
 }

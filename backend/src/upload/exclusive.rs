@@ -1,7 +1,8 @@
-//! Exclusive invariants: of the rows of a table, at most one runs.
+//! Exclusive invariants: at most one row of a table is running.
 //!
-//! The first one holds until it stops, or until its last heartbeat *received* is older than the lease. A later start
-//! becomes not running; a start after the lease ended stops the holder in the same commit. Both leave a record.
+//! The first row to run holds a lease until it stops, or until its last *received* heartbeat is older than the lease. A
+//! later start is stored as not running. A start after the lease has ended stops the holder in the same commit. Both
+//! leave a conflict record.
 
 use std::sync::Arc;
 
@@ -46,9 +47,9 @@ impl<S: Session> Execution<'_, S> {
                 if id == op.id {
                     continue;
                 }
-                let beat_us = row.meta.as_ref().and_then(|meta| meta.heartbeat_us(*index));
+                let heartbeat_us = row.meta.as_ref().and_then(|meta| meta.heartbeat_us(*index));
                 let lease_us = exclusive.lease_s.saturating_mul(1_000_000);
-                if beat_us.is_some_and(|at_us| self.received_us.saturating_sub(at_us) <= lease_us) {
+                if heartbeat_us.is_some_and(|at_us| self.received_us.saturating_sub(at_us) <= lease_us) {
                     holder = Some(row.author(table.register_of[column], &register.columns));
                     break;
                 }
@@ -58,7 +59,7 @@ impl<S: Session> Execution<'_, S> {
             if let Some(holder) = holder {
                 write.row[column] = Value::Int(0);
                 write.meta.set_written(column, &Value::Int(0));
-                // What a group carries along unsent is no second start.
+                // A group may include the column although it was not sent: that is not a start.
                 if op.sent(column).is_some() || stored.live().is_none() {
                     decision.conflicts.push(Conflict {
                         column: Some(register.name.clone()),
@@ -88,7 +89,7 @@ impl<S: Session> Execution<'_, S> {
         Ok(())
     }
 
-    /// A heartbeat that changes nothing in the row was received all the same.
+    /// Records heartbeats of an operation that changes nothing in the row.
     pub(super) async fn record_heartbeats(&mut self, op: &Operation, stored: &Stored) -> Result<(), StoreError> {
         let rules = self.engine.rules.clone();
         let (Some(row), false) = (stored.live(), op.kind == OpKind::Delete) else { return Ok(()) };

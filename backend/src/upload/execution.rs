@@ -6,11 +6,11 @@ use std::sync::Arc;
 use fixtures::Value;
 
 use crate::policy::Conflict;
-use crate::record::{Author, Cause, RowMeta, Stamp, StoredRow, Writer};
+use crate::record::{Author, Cause, Stamp, StoredRow, Writer};
 use crate::store::{NewConflict, Put, Session, StoreError};
 use crate::upload::engine::{Engine, Upload};
 
-/// How many aliases a name is followed through. Aliases of aliases arise only when a survivor itself loses later.
+/// The longest chain of aliases that is followed. A chain grows only when a survivor itself merges into another row.
 const ALIAS_HOPS_MAX: usize = 16;
 
 /// The state of one transaction while its operations run.
@@ -26,29 +26,30 @@ pub(super) struct Execution<'a, S> {
     pub(super) position: usize,
     /// The last position at which the transaction deletes each row.
     pub(super) deletes: BTreeMap<(usize, Arc<str>), usize>,
-    /// What can be judged only when all operations have run.
+    /// Children that are checked only when all operations have run.
     pub(super) deferred: Vec<DeferredChild>,
 }
 
-/// A child of a deleted parent that a later operation is to delete: looked at again at the end of the transaction.
+/// A child of a deleted parent that a later operation deletes: checked again at the end of the transaction.
 #[derive(Debug)]
 pub(super) struct DeferredChild {
     pub(super) reference: usize,
     pub(super) child: Arc<str>,
     pub(super) parent: Arc<str>,
-    /// The operation to be held responsible: its position and its writer.
+    /// The position of the operation that deleted the parent.
     pub(super) position: usize,
+    /// Its writer.
     pub(super) writer: Arc<Writer>,
 }
 
-/// Why an operation did not get an answer of its own.
+/// Why an operation ends its transaction.
 #[derive(Debug)]
 pub(super) enum OperationError {
     /// It can never be applied.
     Rejected {
         /// Why.
         reason: String,
-        /// Whose write stands in its way.
+        /// Whose write it conflicts with.
         by: Option<Author>,
     },
     /// The database failed.
@@ -95,7 +96,7 @@ impl<'a, S: Session> Execution<'a, S> {
         Arc::new(Writer { subject: self.subject.clone(), client: self.client.clone(), epoch: self.epoch, op: op_id })
     }
 
-    /// The row that a name stands for.
+    /// The row that an id stands for, through aliases.
     pub(super) async fn resolve_id(&mut self, table: usize, id: &Arc<str>) -> Result<Arc<str>, StoreError> {
         let mut id = id.clone();
         for _ in 0..ALIAS_HOPS_MAX {
@@ -132,10 +133,7 @@ impl<'a, S: Session> Execution<'a, S> {
         let table_rules = &rules.tables[table];
         let register = table_rules.register_of[column];
         let mut row = stored.row.to_vec();
-        let mut meta = match &stored.meta {
-            Some(meta) => RowMeta::clone(meta),
-            None => RowMeta::unknown(table_rules.registers.len(), &stored.row),
-        };
+        let mut meta = stored.meta_or_unknown(table_rules.registers.len());
         let after_us = stored.stamp(register).map_or(i64::MIN, |stamp| stamp.at_us.saturating_add(1));
         meta.stamps[register] = Some(Stamp::new(self.received_us.max(after_us), writer.clone()));
         meta.defaulted.retain(|defaulted| *defaulted != column);

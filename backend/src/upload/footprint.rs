@@ -10,8 +10,8 @@ use crate::rules::Rules;
 use crate::store::{Footprint, Session, StoreError};
 use crate::upload::execution::Execution;
 
-/// The names of rows in the operations: their own, and those that they refer to or referred to.
-pub(super) fn names<'a>(rules: &Rules, ops: impl Iterator<Item = &'a Operation>) -> BTreeSet<(usize, Arc<str>)> {
+/// The rows that operations name: their own, and those that they refer to or referred to.
+pub(super) fn row_names<'a>(rules: &Rules, ops: impl Iterator<Item = &'a Operation>) -> BTreeSet<(usize, Arc<str>)> {
     let mut names = BTreeSet::new();
     for op in ops {
         names.insert((op.table, op.id.clone()));
@@ -28,11 +28,11 @@ pub(super) fn names<'a>(rules: &Rules, ops: impl Iterator<Item = &'a Operation>)
 }
 
 impl<S: Session> Execution<'_, S> {
-    /// Notes what the transaction is going to do, and locks what it decides on before it reads any of it.
+    /// Locks everything that the transaction decides on, before it reads any of it.
     ///
-    /// The names are resolved through the aliases before and after locking: an alias that arose in between adds
-    /// its survivor to the locks. Children that a delete takes along are found, and locked, when it runs.
-    pub(super) async fn plan(&mut self, ops: &[Option<Operation>]) -> Result<(), StoreError> {
+    /// Ids are resolved through aliases before and after locking: an alias that another transaction added in between adds
+    /// its survivor to the locks. Children that a deletion affects are found, and locked, when it runs.
+    pub(super) async fn lock_footprint(&mut self, ops: &[Option<Operation>]) -> Result<(), StoreError> {
         let mut footprint = self.footprint(ops).await?;
         loop {
             self.session.lock(&footprint).await?;
@@ -72,7 +72,7 @@ impl<S: Session> Execution<'_, S> {
                     footprint.uniques.push((*unique, values));
                 }
             }
-            // What does not touch the column leaves the invariant as it was. A revived row may bring its column back.
+            // An operation that does not write the column cannot break the invariant. A revived row may bring it back.
             let touches = |column: usize| {
                 op.kind == OpKind::Put
                     || table.edit_revives

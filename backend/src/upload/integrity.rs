@@ -9,7 +9,7 @@ use crate::store::Session;
 use crate::upload::execution::{Execution, OperationError};
 
 impl<S: Session> Execution<'_, S> {
-    /// Brings a write into line with the rest of the database. `false`: it comes to nothing.
+    /// Adjusts a write to what other rows require. `false`: nothing is left to write.
     pub(super) async fn enforce_integrity(
         &mut self,
         op: &Operation,

@@ -21,7 +21,9 @@ impl<S: Session> Execution<'_, S> {
         let mut answers: Vec<OpAnswer> = Vec::with_capacity(ops.len());
         for (position, op) in ops.iter().enumerate() {
             let Some(op) = op else {
-                answers.push(admission.first[position].clone().expect("an operation runs, or was answered before"));
+                answers.push(
+                    admission.first_answers[position].clone().expect("an operation runs unless it was answered before"),
+                );
                 continue;
             };
             self.position = position;
@@ -72,7 +74,8 @@ impl<S: Session> Execution<'_, S> {
         })
     }
 
-    /// Rewrites the operation's id and the references in it, sent and old, to the rows that they stand for.
+    /// Replaces the operation's id and its references, sent and old, by the rows that they stand for. Returns whether the
+    /// id changed.
     async fn rewrite(&mut self, op: &mut Operation) -> Result<bool, StoreError> {
         let rules = self.engine.rules.clone();
         for index in &rules.tables[op.table].references {

@@ -52,7 +52,7 @@ impl<S: Session> Execution<'_, S> {
                     decision.explain(format!("parent-missing: {}", table.columns[column].name));
                     decision.by.get_or_insert(missing);
                 }
-                // An edit that would bring back a row whose parent is gone as well comes too late for both.
+                // An edit that would revive a row whose parent is deleted too is superseded by the deletion.
                 OnMissingParent::Refuse | OnMissingParent::Null if op.sent(column).is_none() => {
                     if let Stored::Deleted(tombstone) = stored {
                         *decision = superseded_by_deletion(Author::Client(writer.clone()), tombstone);

@@ -12,21 +12,21 @@ use crate::upload::apply::apply;
 use crate::upload::engine::{Engine, Upload};
 use crate::wire::UploadAnswer;
 
-/// A future that the router can hold, whatever the store.
+/// A boxed future, so that [`Store`] can be used as a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A database that uploads go into.
+/// A database that takes whole uploads.
 pub trait Store: Send + Sync {
     /// Applies an upload, transaction by transaction.
     ///
     /// # Errors
-    /// When nothing of it was committed for a reason that may pass, or when the baseline hit a database error.
+    /// When nothing was committed and a retry may succeed, or when the baseline met a database error.
     fn apply<'a>(&'a self, engine: &'a Engine, upload: &'a Upload) -> BoxFuture<'a, Result<UploadAnswer, StoreError>>;
 
     /// The subject's conflict records with a number above `after`, in order, at most `limit`.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// When the database does not answer.
     fn conflicts<'a>(
         &'a self,
         subject: &'a str,

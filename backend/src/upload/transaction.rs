@@ -9,7 +9,7 @@ use crate::store::{Session, StoreError};
 use crate::upload::admission::{Admission, admit};
 use crate::upload::engine::{Engine, Upload};
 use crate::upload::execution::{Execution, OperationError};
-use crate::upload::footprint::names;
+use crate::upload::footprint::row_names;
 use crate::wire::{OpAnswer, Outcome, TransactionAnswer, TransactionOutcome, WireTransaction};
 
 /// Runs one transaction from begin to commit.
@@ -47,25 +47,25 @@ async fn attempt<S: Session>(
     session.forget(upload.received_us.saturating_sub(engine.retention_us)).await?;
     let mut resolved: Vec<Result<Operation, Refusal>> =
         wire.ops.iter().map(|op| Operation::resolve(&engine.rules, op)).collect();
-    session.prefetch(names(&engine.rules, resolved.iter().flatten()));
+    session.prefetch(row_names(&engine.rules, resolved.iter().flatten()));
     let (sent, admission) = admission(session, upload, client, wire).await?;
     if let Some(answer) = first_answer(&admission, wire) {
         return Ok((answer, false));
     }
     let mut ops = decide(engine, session, upload, client, &mut resolved, wire, &admission).await?;
     for (index, (op_id, digest)) in sent.into_iter().enumerate() {
-        if admission.first[index].is_some() {
+        if admission.first_answers[index].is_some() {
             continue;
         }
         let answer = &mut ops[index];
         if admission.is_restored {
-            let told = format!(
+            let notice = format!(
                 "restored-copy: the client's operation ids were used before for other content; taken as new in epoch {}",
                 admission.epoch
             );
             answer.reason = Some(match &answer.reason {
-                Some(reason) => format!("{reason}; {told}").into(),
-                None => told.into(),
+                Some(reason) => format!("{reason}; {notice}").into(),
+                None => notice.into(),
             });
         }
         let entry = LedgerRow { op_id, epoch: admission.epoch, digest, answer: answer.clone() };
@@ -74,7 +74,7 @@ async fn attempt<S: Session>(
     Ok((TransactionAnswer { tx_id: wire.tx_id, outcome: outcome_of(&ops), ops }, true))
 }
 
-/// What was sent, and what the ledger says about it.
+/// The operations sent (id, digest), and what the ledger says about them.
 async fn admission<S: Session>(
     session: &mut S,
     upload: &Upload,
@@ -88,13 +88,13 @@ async fn admission<S: Session>(
     Ok((sent, admission))
 }
 
-/// The first answer to a transaction of which nothing is new.
+/// The first answer again; `None` when an operation of the transaction is new.
 fn first_answer(admission: &Admission, wire: &WireTransaction) -> Option<TransactionAnswer> {
-    let ops: Vec<OpAnswer> = admission.first.iter().cloned().collect::<Option<_>>()?;
+    let ops: Vec<OpAnswer> = admission.first_answers.iter().cloned().collect::<Option<_>>()?;
     Some(TransactionAnswer { tx_id: wire.tx_id, outcome: outcome_of(&ops), ops })
 }
 
-/// The first answer, from the ledger alone and without a lock; `None` when something is new.
+/// The first answer, read from the ledger without a lock; `None` when an operation is new.
 pub(super) async fn recall<S: Session>(
     session: &mut S,
     upload: &Upload,
@@ -105,7 +105,7 @@ pub(super) async fn recall<S: Session>(
     Ok(first_answer(&admission, wire))
 }
 
-/// The answers to all operations, their effects in the open transaction. A refused transaction leaves none.
+/// Runs the operations and returns their answers. A refused transaction leaves no effects.
 async fn decide<S: Session>(
     engine: &Engine,
     session: &mut S,
@@ -124,10 +124,10 @@ async fn decide<S: Session>(
         refusals.insert(*index, (reason, None));
     }
     let was_refused = |answer: &OpAnswer| matches!(answer.outcome, Outcome::Rejected | Outcome::RolledBack);
-    let first_was_refused = admission.first.iter().flatten().any(was_refused);
+    let first_was_refused = admission.first_answers.iter().flatten().any(was_refused);
     let mut ops: Vec<Option<Operation>> = Vec::with_capacity(wire.ops.len());
     for (index, op) in resolved.drain(..).enumerate() {
-        if admission.first[index].is_some() {
+        if admission.first_answers[index].is_some() {
             ops.push(None);
             continue;
         }
@@ -141,7 +141,7 @@ async fn decide<S: Session>(
     }
     if refusals.is_empty() && !first_was_refused {
         let mut execution = Execution::new(engine, session, upload, client, admission.epoch);
-        execution.plan(&ops).await?;
+        execution.lock_footprint(&ops).await?;
         match execution.operations(&ops, admission).await {
             Ok(answers) => return Ok(answers),
             Err((position, OperationError::Rejected { reason, by })) => {
@@ -153,7 +153,7 @@ async fn decide<S: Session>(
     }
     let mut answers = Vec::with_capacity(wire.ops.len());
     for (index, op) in wire.ops.iter().enumerate() {
-        answers.push(match (&admission.first[index], refusals.remove(&index)) {
+        answers.push(match (&admission.first_answers[index], refusals.remove(&index)) {
             (Some(first), _) => first.clone(),
             (None, Some((reason, by))) => OpAnswer {
                 reason: Some(reason.into()),

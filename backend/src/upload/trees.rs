@@ -12,8 +12,8 @@ use crate::upload::execution::{Execution, OperationError};
 use crate::wire::Outcome;
 
 impl<S: Session> Execution<'_, S> {
-    /// A write that would close a cycle leaves the parent column as it is. Operations are judged one by one, each
-    /// on what the earlier ones of its transaction left; the rest of the operation, and of the transaction, applies.
+    /// A write that would close a cycle leaves the parent column unchanged. Operations are checked one by one, after the
+    /// effects of earlier ones. The rest of the operation and of the transaction is applied.
     pub(super) async fn enforce_trees(
         &mut self,
         op: &Operation,
@@ -63,9 +63,9 @@ impl<S: Session> Execution<'_, S> {
                 loser: own,
                 winner: winner.clone(),
             });
-            // Whether what the operation sent beside the parent gave way as well. What became NULL for want of a
-            // parent took effect as something else.
-            let gave_way = |sent: usize| {
+            // Whether another column that was sent is overridden too. A reference that became NULL because its parent is
+            // missing did take effect.
+            let is_overridden = |sent: usize| {
                 let name = &table.register(sent).name;
                 decision.conflicts.iter().any(|conflict| {
                     conflict.column.as_ref() == Some(name)
@@ -74,7 +74,7 @@ impl<S: Session> Execution<'_, S> {
                 })
             };
             let is_all = op.kind == OpKind::Patch
-                && op.data.iter().all(|(sent, _)| table.clock == Some(*sent) || gave_way(*sent));
+                && op.data.iter().all(|(sent, _)| table.clock == Some(*sent) || is_overridden(*sent));
             decision.lower(if is_all { Outcome::Superseded } else { Outcome::Merged });
             decision.explain(format!("cycle: {path}"));
             decision.by.get_or_insert(winner);
@@ -82,7 +82,7 @@ impl<S: Session> Execution<'_, S> {
         Ok(())
     }
 
-    /// The path by which a new parent leads back to the row, and who last wrote an edge of it.
+    /// The path from a new parent back to the row, and the last author of an edge in it.
     async fn cycle(
         &mut self,
         op: &Operation,
@@ -101,7 +101,7 @@ impl<S: Session> Execution<'_, S> {
                 let names: Vec<&str> = path.iter().map(|id| &**id).collect();
                 return Ok(Some((names.join(" > "), winner.1)));
             }
-            // A cycle that a bypassing write made further up is not this row's.
+            // There is a cycle further up, made by a write that bypassed the backend. This row is not in it.
             if path.contains(&next) {
                 return Ok(None);
             }

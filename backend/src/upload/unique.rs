@@ -1,4 +1,4 @@
-//! Unique keys: inserts that meet in one merge, everything else that collides is rejected.
+//! Unique keys: inserts with the same key merge, every other collision is rejected.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::store::{Session, StoreError};
 use crate::upload::execution::{Execution, OperationError};
 
 impl<S: Session> Execution<'_, S> {
-    /// The live row that an insert merges into, and the unique key in which they meet.
+    /// The unique key that an insert shares with a live row, and that row.
     pub(super) async fn survivor(
         &mut self,
         op: &Operation,
@@ -31,7 +31,7 @@ impl<S: Session> Execution<'_, S> {
         Ok(None)
     }
 
-    /// Lets the survivor stand for the losing id: from now on by an alias, and in rows that already name it.
+    /// Replaces the losing id by the survivor: in future operations by an alias, and in rows that already name it.
     pub(super) async fn merge_into(
         &mut self,
         op: &Operation,

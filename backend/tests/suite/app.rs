@@ -1,4 +1,4 @@
-//! A small made-up application with every kind of rule in it: a warehouse.
+//! A small application with every kind of rule in it: a warehouse.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The baseline, as its defects have it.
+//! The baseline, with its defects.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use backend::PolicyKind::ArrivalOrder;
 use backend::wire::BaselineRequest;
 use backend::{Store, Upload, UploadBody};
 
-use crate::script::{Bench, START_US, check, now};
+use crate::script::{START_US, ScriptRunner, check, run_ready};
 
 #[test]
-fn whatever_arrives_last_stays() {
+fn the_last_write_to_arrive_stays() {
     check(
         ArrivalOrder,
         r#"1 a PUT boxes b1 {"label":"x","weight":3,"touched":"@1"}
@@ -82,15 +82,15 @@ fn database_errors_roll_everything_back() {
 
 #[test]
 fn nothing_is_remembered() {
-    let mut bench = Bench::new(ArrivalOrder);
-    let step = bench.step(r#"1 a PUT boxes b1 {"label":"x"}"#);
-    let edit = bench.step(r#"2 b PATCH boxes b1 {"label":"B"}"#);
+    let mut runner = ScriptRunner::new(ArrivalOrder);
+    let step = runner.step(r#"1 a PUT boxes b1 {"label":"x"}"#);
+    let edit = runner.step(r#"2 b PATCH boxes b1 {"label":"B"}"#);
     for step in [&step, &edit, &step] {
-        bench.upload(step).expect("nothing stands in its way");
+        runner.upload(step).expect("nothing stands in its way");
     }
-    assert_eq!(bench.rows(), "boxes b1 label=x weight=0 state=new\n", "the repeat undid the edit");
-    // The commits tell all the same whose effect each change is, for whoever watches.
-    let commits = bench.store.commits_from(1);
+    assert_eq!(runner.rows(), "boxes b1 label=x weight=0 state=new\n", "the repeat undid the edit");
+    // For observers, commits name the operation of each change all the same.
+    let commits = runner.store.commits_from(1);
     let seen: Vec<(u64, Vec<Option<i64>>, usize)> = commits
         .iter()
         .map(|commit| (commit.seq, commit.changes.iter().map(|change| change.by).collect(), commit.ledger.len()))
@@ -101,12 +101,13 @@ fn nothing_is_remembered() {
 }
 
 #[test]
-fn the_old_wire() {
-    let bench = Bench::new(ArrivalOrder);
+fn the_old_request_format() {
+    let runner = ScriptRunner::new(ArrivalOrder);
     let check = |batch: &str, expect: Result<(), &str>| {
         let request: BaselineRequest = serde_json::from_str(&format!("{{\"batch\":{batch}}}")).expect("a batch");
         let upload = Upload { subject: Arc::from("someone"), received_us: START_US, body: UploadBody::Batch(request) };
-        let found = now(bench.store.apply(&bench.engine, &upload)).map(|_| ()).map_err(|error| error.to_string());
+        let found =
+            run_ready(runner.store.apply(&runner.engine, &upload)).map(|_| ()).map_err(|error| error.to_string());
         assert_eq!(found, expect.map_err(str::to_owned), "{batch}");
     };
     check(r#"[{"op":"PUT","table":"boxes","id":"b1","data":{"label":"x"}}]"#, Ok(()));
@@ -114,7 +115,7 @@ fn the_old_wire() {
     check(r#"[{"op":"PATCH","id":"b1","data":{"weight":3}},{"op":"PATCH","table":"boxes","id":"b1"},{}]"#, Ok(()));
     check(r#"[{"op":"PATCH","table":"boxes","data":{"weight":3}}]"#, Ok(()));
     check(r#"[{"op":"PUT","table":"boxes","data":{"label":"x"}}]"#, Err("not-null: id"));
-    assert_eq!(bench.rows(), "boxes b1 label=x weight=2 state=new\n");
+    assert_eq!(runner.rows(), "boxes b1 label=x weight=2 state=new\n");
     check(r#"[{"op":"DELETE","table":"boxes","id":"b1"}]"#, Ok(()));
-    assert_eq!(bench.rows(), "");
+    assert_eq!(runner.rows(), "");
 }

@@ -1,4 +1,4 @@
-//! The service as requests: who is believed, what is malformed, what is too large, what is told.
+//! The service as requests: tokens, malformed and large bodies, answers, probes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -168,7 +168,7 @@ async fn bodies() {
         assert_eq!((status, answer["error"]["code"].as_str()), (expect, Some(code)), "{shown}");
     }
     let (status, _) = service.send("POST", "/upload", None, "{").await;
-    assert_eq!(status, StatusCode::UNAUTHORIZED, "whoever is not believed is not read");
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "the token is checked before the body");
     let (status, answer) = service.upload(&json!({"client_id": "a", "transactions": []})).await;
     assert_eq!((status, answer), (StatusCode::OK, json!({"transactions": []})));
 }
@@ -245,13 +245,13 @@ async fn probes_and_keys() {
     }
 }
 
-/// A database that goes away after some transactions; what the router asks of a wrapped store.
+/// A store that is unavailable after its first transaction.
 struct Failing(MemoryStore);
 
 impl Store for Failing {
     fn apply<'a>(&'a self, engine: &'a Engine, upload: &'a Upload) -> BoxFuture<'a, Result<UploadAnswer, StoreError>> {
         if self.0.last_seq() >= 1 {
-            return Box::pin(async { Err(StoreError::Unavailable("it went away".to_owned())) });
+            return Box::pin(async { Err(StoreError::Unavailable("no connection".to_owned())) });
         }
         self.0.apply(engine, upload)
     }
@@ -271,7 +271,7 @@ impl Store for Failing {
 }
 
 #[tokio::test]
-async fn a_database_that_fails_is_to_be_tried_again() {
+async fn a_failing_database_is_503() {
     let store = Arc::new(Failing(MemoryStore::new(app::rules())));
     let service = Service::on(PolicyKind::FieldMerge, false, store);
     let (status, _) = service.upload(&transaction(1, json!([put(1, "b1")]))).await;

@@ -1,4 +1,4 @@
-//! The backend from outside: policies as decision tables, transactions as scripts, the service as requests.
+//! The backend's public interface: policies as decision tables, transactions as scripts, the service as requests.
 
 mod app;
 mod baseline;

@@ -1,4 +1,4 @@
-//! Each policy as a table: what one operation does to one row.
+//! Each policy as a table: the decision on one operation and one row.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ fn decide(kind: PolicyKind, target: &str, op: &str) -> (Decision, Option<Row>) {
         data: (!data.is_empty()).then(|| members(data)),
         old,
     };
-    let op = Operation::resolve(&rules, &wire).expect("a lawful operation");
+    let op = Operation::resolve(&rules, &wire).expect("a valid operation");
     let stored = match target.split_once(' ') {
         None => Stored::Absent,
         Some(("live", row)) => Stored::Live(stored_row(row).0),
@@ -91,17 +91,17 @@ fn show(value: &Value) -> String {
 fn check(kind: PolicyKind, target: &str, op: &str, expect: &str) {
     let (decision, before) = decide(kind, target, op);
     let outcome = serde_json::to_value(decision.outcome).expect("an outcome has a name");
-    let mut said = outcome.as_str().expect("a name").to_owned();
+    let mut output = outcome.as_str().expect("a name").to_owned();
     match &decision.effect {
         Effect::None => {}
-        Effect::Delete { .. } => said.push_str(" delete"),
-        Effect::RestampTombstone { .. } => said.push_str(" restamp"),
+        Effect::Delete { .. } => output.push_str(" delete"),
+        Effect::RestampTombstone { .. } => output.push_str(" restamp"),
         Effect::Write(write) => {
             let rules = app::rules();
             for (index, (column, value)) in rules.tables[0].columns.iter().zip(&write.row).enumerate() {
                 let changed = before.as_ref().is_none_or(|before| before[index] != *value);
                 if changed && !value.is_null() && column.name != "made" && column.name != "touched" {
-                    said.push_str(&format!(" {}={}", column.name, show(value)));
+                    output.push_str(&format!(" {}={}", column.name, show(value)));
                 }
             }
         }
@@ -109,10 +109,10 @@ fn check(kind: PolicyKind, target: &str, op: &str, expect: &str) {
     for conflict in &decision.conflicts {
         let column = conflict.column.as_deref().unwrap_or("*");
         if column != "touched" {
-            said.push_str(&format!(" ! {column} {} < {}", conflict.loser, conflict.winner));
+            output.push_str(&format!(" ! {column} {} < {}", conflict.loser, conflict.winner));
         }
     }
-    assert_eq!(said, expect, "{kind}: {target} <- {op}");
+    assert_eq!(output, expect, "{kind}: {target} <- {op}");
 }
 
 const LIVE: &str = r#"live {"label":"x","weight":5,"tags":"[\"t\"]","state":"new","touched":"@5"} @5 a/1"#;
@@ -136,9 +136,9 @@ fn field_merge() {
         // The same instant: the greater client id.
         (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@5"} was {"label":"w"}"#, "applied label=y ! label a/1 < b/1"),
         (LIVE, r#"9 A/1 PATCH {"label":"y","touched":"@5"} was {"label":"w"}"#, "superseded ! label A/1 < a/1"),
-        // Its own earlier write was seen, whatever its clock says now.
+        // The device's own earlier write counts as seen, whatever its clock says.
         (LIVE, r#"9 a/2 PATCH {"label":"y","touched":"@3"} was {"label":"w"}"#, "applied label=y"),
-        // The new value is there already: nothing is overridden.
+        // The row already holds the new value: nothing is overridden.
         (LIVE, r#"9 b/1 PATCH {"label":"x","touched":"@3"} was {"label":"w"}"#, "applied"),
         // One column of two.
         (
@@ -154,9 +154,9 @@ fn field_merge() {
         (LIVE, r#"9 b/1 PATCH {"weight":101} was {"weight":5}"#, "rejected"),
         (LIVE, r#"9 b/1 PATCH {"tags":"[\"u\"]"} was {"tags":"[]"}"#, r#"merged tags=["t","u"]"#),
         (LIVE, r#"9 b/1 PATCH {"tags":"[]"} was {"tags":"[\"t\",\"u\"]"}"#, "applied tags=[]"),
-        // Order alone is no other set.
+        // Another order is the same set.
         (LIVE, r#"9 b/1 PATCH {"tags":"[\"u\",\"t\"]"} was {"tags":"[\"t\"]"}"#, r#"applied tags=["u","t"]"#),
-        // No set: by stamp.
+        // Not a set: by stamp.
         (LIVE, r#"9 b/1 PATCH {"tags":"{}","touched":"@3"} was {"tags":"[]"}"#, "superseded ! tags b/1 < a/1"),
         (LIVE, r#"9 b/1 PATCH {"tags":"{}","touched":"@6"} was {"tags":"[]"}"#, "applied tags={} ! tags a/1 < b/1"),
         // Without a base nothing counts as unchanged.
@@ -171,7 +171,7 @@ fn field_merge() {
         (LIVE, r#"9 b/1 DELETE was {"label":"x","weight":5}"#, "applied delete"),
         (LIVE, r#"9 b/1 DELETE was {"label":"w","weight":4}"#, "applied delete ! * a/1 < b/1"),
         (LIVE, r#"9 a/2 DELETE was {"label":"w"}"#, "applied delete"),
-        // A label cannot be NULL: the device had cleared it and was refused, so what it had seen is not told.
+        // A label cannot be NULL: the device had cleared it and was refused, so its base is unknown.
         (LIVE, r#"9 b/1 DELETE was {"label":null,"weight":5}"#, "applied delete ! * a/1 < b/1"),
         (LIVE, r#"9 a/2 DELETE was {"label":null,"weight":5}"#, "applied delete"),
         (DELETED, r#"9 b/1 PATCH {"label":"y","touched":"@8"} was {"label":"x"}"#, "superseded ! * b/1 < a/1"),
@@ -195,16 +195,16 @@ fn row_latest() {
         (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@4"} was {"label":"x"}"#, "superseded ! * b/1 < a/1"),
         (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@5"} was {"label":"x"}"#, "applied label=y"),
         (LIVE, r#"9 b/1 PATCH {"label":"y","touched":"@6"} was {"label":"w"}"#, "applied label=y ! label a/1 < b/1"),
-        // No clock of its own: receive time.
+        // Without a clock column: receive time.
         (LIVE, r#"9 b/1 PATCH {"weight":7} was {"weight":3}"#, "applied weight=7 ! weight a/1 < b/1"),
         (LIVE, r#"9 b/1 PATCH {"label":"x","touched":"@4"} was {"label":"w"}"#, "applied"),
         (LIVE, r#"9 b/1 PUT {"label":"y","touched":"@4"}"#, "superseded ! * b/1 < a/1"),
         (LIVE, r#"9 b/1 DELETE was {"label":"x"}"#, "applied delete"),
-        // A row whose clock is ahead keeps nobody out: no clock is later than the receipt.
+        // A row whose clock is ahead locks nobody out: clocks are capped at receive time.
         (LIVE, r#"4 b/1 PATCH {"label":"y","touched":"@4"} was {"label":"x"}"#, "applied label=y"),
         (LIVE, r#"4 b/1 PATCH {"label":"y","touched":"@3"} was {"label":"x"}"#, "superseded ! * b/1 < a/1"),
         (LIVE, r#"4 b/1 DELETE was {"label":"x"}"#, "applied delete"),
-        // A group is one register: it asks for what is there only if all of it is.
+        // A group is one register: it is unchanged only if all of it is.
         (LIVE, r#"9 b/1 PATCH {"x":null,"touched":"@4"} was {"x":1.5,"y":null}"#, "applied"),
         (LIVE, r#"9 b/1 PATCH {"x":null,"touched":"@4"} was {"x":1.5,"y":2.5}"#, "superseded ! * b/1 < a/1"),
         (DELETED, r#"9 b/1 PATCH {"label":"y","touched":"@8"} was {"label":"x"}"#, "superseded ! * b/1 < a/1"),
@@ -225,7 +225,7 @@ fn version_check() {
         (LIVE, r#"9 b/1 PUT {"label":"y"}"#, "superseded ! * b/1 < a/1"),
         (LIVE, r#"9 b/1 DELETE was {"label":"x"}"#, "applied delete"),
         (LIVE, r#"9 b/1 DELETE was {"label":"w"}"#, "superseded ! * b/1 < a/1"),
-        // What its own device left there last is no change.
+        // A value that the device itself left is not a change.
         (LIVE, r#"9 a/2 PATCH {"label":"y"} was {"label":"w"}"#, "applied label=y"),
         (LIVE, r#"9 a/2 DELETE was {"label":"w"}"#, "applied delete"),
         ("absent", r#"9 b/1 PUT {"label":"y"}"#, "applied label=y weight=0 state=new"),

@@ -1,11 +1,11 @@
-//! Once-only effect: repeats, restored copies, retention; and random batches sent twice.
+//! Once-only effect: repeats, restored copies, retention, and random batches sent twice.
 
 use backend::wire::{Outcome, TransactionOutcome, WireOp};
 use backend::{PolicyKind, StoreError};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::script::{Bench, Step, members};
+use crate::script::{ScriptRunner, Step, members};
 
 const DAY_S: i64 = 86_400;
 
@@ -19,81 +19,81 @@ fn a_repeat_gets_the_first_answer_whatever_happened_since() {
         r#"5 c PUT boxes b1 {"label":"anew","touched":"@5"}"#,
         r#"6 a PATCH boxes b9 {"label":"refused"} was {"label":"x"}"#,
     ];
-    let mut bench = Bench::new(PolicyKind::FieldMerge);
-    let steps: Vec<Step> = script.iter().map(|line| bench.step(line)).collect();
-    let first: Vec<_> = steps.iter().map(|step| bench.upload(step).expect("answered")).collect();
-    let (rows, records, last) = (bench.rows(), bench.records(), bench.store.last_seq());
+    let mut runner = ScriptRunner::new(PolicyKind::FieldMerge);
+    let steps: Vec<Step> = script.iter().map(|line| runner.step(line)).collect();
+    let first: Vec<_> = steps.iter().map(|step| runner.upload(step).expect("answered")).collect();
+    let (rows, records, last) = (runner.rows(), runner.records(), runner.store.last_seq());
     for (step, first) in steps.iter().zip(&first).rev() {
-        let again = bench.upload(step).expect("answered");
+        let again = runner.upload(step).expect("answered");
         assert_eq!(again.transactions[0].ops, first.transactions[0].ops);
         assert_eq!(again.transactions[0].outcome, first.transactions[0].outcome);
     }
-    assert_eq!((bench.rows(), bench.records(), bench.store.last_seq()), (rows, records, last));
+    assert_eq!((runner.rows(), runner.records(), runner.store.last_seq()), (rows, records, last));
     assert_eq!(last, 6, "the refused transaction has a commit too: its answer is remembered");
 }
 
 #[test]
-fn a_part_that_is_known_is_not_done_twice() {
-    let mut bench = Bench::new(PolicyKind::FieldMerge);
-    bench.run(
+fn operations_known_from_before_are_not_applied_twice() {
+    let mut runner = ScriptRunner::new(PolicyKind::FieldMerge);
+    runner.run(
         r#"1 a PUT boxes b1 {"label":"x","weight":5,"touched":"@1"}
 
            2 a#2 PATCH boxes b1 {"weight":6} was {"weight":5}"#,
     );
-    let said = bench.run(
+    let output = runner.run(
         r#"3 a#2 PATCH boxes b1 {"weight":6} was {"weight":5}
            3 a#3 PATCH boxes b1 {"weight":7} was {"weight":6}"#,
     );
     assert_eq!(
-        (said.as_str(), bench.rows().as_str()),
+        (output.as_str(), runner.rows().as_str()),
         ("a/2 applied\na/3 applied\n", "boxes b1 label=x weight=7 state=new\n")
     );
 }
 
 #[test]
-fn a_restored_copy_writes_anew_and_is_told() {
-    let mut bench = Bench::new(PolicyKind::FieldMerge);
-    bench.run(
+fn a_restored_copy_opens_an_epoch_and_its_answers_say_so() {
+    let mut runner = ScriptRunner::new(PolicyKind::FieldMerge);
+    runner.run(
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}
 
            2 a PATCH boxes b1 {"label":"y","touched":"@2"} was {"label":"x"}"#,
     );
     let script = r#"3 a#2 PATCH boxes b1 {"label":"z","touched":"@3"} was {"label":"x"}"#;
-    let said = bench.run(script);
-    assert!(said.starts_with("a/2 applied restored-copy: "), "{said}");
-    assert_eq!(bench.run(script), said, "its repeat is a repeat");
-    assert_eq!(bench.rows(), "boxes b1 label=z weight=0 state=new\n");
-    let said = bench.run(r#"4 a#3 PATCH boxes b1 {"state":"s"} was {"state":"new"}"#);
-    assert_eq!(said, "a/3 applied\n", "operations that are new need no word");
+    let output = runner.run(script);
+    assert!(output.starts_with("a/2 applied restored-copy: "), "{output}");
+    assert_eq!(runner.run(script), output, "sent again, it gets the first answer");
+    assert_eq!(runner.rows(), "boxes b1 label=z weight=0 state=new\n");
+    let output = runner.run(r#"4 a#3 PATCH boxes b1 {"state":"s"} was {"state":"new"}"#);
+    assert_eq!(output, "a/3 applied\n", "new operations need no explanation");
     let epochs: Vec<u32> =
-        bench.store.commits_from(1).iter().flat_map(|commit| commit.ledger.iter().map(|entry| entry.epoch)).collect();
+        runner.store.commits_from(1).iter().flat_map(|commit| commit.ledger.iter().map(|entry| entry.epoch)).collect();
     assert_eq!(epochs, [1, 1, 2, 2]);
 }
 
 #[test]
-fn after_retention_a_client_is_told() {
-    let mut bench = Bench::new(PolicyKind::FieldMerge);
+fn an_operation_older_than_retention_is_rejected() {
+    let mut runner = ScriptRunner::new(PolicyKind::FieldMerge);
     let steps = [
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}"#.to_owned(),
         r#"2 a DELETE boxes b1 was {"label":"x"}"#.to_owned(),
     ]
-    .map(|line| bench.step(&line));
+    .map(|line| runner.step(&line));
     for step in &steps {
-        bench.upload(step).expect("answered");
+        runner.upload(step).expect("answered");
     }
     let within = Step { at_s: 30 * DAY_S, ..steps[0].clone() };
-    assert_eq!(bench.upload(&within).expect("answered").transactions[0].ops[0].outcome, Outcome::Applied);
+    assert_eq!(runner.upload(&within).expect("answered").transactions[0].ops[0].outcome, Outcome::Applied);
     let after = Step { at_s: 31 * DAY_S, ..steps[0].clone() };
-    let answer = bench.upload(&after).expect("answered");
+    let answer = runner.upload(&after).expect("answered");
     let op = &answer.transactions[0].ops[0];
     assert_eq!((op.outcome, answer.transactions[0].outcome), (Outcome::Rejected, TransactionOutcome::Refused));
     assert!(op.reason.as_ref().is_some_and(|reason| reason.starts_with("older-than-retention: ")));
-    // The tombstone is forgotten too: an edit now names a row that nobody knows.
-    let said = bench.run(&format!(r#"{} b PATCH boxes b1 {{"label":"y"}} was {{"label":"x"}}"#, 31 * DAY_S));
-    assert_eq!(said, "b/1 rejected no-such-row\n");
+    // The tombstone is removed too: an edit now names an unknown row.
+    let output = runner.run(&format!(r#"{} b PATCH boxes b1 {{"label":"y"}} was {{"label":"x"}}"#, 31 * DAY_S));
+    assert_eq!(output, "b/1 rejected no-such-row\n");
 }
 
-/// One operation of a small world, so that batches meet.
+/// One operation on few rows, so that batches conflict.
 fn op() -> impl Strategy<Value = (&'static str, &'static str, String, serde_json::Value, Option<serde_json::Value>)> {
     let id = |prefix: &'static str| (0..3u8).prop_map(move |n| format!("{prefix}{n}"));
     let boxes = (
@@ -149,23 +149,23 @@ fn batches() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
-/// What must hold after every commit, whatever was sent.
-fn invariants(bench: &Bench) -> Result<(), TestCaseError> {
-    let snapshot = bench.store.snapshot();
+/// What must hold after every commit.
+fn invariants(runner: &ScriptRunner) -> Result<(), TestCaseError> {
+    let snapshot = runner.store.snapshot();
     let ids = |table: usize| snapshot[table].iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
     let text = |value: &fixtures::Value| value.as_text().map(str::to_owned);
     let (boxes, shelves) = (ids(0), ids(1));
     let (inside, shelf) = (6, 5);
     for (id, row) in &snapshot[0] {
         if let Some(parent) = text(&row[shelf]) {
-            prop_assert!(shelves.iter().any(|id| **id == *parent), "{id} stands on a shelf that is not there");
+            prop_assert!(shelves.iter().any(|id| **id == *parent), "the shelf of {id} is missing");
         }
         let mut above = text(&row[inside]);
         for _ in 0..=boxes.len() {
             let Some(parent) = above else { break };
             prop_assert!(*parent != **id, "{id} is inside itself");
             let row = snapshot[0].iter().find(|(id, _)| **id == *parent);
-            prop_assert!(row.is_some(), "{id} is inside a box that is not there");
+            prop_assert!(row.is_some(), "the box around {id} is missing");
             above = row.and_then(|(_, row)| text(&row[inside]));
         }
         let weight = row[1].as_int().unwrap_or(0);
@@ -193,45 +193,45 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Sent twice, in any policy that remembers, a batch has the same answers and no second effect; refused
-    /// transactions leave rows as they were; and the database stays whole.
+    /// Under every policy but the baseline, a batch that is sent twice gets the same answers and has no second effect,
+    /// refused transactions change no row, and invariants hold.
     #[test]
     fn batches_sent_twice(steps in batches(), kind in 0..4usize) {
         let kind = PolicyKind::ALL[kind];
-        let mut bench = Bench::new(kind);
+        let mut runner = ScriptRunner::new(kind);
         let mut answers = Vec::new();
         for step in &steps {
-            let before = bench.rows();
-            let answer = bench.upload(step).map_err(|error: StoreError| TestCaseError::fail(error.to_string()))?;
+            let before = runner.rows();
+            let answer = runner.upload(step).map_err(|error: StoreError| TestCaseError::fail(error.to_string()))?;
             let transaction = &answer.transactions[0];
             if transaction.outcome == TransactionOutcome::Refused {
-                prop_assert_eq!(&before, &bench.rows());
-                let commits = bench.store.commits_from(bench.store.last_seq());
+                prop_assert_eq!(&before, &runner.rows());
+                let commits = runner.store.commits_from(runner.store.last_seq());
                 prop_assert!(commits[0].changes.is_empty() && commits[0].conflicts.is_empty());
                 prop_assert!(transaction.ops.iter().any(|op| op.outcome == Outcome::Rejected));
             }
-            invariants(&bench)?;
-            // At once, and once more when everything else has happened.
-            let again = bench.upload(step).expect("answered");
+            invariants(&runner)?;
+            // At once, and again after all other batches.
+            let again = runner.upload(step).expect("answered");
             prop_assert_eq!(&again.transactions[0].ops, &transaction.ops);
             answers.push(answer);
         }
-        let (rows, records, last) = (bench.rows(), bench.records(), bench.store.last_seq());
+        let (rows, records, last) = (runner.rows(), runner.records(), runner.store.last_seq());
         prop_assert_eq!(last, steps.len() as u64);
         for (step, answer) in steps.iter().zip(&answers) {
-            let again = bench.upload(step).expect("answered");
+            let again = runner.upload(step).expect("answered");
             prop_assert_eq!(&again.transactions[0].ops, &answer.transactions[0].ops);
         }
-        prop_assert_eq!((bench.rows(), bench.records(), bench.store.last_seq()), (rows, records, last));
-        replayed_feed(&bench)?;
+        prop_assert_eq!((runner.rows(), runner.records(), runner.store.last_seq()), (rows, records, last));
+        replayed_feed(&runner)?;
     }
 }
 
 /// The change feed, applied to nothing, gives the rows.
-fn replayed_feed(bench: &Bench) -> Result<(), TestCaseError> {
+fn replayed_feed(runner: &ScriptRunner) -> Result<(), TestCaseError> {
     let mut tables: Vec<std::collections::BTreeMap<std::sync::Arc<str>, fixtures::Row>> =
-        vec![std::collections::BTreeMap::new(); bench.rules.tables.len()];
-    for (seq, commit) in (1..).zip(bench.store.commits_from(1)) {
+        vec![std::collections::BTreeMap::new(); runner.rules.tables.len()];
+    for (seq, commit) in (1..).zip(runner.store.commits_from(1)) {
         prop_assert_eq!(commit.seq, seq);
         for change in &commit.changes {
             let before = match &change.after {
@@ -243,6 +243,6 @@ fn replayed_feed(bench: &Bench) -> Result<(), TestCaseError> {
         }
     }
     let rows: Vec<Vec<_>> = tables.into_iter().map(|table| table.into_iter().collect()).collect();
-    prop_assert_eq!(rows, bench.store.snapshot());
+    prop_assert_eq!(rows, runner.store.snapshot());
     Ok(())
 }

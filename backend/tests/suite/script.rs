@@ -1,12 +1,12 @@
-//! Scripts of uploads and what they must come to, both as text.
+//! Scripts of uploads and their expected results, both as text.
 //!
 //! A script holds transactions, separated by empty lines. A line is an operation:
 //! `<time> <client> <PUT|PATCH|DELETE> <table> <id> [<data>] [was <old>]`, or a write that bypasses the backend:
 //! `<time> server <SET|DELETE> <table> <id> [<data>]`. Times are seconds from an arbitrary start; `"@5"` in JSON is
 //! the instant five seconds after it. Operation ids count from 1 per client; `<client>#7` states one.
 //!
-//! What it comes to: the answers (`a/1 applied`), then the rows (NULLs, `touched` and `made` left out), then the
-//! conflict records (`! <table> <id> <column|*> <rule>: <loser> < <winner>`).
+//! The result: the answers (`a/1 applied`), then the rows (without NULLs, `touched` and `made`), then the conflict
+//! records (`! <table> <id> <column|*> <rule>: <loser> < <winner>`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,8 +25,8 @@ use crate::app;
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START_US: i64 = 1_767_225_600_000_000;
 
-/// A store, an engine and a clock to run scripts on.
-pub(crate) struct Bench {
+/// Runs scripts on a store in memory.
+pub(crate) struct ScriptRunner {
     pub(crate) rules: Arc<Rules>,
     pub(crate) store: MemoryStore,
     pub(crate) engine: Engine,
@@ -43,7 +43,7 @@ pub(crate) struct Step {
     pub(crate) ops: Vec<WireOp>,
 }
 
-impl Bench {
+impl ScriptRunner {
     pub(crate) fn new(kind: PolicyKind) -> Self {
         Self::with(kind.policy())
     }
@@ -75,7 +75,7 @@ impl Bench {
                 transactions: vec![WireTransaction { tx_id: self.next_tx, ops: step.ops.clone() }],
             }),
         };
-        now(self.store.apply(&self.engine, &upload))
+        run_ready(self.store.apply(&self.engine, &upload))
     }
 
     /// Reads a transaction; operation ids continue from earlier ones.
@@ -125,12 +125,12 @@ impl Bench {
                 ServerOp::Upsert { table, id, values: values.collect() }
             })
             .collect();
-        self.store.server_transaction(START_US + step.at_s * 1_000_000, &ops).expect("the server's write is lawful");
+        self.store.server_transaction(START_US + step.at_s * 1_000_000, &ops).expect("the server's write is valid");
     }
 
     /// Runs a script and returns the answers as text.
     pub(crate) fn run(&mut self, script: &str) -> String {
-        let mut said = String::new();
+        let mut output = String::new();
         let lines: Vec<&str> = script.lines().map(str::trim).collect();
         for text in lines.split(|line| line.is_empty()).filter(|lines| !lines.is_empty()) {
             let step = self.step(&text.join("\n"));
@@ -139,14 +139,14 @@ impl Bench {
                 continue;
             }
             match self.upload(&step) {
-                Ok(answer) => self.tell(&step.client, &answer, &mut said),
-                Err(error) => writeln!(said, "{} failed: {error}", step.client).expect("memory takes text"),
+                Ok(answer) => self.write_answers(&step.client, &answer, &mut output),
+                Err(error) => writeln!(output, "{} failed: {error}", step.client).expect("memory takes text"),
             }
         }
-        said
+        output
     }
 
-    fn tell(&self, client: &str, answer: &UploadAnswer, said: &mut String) {
+    fn write_answers(&self, client: &str, answer: &UploadAnswer, output: &mut String) {
         for transaction in &answer.transactions {
             let refused = transaction
                 .ops
@@ -156,46 +156,47 @@ impl Bench {
             assert_eq!(transaction.outcome, expected, "one rejected operation, and only that, refuses a transaction");
             for op in &transaction.ops {
                 let outcome = serde_json::to_value(op.outcome).expect("an outcome has a name");
-                write!(said, "{client}/{} {}", op.op_id, outcome.as_str().expect("a name")).expect("memory takes text");
+                write!(output, "{client}/{} {}", op.op_id, outcome.as_str().expect("a name"))
+                    .expect("memory takes text");
                 for (word, text) in [(" ", &op.reason), (" by ", &op.by), (" into ", &op.merged_into)] {
                     if let Some(text) = text {
-                        write!(said, "{word}{text}").expect("memory takes text");
+                        write!(output, "{word}{text}").expect("memory takes text");
                     }
                 }
-                said.push('\n');
+                output.push('\n');
             }
         }
     }
 
     /// The rows as text.
     pub(crate) fn rows(&self) -> String {
-        let mut said = String::new();
+        let mut output = String::new();
         for (table, rows) in self.rules.tables.iter().zip(self.store.snapshot()) {
             for (id, row) in rows {
-                write!(said, "{} {id}", table.name).expect("memory takes text");
+                write!(output, "{} {id}", table.name).expect("memory takes text");
                 for (column, value) in table.columns.iter().zip(row.iter()) {
                     if !value.is_null() && column.name != "touched" && column.name != "made" {
-                        write!(said, " {}={}", column.name, show(value)).expect("memory takes text");
+                        write!(output, " {}={}", column.name, show(value)).expect("memory takes text");
                     }
                 }
-                said.push('\n');
+                output.push('\n');
             }
         }
-        said
+        output
     }
 
     /// The conflict records as text.
     pub(crate) fn records(&self) -> String {
-        let mut said = String::new();
+        let mut output = String::new();
         for record in self.store.all_conflicts() {
             let table = &self.rules.tables[record.table].name;
             let column = record.column.as_deref().unwrap_or("*");
             let (id, rule, loser, winner) = (&record.id, &record.rule, &record.loser, &record.winner);
             if column != "touched" {
-                writeln!(said, "! {table} {id} {column} {rule}: {loser} < {winner}").expect("memory takes text");
+                writeln!(output, "! {table} {id} {column} {rule}: {loser} < {winner}").expect("memory takes text");
             }
         }
-        said
+        output
     }
 }
 
@@ -222,7 +223,7 @@ pub(crate) fn members(text: &str) -> Map<String, Json> {
 }
 
 /// Runs a future that never waits.
-pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn run_ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
         std::task::Poll::Ready(value) => value,
@@ -230,14 +231,14 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Runs a script under a policy and compares everything that it came to.
+/// Runs a script under a policy and compares its result.
 #[track_caller]
 pub(crate) fn check(kind: PolicyKind, script: &str, expect: &str) {
-    let mut bench = Bench::new(kind);
-    let said = bench.run(script);
-    let found = format!("{said}{}{}", bench.rows(), bench.records());
+    let mut runner = ScriptRunner::new(kind);
+    let output = runner.run(script);
+    let found = format!("{output}{}{}", runner.rows(), runner.records());
     let lines = |text: &str| -> Vec<String> {
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
     };
-    assert_eq!(lines(&found), lines(expect), "under {kind}:\n{script}\ncame to:\n{found}");
+    assert_eq!(lines(&found), lines(expect), "under {kind}:\n{script}\nresult:\n{found}");
 }

@@ -1,4 +1,4 @@
-//! The store in memory: what PostgreSQL would refuse, what it would undo, and what its feed tells.
+//! The store in memory: what it refuses and undoes, as PostgreSQL would, and its change feed.
 
 use std::sync::Arc;
 
@@ -36,13 +36,13 @@ fn server_transactions_are_whole() {
 #[test]
 fn defaults_and_the_feed() {
     let store = MemoryStore::new(app::rules());
-    store.server_transaction(START_US, &[upsert(0, "b1", &[(0, Value::text("x"))])]).expect("lawful");
+    store.server_transaction(START_US, &[upsert(0, "b1", &[(0, Value::text("x"))])]).expect("valid");
     let row = store.row(0, "b1").expect("it was just inserted");
     assert_eq!((&row[1], &row[7], &row[9]), (&Value::Int(0), &Value::text("new"), &Value::Time(START_US)));
     let update = ServerOp::Update { table: 0, id: Arc::from("b1"), values: vec![(1, Value::Int(4))] };
     let nothing = ServerOp::Update { table: 0, id: Arc::from("b9"), values: vec![(1, Value::Int(4))] };
-    store.server_transaction(START_US + 1, &[update, nothing.clone()]).expect("lawful");
-    store.server_transaction(START_US + 2, &[nothing]).expect("lawful");
+    store.server_transaction(START_US + 1, &[update, nothing.clone()]).expect("valid");
+    store.server_transaction(START_US + 2, &[nothing]).expect("valid");
     let commits = store.commits_from(2);
     assert_eq!(commits.len(), 1, "a transaction that does nothing has no number");
     let change = &commits[0].changes[0];

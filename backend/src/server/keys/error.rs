@@ -5,24 +5,24 @@ use std::path::PathBuf;
 /// Why keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// A file or the directory.
+    /// A file or the directory cannot be read or written.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the system message.
+        /// The system's error.
         error: std::io::Error,
     },
     /// Others may read the keys.
     #[error("{} can be read by others than its owner; make it private with chmod go-rwx", path.display())]
-    Open {
-        /// Which file or directory.
+    NotPrivate {
+        /// The file or directory.
         path: PathBuf,
     },
-    /// A key file is none.
+    /// A key file is invalid.
     #[error("{} holds no key: {message}", path.display())]
     Malformed {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong.
         message: String,

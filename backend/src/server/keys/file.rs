@@ -1,4 +1,4 @@
-//! A key as its file holds it: generated here, and turned into what verifies and signs.
+//! A key as its file stores it: generation, and the public half as a JWK.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,7 +17,7 @@ use crate::server::keys::error::KeyError;
 /// Bits of an RSA key.
 const RSA_BITS: usize = 2048;
 
-/// A key as its file has it.
+/// The content of a key file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct KeyFile {
     pub(super) kid: String,
@@ -58,7 +58,7 @@ pub(super) fn generate(algorithm: Algorithm, now_us: i64) -> Result<KeyFile, Key
             let key = SigningKey::from_bytes(&random::<32>()?);
             private_pem = Some(key.to_pkcs8_pem(LineEnding::LF).map_err(|error| failed(&error))?.to_string());
         }
-        other => return Err(KeyError::Generate(format!("{other:?} is not made here"))),
+        other => return Err(KeyError::Generate(format!("{other:?} is not supported"))),
     }
     Ok(KeyFile { kid, algorithm, created_us: now_us, retires_us: None, secret, private_pem })
 }

@@ -19,13 +19,13 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The keys below a state directory, which is made if it is absent (0700).
+    /// The keys in a state directory, which is created if it is missing (0700).
     ///
     /// # Errors
-    /// When it cannot be made or read, or others may read it.
+    /// When it cannot be created or read, or others may read it.
     pub fn open(state_dir: &Path) -> Result<Self, KeyError> {
         let folder = state_dir.join("keys");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at(&folder))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(file_error(&folder))?;
         check_private(&folder)?;
         Ok(Self { folder })
     }
@@ -44,10 +44,10 @@ impl Keyring {
         Ok(())
     }
 
-    /// Gives each algorithm a new key; old ones verify for another `keep_us` microseconds. Returns the new names.
+    /// Gives each algorithm a new key. Old ones verify for another `keep_us` microseconds. Returns the new key ids.
     ///
     /// # Errors
-    /// When a key cannot be read, generated or written. What was written stays, and another rotation finishes it.
+    /// When a key cannot be read, generated or written. Files that were written stay, and another rotation completes them.
     pub fn rotate(&self, algorithms: &[Algorithm], now_us: i64, keep_us: i64) -> Result<Vec<String>, KeyError> {
         let old = self.files()?;
         let mut names = Vec::new();
@@ -65,7 +65,7 @@ impl Keyring {
         Ok(names)
     }
 
-    /// Removes keys whose time has passed.
+    /// Removes retired keys.
     ///
     /// # Errors
     /// When a file cannot be read or removed.
@@ -73,16 +73,16 @@ impl Keyring {
         for key in self.files()? {
             if key.retires_us.is_some_and(|at_us| at_us <= now_us) {
                 let path = self.path(&key.kid);
-                fs::remove_file(&path).map_err(at(&path))?;
+                fs::remove_file(&path).map_err(file_error(&path))?;
             }
         }
         Ok(())
     }
 
-    /// All keys, ready for use; the newest first.
+    /// All keys, the newest first.
     ///
     /// # Errors
-    /// When a file cannot be read, holds no key, or may be read by others.
+    /// When a file cannot be read, is invalid, or may be read by others.
     pub fn load(&self) -> Result<(Vec<Key>, Vec<KeyPair>), KeyError> {
         let (mut secrets, mut pairs) = (Vec::new(), Vec::new());
         for key in self.files()? {
@@ -104,7 +104,7 @@ impl Keyring {
         Ok((secrets, pairs))
     }
 
-    /// What changes when keys do: names, sizes and times of the files.
+    /// Changes when keys do: paths, inodes and times of the files.
     pub(in crate::server) fn fingerprint(&self) -> Vec<(PathBuf, u64, i64, i64)> {
         let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
         let mut found: Vec<_> = entries
@@ -125,22 +125,22 @@ impl Keyring {
     /// The newest first.
     fn files(&self) -> Result<Vec<KeyFile>, KeyError> {
         let mut keys = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(at(&self.folder))? {
-            let path = entry.map_err(at(&self.folder))?.path();
+        for entry in fs::read_dir(&self.folder).map_err(file_error(&self.folder))? {
+            let path = entry.map_err(file_error(&self.folder))?.path();
             if path.extension().is_none_or(|ending| ending != "json") {
                 continue;
             }
             check_private(&path)?;
             let text = match fs::read_to_string(&path) {
                 Ok(text) => text,
-                // Another process removed it in between.
+                // Another process has removed it.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(at(&path)(error)),
+                Err(error) => return Err(file_error(&path)(error)),
             };
             let key: KeyFile = serde_json::from_str(&text)
                 .map_err(|error| KeyError::Malformed { path: path.clone(), message: error.to_string() })?;
             if self.path(&key.kid) != path {
-                return Err(KeyError::Malformed { path, message: format!("it calls itself {}", key.kid) });
+                return Err(KeyError::Malformed { path, message: format!("its kid is {}", key.kid) });
             }
             keys.push(key);
         }
@@ -148,7 +148,7 @@ impl Keyring {
         Ok(keys)
     }
 
-    /// Writes a key whole or not at all.
+    /// Writes a key atomically.
     fn write(&self, key: &KeyFile) -> Result<(), KeyError> {
         let path = self.path(&key.kid);
         let unfinished = self.folder.join(format!("{}.unfinished-{}", key.kid, std::process::id()));
@@ -159,18 +159,18 @@ impl Keyring {
             file.sync_all()?;
             fs::rename(&unfinished, &path)
         })();
-        written.map_err(at(&path))
+        written.map_err(file_error(&path))
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> KeyError {
+fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> KeyError {
     let path = path.to_owned();
     move |error| KeyError::File { path, error }
 }
 
 fn check_private(path: &Path) -> Result<(), KeyError> {
-    let mode = fs::metadata(path).map_err(at(path))?.mode();
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Open { path: path.to_owned() }) }
+    let mode = fs::metadata(path).map_err(file_error(path))?.mode();
+    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::NotPrivate { path: path.to_owned() }) }
 }
 
 #[cfg(test)]
@@ -259,6 +259,6 @@ mod tests {
         let path = keyring.path(&keyring.files().expect("they can be read")[0].kid);
         assert_eq!((mode(&folder.path().join("state")), mode(&keyring.folder), mode(&path)), (0o700, 0o700, 0o600));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("it is ours");
-        assert!(matches!(keyring.load(), Err(KeyError::Open { path: open }) if open == path));
+        assert!(matches!(keyring.load(), Err(KeyError::NotPrivate { path: open }) if open == path));
     }
 }

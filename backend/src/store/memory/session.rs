@@ -14,7 +14,7 @@ use crate::store::memory::state::{Inner, Open, Retained, Undo};
 use crate::store::session::{ClientLedger, Footprint, NewConflict, Put, Session};
 use crate::store::slot::Slot;
 
-/// The connection: the lock is held as long as it lives.
+/// A session: it holds the store's lock.
 pub(crate) struct MemorySession<'a> {
     pub(super) rules: &'a Rules,
     pub(super) inner: &'a mut Inner,
@@ -56,7 +56,7 @@ impl MemorySession<'_> {
         }
     }
 
-    /// Commits. A transaction that did nothing at all has no number.
+    /// Commits. A transaction without any effect gets no number.
     pub(super) fn close(&mut self, at_us: i64, origin: Option<Origin>) {
         let open = std::mem::take(&mut self.inner.open);
         let inner = &mut *self.inner;
@@ -126,7 +126,7 @@ impl MemorySession<'_> {
         self.write(table, &id, &row)?;
         let mut slot = self.slot(table, &id).cloned().unwrap_or_default();
         let before = slot.row.take();
-        // An UPDATE that changes nothing is not sent, except by the baseline, which sends all it is given.
+        // An UPDATE that changes nothing is not a change, except for the baseline, which sends every statement.
         let visible = meta.is_none() || before.as_ref() != Some(&row);
         let row = match &before {
             Some(before) if !visible => before.clone(),

@@ -21,7 +21,7 @@ pub(super) struct Inner {
     pub(super) clients: BTreeMap<ClientKey, Client>,
     pub(super) conflicts: Vec<ConflictRecord>,
     pub(super) commits: Vec<Arc<Commit>>,
-    /// What retention will remove, oldest first.
+    /// What retention removes, oldest first.
     pub(super) retained: VecDeque<(i64, Retained)>,
     pub(super) open: Open,
 }
@@ -47,14 +47,14 @@ pub(super) struct Open {
     pub(super) undo: Vec<Undo>,
     pub(super) savepoint: usize,
     pub(super) changes: Vec<Change>,
-    /// Entries, with whose ledger they go to; `None` = they are in the commit alone.
+    /// Entries, with the client whose ledger stores them; `None`: only the commit holds them.
     pub(super) ledger: Vec<(Option<ClientKey>, LedgerRow)>,
     pub(super) conflicts: Vec<NewConflict>,
     pub(super) tombstones: Vec<TombstoneRow>,
     pub(super) aliases: Vec<(usize, Arc<str>, Arc<str>)>,
 }
 
-/// How to take back one write.
+/// How to undo one write.
 #[derive(Debug)]
 pub(super) enum Undo {
     Slot { table: usize, id: Arc<str>, slot: Slot },

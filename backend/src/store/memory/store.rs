@@ -29,13 +29,13 @@ impl MemoryStore {
         Self { rules, inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// Forgets everything: rows, ledger, records, commits.
+    /// Removes everything: rows, ledger, conflict records, commits.
     pub fn reset(&self) {
         *self.lock() = Inner::new(&self.rules);
     }
 
-    /// Runs writes that bypass the backend as one transaction, received and committed at the given time. They
-    /// leave no stamps and no tombstones, as an UPDATE typed into psql would not.
+    /// Runs writes that bypass the backend as one transaction, received and committed at the given time. Like an UPDATE
+    /// typed into psql, they leave no stamps and no tombstones.
     ///
     /// # Errors
     /// What PostgreSQL would refuse; nothing of the transaction takes effect then.
@@ -93,7 +93,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Whoever panicked with the lock held has reported it; a reader after that may still look.
+        // A panic with the lock held is reported where it happens; later readers may still look.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

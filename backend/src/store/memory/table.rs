@@ -1,4 +1,4 @@
-//! One table in memory: rows, what is known about them, and the indexes that constraints and rules need.
+//! One table in memory: rows, their metadata, and the indexes that constraints and rules need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::store::slot::Slot;
 #[derive(Clone, Debug)]
 pub(super) struct MemoryTable {
     pub(super) slots: BTreeMap<Arc<str>, Slot>,
-    /// One index a unique key of the table, in the order of [`TableRules::uniques`].
+    /// One index for each unique key, in the order of [`TableRules::uniques`].
     uniques: Vec<BTreeMap<Vec<u8>, Arc<str>>>,
-    /// One index a reference of the table, in the order of [`TableRules::references`]: (parent, child).
+    /// One index for each reference, in the order of [`TableRules::references`]: (parent, child).
     references: Vec<BTreeSet<(Arc<str>, Arc<str>)>>,
-    /// One index an exclusive invariant, in the order of [`TableRules::exclusives`].
+    /// One index for each exclusive invariant, in the order of [`TableRules::exclusives`].
     running: Vec<BTreeSet<Arc<str>>>,
 }
 
@@ -30,7 +30,7 @@ impl MemoryTable {
         }
     }
 
-    /// Replaces what is stored under an id, and returns what was.
+    /// Replaces what is stored under an id, and returns what was stored before.
     pub(super) fn replace(&mut self, rules: &Rules, table: usize, id: &Arc<str>, slot: Slot) -> Slot {
         let before = self.slots.get(id).cloned().unwrap_or_default();
         let same_row = match (&before.row, &slot.row) {
@@ -96,7 +96,7 @@ impl MemoryTable {
         self.uniques[unique].get(&unique_key(columns, row)?).cloned()
     }
 
-    /// The rows whose reference (numbered within the table) names this parent.
+    /// The rows that refer to this parent by a reference (numbered within the table).
     pub(super) fn children(&self, reference: usize, parent: &str) -> Vec<Arc<str>> {
         let from = (Arc::from(parent), Arc::from(""));
         self.references[reference]
@@ -112,7 +112,7 @@ impl MemoryTable {
     }
 }
 
-/// The key under which equal values meet; `None` when a value is NULL, which equals nothing.
+/// A key that equal values share; `None` when a value is NULL, which equals nothing.
 fn unique_key(columns: &[usize], row: &[Value]) -> Option<Vec<u8>> {
     let mut key = Vec::with_capacity(32);
     for column in columns {
@@ -124,7 +124,7 @@ fn unique_key(columns: &[usize], row: &[Value]) -> Option<Vec<u8>> {
             }
             Value::Real(real) => {
                 key.push(2);
-                // As equality has it: one zero, one NaN.
+                // Both zeros are equal, and so are all NaNs.
                 let canonical = if real.is_nan() { f64::NAN } else { *real + 0.0 };
                 key.extend_from_slice(&canonical.to_bits().to_be_bytes());
             }

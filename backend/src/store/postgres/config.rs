@@ -9,7 +9,7 @@ pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…`. `sslmode` is `disable`, `prefer` (the
     /// default), `require`, `verify-ca` or `verify-full`, as libpq means them.
     pub url: String,
-    /// Connections at most.
+    /// The greatest number of connections.
     pub connections_max: usize,
     /// How long a request waits for a connection, and a connection for the server.
     pub connect_timeout: Duration,
@@ -17,10 +17,10 @@ pub struct PostgresConfig {
     pub statement_timeout: Duration,
     /// How long a statement waits for a lock.
     pub lock_timeout: Duration,
-    /// How often ledger, tombstones and aliases that are past retention are looked for; by the receive times of
+    /// How often ledger entries, tombstones and aliases that are past retention are removed, by the receive times of
     /// uploads.
     pub forget_every: Duration,
-    /// Whether each commit leaves a [`note::CommitNote`] in the write-ahead log.
+    /// Whether each commit leaves a [`CommitNote`](crate::store::postgres::note::CommitNote) in the write-ahead log.
     pub annotates: bool,
 }
 
@@ -40,7 +40,7 @@ impl PostgresConfig {
     }
 }
 
-/// The URL may hold a password, and is left out.
+/// Without the URL, which may hold a password.
 impl fmt::Debug for PostgresConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresConfig").field("connections_max", &self.connections_max).finish_non_exhaustive()

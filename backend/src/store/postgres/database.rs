@@ -21,7 +21,7 @@ pub(super) struct Database {
     pool: Pool,
     /// Built by the first request, and again when the tables turn out to be missing.
     sql: Mutex<Option<Arc<Sql>>>,
-    forgot_us: AtomicI64,
+    last_retention_us: AtomicI64,
 }
 
 impl Database {
@@ -30,7 +30,7 @@ impl Database {
         let address = Address::parse(&config.url).map_err(PrepareError::Url)?;
         let (mut connection, tls) = address.connector().map_err(PrepareError::Url)?;
         connection.connect_timeout(config.connect_timeout);
-        // A connection whose other end is unreachable, or has another address now, ends by itself within seconds.
+        // A connection to a server that is unreachable or has a new address ends within seconds.
         connection.tcp_user_timeout(2 * config.connect_timeout).keepalives_retries(2);
         connection.keepalives_idle(2 * config.connect_timeout).keepalives_interval(config.connect_timeout);
         if connection.get_application_name().is_none() {
@@ -55,7 +55,7 @@ impl Database {
             }))
             .build()
             .map_err(|error| PrepareError::Url(error.to_string()))?;
-        Ok(Self { rules, config, pool, sql: Mutex::new(None), forgot_us: AtomicI64::new(i64::MIN) })
+        Ok(Self { rules, config, pool, sql: Mutex::new(None), last_retention_us: AtomicI64::new(i64::MIN) })
     }
 
     /// The statements. The first call brings schema `sync_backend` up to date and looks the application's tables up.
@@ -92,12 +92,12 @@ impl Database {
     }
 
     /// Whether this session removes what is past retention.
-    pub(super) fn is_time_to_forget(&self, now_us: i64) -> bool {
+    pub(super) fn is_retention_due(&self, now_us: i64) -> bool {
         let every_us = u64::try_from(self.config.forget_every.as_micros()).unwrap_or(u64::MAX);
-        let before = self.forgot_us.load(Ordering::Relaxed);
-        // A clock that was set back must not keep the ledger for ever.
-        let is_time = now_us.abs_diff(before) >= every_us;
-        // One of several that come at once is enough.
-        is_time && self.forgot_us.compare_exchange(before, now_us, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let before = self.last_retention_us.load(Ordering::Relaxed);
+        // A clock that was set back must not stop retention.
+        let is_due = now_us.abs_diff(before) >= every_us;
+        // One of several concurrent sessions does it.
+        is_due && self.last_retention_us.compare_exchange(before, now_us, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use fixtures::Row;
 
 use crate::store::error::StoreError;
-use crate::store::postgres::value::Cell;
+use crate::store::postgres::value::ColumnValue;
 
-/// One column of a row; what cannot be read is a database that somebody else changed.
+/// One column of a row.
 pub(super) fn column<'r, T: tokio_postgres::types::FromSql<'r>>(
     row: &'r tokio_postgres::Row,
     index: usize,
@@ -19,6 +19,6 @@ pub(super) fn column<'r, T: tokio_postgres::types::FromSql<'r>>(
 pub(super) fn decode_row(row: &tokio_postgres::Row) -> Result<(Arc<str>, Row), StoreError> {
     let id = Arc::from(column::<&str>(row, 0)?);
     let columns =
-        (1..row.len()).map(|index| column::<Cell>(row, index).map(|cell| cell.0)).collect::<Result<Row, _>>()?;
+        (1..row.len()).map(|index| column::<ColumnValue>(row, index).map(|cell| cell.0)).collect::<Result<Row, _>>()?;
     Ok((id, columns))
 }

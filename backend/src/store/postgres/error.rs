@@ -1,7 +1,7 @@
-//! Which database error is what to an upload.
+//! What each database error means for an upload.
 //!
-//! Only what the data itself is to blame for is a refusal: everything else (a missing table, a missing privilege, a
-//! server that is shutting down) must never cost anybody a write, so it is "try again later".
+//! Only errors that the data itself causes are refusals. Everything else (a missing table, a missing privilege, a server
+//! that is shutting down) must never lose a write, so it is "try again later".
 
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
@@ -14,7 +14,7 @@ pub enum PrepareError {
     /// The URL, or a file that it names, is wrong.
     #[error("the database's URL: {0}")]
     Url(String),
-    /// It may work later.
+    /// A retry may succeed.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// The database is not what the application's schema says.
@@ -28,19 +28,19 @@ impl From<Error> for PrepareError {
     }
 }
 
-/// What a failed statement comes to.
+/// The error of a failed statement.
 pub(super) fn store_error(error: &Error) -> StoreError {
     match error.as_db_error() {
-        Some(refused) => of_server(refused),
+        Some(refused) => server_error(refused),
         None => StoreError::Unavailable(with_source(error)),
     }
 }
 
-fn of_server(error: &DbError) -> StoreError {
-    let said = || format!("{} ({})", error.message(), error.code().code());
+fn server_error(error: &DbError) -> StoreError {
+    let text = || format!("{} ({})", error.message(), error.code().code());
     let code = error.code();
     if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) {
-        return StoreError::Contended(said());
+        return StoreError::Contended(text());
     }
     if *code == SqlState::UNIQUE_VIOLATION {
         return StoreError::Unique(error.constraint().unwrap_or_default().to_owned());
@@ -50,26 +50,26 @@ fn of_server(error: &DbError) -> StoreError {
     }
     match &code.code()[..2] {
         // Data exceptions, constraints, limits such as the size of an index entry, what a trigger raises, views.
-        "22" | "23" | "54" | "P0" | "44" => StoreError::Statement(said()),
-        _ => StoreError::Unavailable(said()),
+        "22" | "23" | "54" | "P0" | "44" => StoreError::Statement(text()),
+        _ => StoreError::Unavailable(text()),
     }
 }
 
-/// The error and what lies behind it: the library keeps the cause apart.
+/// The error with its causes, which the library does not show.
 pub(super) fn with_source(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_said = cause.to_string();
-        if !said.contains(&cause_said) {
-            said = format!("{said}: {cause_said}");
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
         }
         source = cause.source();
     }
-    said
+    text
 }
 
-/// How errors end that say that a table, a schema or a column is not there.
+/// How messages of [`store_error`] end if a table, a schema or a column is missing.
 const MISSING: [&str; 3] = ["(42P01)", "(3F000)", "(42703)"];
 
 /// Whether a table, a schema or a column is missing.

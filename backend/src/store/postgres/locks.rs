@@ -1,7 +1,7 @@
 //! Advisory locks: one number for each thing that a transaction decides on, and the order in which they are taken.
 //!
-//! A row may be locked before it exists, which PostgreSQL's row locks cannot do. The numbers are hashes; two things
-//! that share one are serialized for nothing, and nothing else.
+//! Advisory locks, unlike row locks, work for rows that do not exist yet. The numbers are hashes: a collision costs time
+//! and nothing else.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::store::session::Footprint;
 
-/// Above this many locks a transaction takes one on everything: PostgreSQL has room for about 64 a connection.
+/// A transaction that needs more locks locks everything instead: PostgreSQL has room for about 64 for each connection.
 pub(super) const LOCKS_MAX: usize = 256;
 
 /// One advisory lock.
@@ -23,9 +23,9 @@ pub(super) struct Lock {
     pub(super) is_shared: bool,
 }
 
-/// The locks of a footprint: those that come before the rows are locked as such, and those that come after.
+/// The locks of a footprint: those taken before the row locks, and those taken after.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct LockPlan {
     pub(super) rows: Vec<Lock>,
     pub(super) others: Vec<Lock>,
 }
@@ -47,36 +47,36 @@ fn exclusive(key: i64) -> Lock {
 }
 
 /// The lock that migrations take.
-pub(super) fn of_migrations() -> i64 {
+pub(super) fn migrations() -> i64 {
     key("migrations", &[])
 }
 
 /// The lock that retention takes.
-pub(super) fn of_retention() -> i64 {
+pub(super) fn retention() -> i64 {
     key("retention", &[])
 }
 
 /// The lock that serializes one client's transactions.
-pub(super) fn of_client(subject: &str, client: &str) -> i64 {
+pub(super) fn client(subject: &str, client: &str) -> i64 {
     key("client", &[subject.as_bytes(), client.as_bytes()])
 }
 
-/// The lock on everything; whoever takes others shares it.
-pub(super) fn of_everything(is_shared: bool) -> Lock {
+/// The lock on everything. Every transaction that takes other locks shares it.
+pub(super) fn everything(is_shared: bool) -> Lock {
     Lock { key: key("everything", &[]), is_shared }
 }
 
-/// The lock on a row, whether there is one or not.
-pub(super) fn of_row(table: &str, id: &str) -> Lock {
+/// The lock on a row, whether the row exists or not.
+pub(super) fn row(table: &str, id: &str) -> Lock {
     exclusive(key("row", &[table.as_bytes(), id.as_bytes()]))
 }
 
 /// The locks of a footprint, in the order in which every transaction takes them: rows by (table, id), unique values,
 /// trees, exclusive invariants. `tables` holds the names of the tables, `rows` the rows that are not locked yet.
-pub(super) fn plan(tables: &[Arc<str>], rows: &BTreeSet<(usize, Arc<str>)>, footprint: &Footprint) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(tables: &[Arc<str>], rows: &BTreeSet<(usize, Arc<str>)>, footprint: &Footprint) -> LockPlan {
+    let mut plan = LockPlan::default();
     for (table, id) in rows {
-        plan.rows.push(of_row(&tables[*table], id));
+        plan.rows.push(row(&tables[*table], id));
     }
     let mut uniques: BTreeSet<(usize, Option<Vec<u8>>)> = BTreeSet::new();
     for (unique, values) in &footprint.uniques {
@@ -89,7 +89,7 @@ pub(super) fn plan(tables: &[Arc<str>], rows: &BTreeSet<(usize, Arc<str>)>, foot
     let mut last: Option<usize> = None;
     for (unique, values) in &uniques {
         let index = unique.to_le_bytes();
-        // `None` sorts first: whoever sends part of a key locks all of it, and whoever sends a value shares that.
+        // `None` sorts first: an operation that sends part of a key locks the whole key, others share that lock.
         if last.replace(*unique) != Some(*unique) {
             plan.others.push(Lock { key: key("unique", &[&index]), is_shared: values.is_some() });
         }
@@ -103,14 +103,14 @@ pub(super) fn plan(tables: &[Arc<str>], rows: &BTreeSet<(usize, Arc<str>)>, foot
     plan
 }
 
-impl Plan {
+impl LockPlan {
     /// How many locks there are.
     pub(super) fn len(&self) -> usize {
         self.rows.len() + self.others.len()
     }
 }
 
-/// One form for values that are equal.
+/// Bytes that are the same for equal values.
 fn bytes(values: &[Value]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for value in values {
@@ -141,7 +141,7 @@ mod tests {
         assert_ne!(zero, of(&[(1, Some(&[Value::Real(0.0)]))]));
         assert_ne!(zero, of(&[(0, Some(&[Value::Real(1.0)]))]));
         assert_eq!(of(&[(0, Some(&[Value::Null]))]), []);
-        // Part of a key keeps everybody else out of all of it.
+        // Part of a key locks the whole key exclusively.
         let part = of(&[(0, Some(&[Value::Int(1)])), (0, None)]);
         assert_eq!((part[0].key, part[0].is_shared), (zero[0].key, false));
     }

@@ -1,7 +1,7 @@
-//! What is remembered about rows, as JSON: stamps, tombstones, authors.
+//! Stamps, tombstones and authors as JSON.
 //!
-//! Columns and registers go by name, so that an application may add and reorder columns: what is stored about a
-//! column that is gone is left out, and a new column has no stamp. Reals are texts, for JSON readers round them.
+//! Columns and registers are stored by name, so that an application may add and reorder columns. A column that no longer
+//! exists is left out, a new one has no stamp. Reals are texts, because JSON readers round them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ struct StampJson(i64, usize, #[serde(default, skip_serializing_if = "Vec::is_emp
 
 #[derive(Debug, Deserialize, Serialize)]
 struct MetaJson {
-    /// Whom the stamps name, by index.
+    /// The writers, which stamps name by index.
     writers: Vec<WriterJson>,
     /// Registers, by the names of their columns joined with `+`.
     stamps: BTreeMap<String, StampJson>,
@@ -75,7 +75,7 @@ fn value_json(value: &Value) -> Json {
     }
 }
 
-/// `None`: it does not fit the type, which the column has changed then.
+/// `None`: the stored value does not fit the type, because the column's type has changed.
 fn value(ty: Type, json: &Json) -> Option<Value> {
     match (ty, json) {
         (_, Json::Null) => Some(Value::Null),
@@ -123,7 +123,7 @@ fn meta_json(rules: &Rules, table: &TableRules, meta: &RowMeta) -> MetaJson {
     }
 }
 
-/// A column that the stored form does not know is taken for NULL: what it holds, the server wrote.
+/// A column without a stored value counts as written NULL, so that its present value counts as the server's.
 fn meta(rules: &Rules, table: &TableRules, json: MetaJson) -> RowMeta {
     let writers: Vec<Arc<Writer>> = json.writers.into_iter().map(writer).collect();
     let stamp = |register: &Register| {
@@ -146,18 +146,18 @@ fn meta(rules: &Rules, table: &TableRules, json: MetaJson) -> RowMeta {
     }
 }
 
-/// What is known about a live row, as text.
+/// A row's metadata as text.
 pub(super) fn write_meta(rules: &Rules, table: usize, meta: &RowMeta) -> String {
     let json = meta_json(rules, &rules.tables[table], meta);
     serde_json::to_string(&json).expect("texts and numbers always serialize")
 }
 
-/// What is known about a live row, from text.
+/// A row's metadata from text.
 pub(super) fn read_meta(rules: &Rules, table: usize, text: &str) -> Result<RowMeta, serde_json::Error> {
     Ok(meta(rules, &rules.tables[table], serde_json::from_str(text)?))
 }
 
-/// A tombstone as text, but for its receive time.
+/// A tombstone as text, without its receive time.
 pub(super) fn write_tombstone(rules: &Rules, table: usize, tombstone: &Tombstone) -> String {
     let table = &rules.tables[table];
     let json = TombstoneJson {

@@ -1,17 +1,17 @@
 //! Schema `sync_backend`: what the backend remembers, outside the application's tables and their publication.
 //!
-//! Each migration runs once, in one transaction, under a lock that all instances share; running them again, or on
-//! two instances at a time, does nothing.
+//! Each migration runs once, under a lock that all instances share. Running the migrations again, or on two instances at
+//! a time, does no harm.
 
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Error;
 
 use crate::store::postgres::locks;
 
-/// In order; a migration that was ever released is never edited.
+/// In order. A released migration is never edited.
 const MIGRATIONS: [&str; 1] = [
-    // Instants are microseconds since 1970-01-01 UTC, as the wire's clocks are; names of tables are names, so that
-    // an application may reorder its schema.
+    // Instants are microseconds since 1970-01-01 UTC, as in uploads. Tables are stored by name, so that an application
+    // may reorder its schema.
     "CREATE TABLE sync_backend.clients (
          subject text NOT NULL,
          client text NOT NULL,
@@ -83,7 +83,7 @@ const MIGRATIONS: [&str; 1] = [
 /// Brings the schema up to date.
 pub(super) async fn migrate(client: &mut ClientWrapper) -> Result<(), Error> {
     let transaction = client.transaction().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&locks::of_migrations()]).await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&locks::migrations()]).await?;
     transaction
         .batch_execute(
             "CREATE SCHEMA IF NOT EXISTS sync_backend;

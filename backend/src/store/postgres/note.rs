@@ -1,9 +1,9 @@
-//! A note in the write-ahead log, one a commit: what logical decoding alone does not tell.
+//! A note in the write-ahead log for each commit: what logical decoding alone does not report.
 //!
-//! Whoever reads the database's change feed sees rows change, and neither for whom nor why. With
-//! [`PostgresConfig::annotates`](crate::store::postgres::PostgresConfig::annotates) set, each transaction of the backend writes one
-//! transactional logical message with prefix [`PREFIX`] at its end, of which the content is a [`CommitNote`] as
-//! JSON. Its changes come in the order of the row changes in the log.
+//! A reader of the database's change feed sees rows change, but not whose operation changed them, or why. With
+//! [`PostgresConfig::annotates`](crate::store::postgres::PostgresConfig::annotates) set, each transaction of the backend
+//! ends with one transactional logical message with prefix [`PREFIX`]. Its content is a [`CommitNote`] as JSON, with
+//! changes in the order of the row changes in the log.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::wire::OpAnswer;
 /// The prefix of the backend's logical messages.
 pub const PREFIX: &str = "sync_backend";
 
-/// What a commit says about itself. Instants are microseconds since 1970-01-01 UTC.
+/// The note of one commit. Instants are microseconds since 1970-01-01 UTC.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct CommitNote {
     /// When the commit was asked for.
@@ -25,7 +25,7 @@ pub struct CommitNote {
     pub received_us: i64,
     /// The upload that it comes from.
     pub origin: Option<OriginNote>,
-    /// One entry a row change, in order.
+    /// One entry for each row change, in order.
     pub changes: Vec<ChangeNote>,
     /// Ledger entries written, or only observed.
     pub ledger: Vec<LedgerNote>,
@@ -48,7 +48,7 @@ pub struct OriginNote {
     pub tx_id: i64,
 }
 
-/// Whose effect a row change is, and why.
+/// The operation that caused a row change, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ChangeNote {
     /// The table.
@@ -75,7 +75,7 @@ pub struct LedgerNote {
 /// A conflict record, without its number: records are numbered in commit order.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct ConflictNote {
-    /// Whose record it is.
+    /// Who may read the record.
     pub subject: String,
     /// The table.
     pub table: String,
@@ -85,9 +85,9 @@ pub struct ConflictNote {
     pub column: Option<String>,
     /// The rule that decided.
     pub rule: String,
-    /// Whose write does not stand; `None` = the server's.
+    /// Whose write is overridden; `None`: the server's.
     pub loser: Option<AuthorNote>,
-    /// Whose does.
+    /// Whose write stays.
     pub winner: Option<AuthorNote>,
 }
 
@@ -159,16 +159,16 @@ impl CommitNote {
     /// Reads the content of a logical message.
     ///
     /// # Errors
-    /// When it is none of this backend's.
+    /// When this backend did not write it.
     pub fn parse(content: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(content)
     }
 
-    /// The commit: this note, and the row changes that came before it in the same transaction of the log, of which
-    /// `by` and `cause` are filled in. `seq` is the commit's number, `conflicts_before` the number of the last
-    /// conflict record before it.
+    /// The commit: this note, with the row changes that precede it in the same transaction of the log. Their `by` and
+    /// `cause` are filled in. `seq` is the commit's number, `conflicts_before` the number of the last conflict record
+    /// before it.
     ///
-    /// `None` when note and changes do not belong together, or a table is not known.
+    /// `None` when note and changes do not match, or a table is unknown.
     #[must_use]
     pub fn commit(&self, rules: &Rules, seq: u64, conflicts_before: u64, mut changes: Vec<Change>) -> Option<Commit> {
         let table = |name: &str| rules.table(name).map(|table| table.index);

@@ -37,8 +37,8 @@ async fn run(client: &Client, step: Step) -> Result<Vec<Row>, Error> {
 /// Sends all statements, in order, before it waits for the first answer; returns the rows of each.
 ///
 /// # Errors
-/// The first failure, with the position of its statement. Later statements were sent too: inside a transaction they
-/// fail as well, and COMMIT rolls back.
+/// The first failure, with the position of its statement. Later statements were sent too: inside a transaction they fail
+/// as well, and COMMIT rolls back.
 pub(super) async fn pipeline(client: &Client, steps: Vec<Step>) -> Result<Vec<Vec<Row>>, (usize, Error)> {
     let mut sent: Vec<_> = steps.into_iter().map(|step| Box::pin(maybe_done(run(client, step)))).collect();
     // The library sends a statement when its future is polled for the first time.

@@ -1,12 +1,15 @@
 //! One connection with one transaction at a time.
 //!
-//! A transaction takes three round trips when nothing stands in its way. The first begins, locks the client and
-//! reads the ledger; the second locks everything that the transaction decides on and reads it; decisions are then
-//! made on what was read, and the third sends the effects and the commit. A question about other rows (children,
-//! holders of a key, running rows) costs one more, for which the row changes so far are sent before it.
+//! A transaction takes three round trips unless it conflicts with another. The first begins, locks the client and reads
+//! the ledger. The second locks everything that the transaction decides on, and reads it. The third sends the effects and
+//! the commit. A question about other rows (children, holders of a key, running rows) costs one more round trip, which
+//! sends the row changes so far first.
 //!
-//! So a row that the database refuses would be noticed late. When that happens the transaction is run again with
-//! every change awaited (`is_eager`), so that the refusal is told of the operation that it belongs to.
+//! So the database may refuse a row long after the operation that changed it. The transaction is then run again with
+//! every change awaited (`is_eager`), so that the right operation is refused.
+//!
+//! In reading order: `statements` on schema `sync_backend`, `open` the state of a transaction, `connection` round trips,
+//! `read` locks and reads, `changes` row changes, `commit` the end.
 
 mod changes;
 mod commit;
@@ -29,7 +32,7 @@ use crate::store::postgres::session::open::{Key, OpenTransaction, RowChange};
 use crate::store::postgres::session::statements::{
     FORGET_ALIASES, FORGET_LEDGER, FORGET_TOMBSTONES, READ_ALIASES, READ_LEDGER,
 };
-use crate::store::postgres::value::Bound;
+use crate::store::postgres::value::BoundValue;
 use crate::store::session::{ClientLedger, Footprint, NewConflict, Put, Session};
 use crate::wire::OpAnswer;
 
@@ -49,7 +52,7 @@ impl Session for PostgresSession<'_> {
 
     async fn rollback_to_savepoint(&mut self) -> Result<(), StoreError> {
         let open = &mut self.open;
-        // Nothing is written before the savepoint: the transaction plans first.
+        // Nothing is written before the savepoint: the transaction takes its locks first.
         open.written.clear();
         open.unsent_changes.clear();
         open.changes.clear();
@@ -74,7 +77,7 @@ impl Session for PostgresSession<'_> {
 
     async fn commit(&mut self, at_us: i64, origin: Option<Origin>) -> Result<(), StoreError> {
         if let Err(error) = self.finish(at_us, origin.as_ref()).await {
-            // If COMMIT was sent it has ended the transaction; if it was not, this does.
+            // If COMMIT was sent, it has ended the transaction. If not, this does.
             if self.open.has_begun && !self.is_broken && self.send(vec![Step::Plain("ROLLBACK")]).await.is_ok() {
                 self.open = OpenTransaction::default();
             }
@@ -90,7 +93,7 @@ impl Session for PostgresSession<'_> {
     }
 
     async fn lock_client(&mut self, subject: &str, client: &str) -> Result<(), StoreError> {
-        self.open.client_lock = Some(locks::of_client(subject, client));
+        self.open.client_lock = Some(locks::client(subject, client));
         Ok(())
     }
 
@@ -102,10 +105,10 @@ impl Session for PostgresSession<'_> {
         let is_exclusive = self.open.everything.is_some_and(|lock| !lock.is_shared);
         if !is_exclusive {
             let plan = locks::plan(&tables, &unread, footprint);
-            // To share everything and then want it alone would wait for others who want the same.
+            // Going from the shared lock to the exclusive one would deadlock with others that do the same.
             let wants_exclusive = self.open.everything.is_none() && plan.len() > LOCKS_MAX;
             if self.open.everything.is_none() {
-                let lock = locks::of_everything(!wants_exclusive);
+                let lock = locks::everything(!wants_exclusive);
                 self.open.everything = Some(lock);
                 before.push(lock);
             }
@@ -120,12 +123,12 @@ impl Session for PostgresSession<'_> {
     }
 
     async fn forget(&mut self, before_us: i64) -> Result<(), StoreError> {
-        if !self.database.is_time_to_forget(self.open.received_us) {
+        if !self.database.is_retention_due(self.open.received_us) {
             return Ok(());
         }
-        // In a transaction of its own: what the ledger says about the client is read afterwards.
+        // In a transaction of its own, before the client's ledger is read.
         let mut steps =
-            vec![Step::Plain("BEGIN"), self.lock_step(&[Lock { key: locks::of_retention(), is_shared: false }]).await?];
+            vec![Step::Plain("BEGIN"), self.lock_step(&[Lock { key: locks::retention(), is_shared: false }]).await?];
         for sql in [FORGET_LEDGER, FORGET_TOMBSTONES, FORGET_ALIASES] {
             steps.push(self.step(sql, vec![param(before_us)]).await?);
         }
@@ -195,7 +198,7 @@ impl Session for PostgresSession<'_> {
         if values.iter().any(|value| value.is_null()) {
             return Ok(None);
         }
-        let params = values.into_iter().map(|value| param(Bound(value.clone()))).collect();
+        let params = values.into_iter().map(|value| param(BoundValue(value.clone()))).collect();
         let sql = self.sql.clone();
         Ok(self.find(key.table, &sql.holders[unique], params).await?.pop())
     }
@@ -203,7 +206,7 @@ impl Session for PostgresSession<'_> {
     async fn children(&mut self, reference: usize, parent: &str) -> Result<Vec<Arc<str>>, StoreError> {
         let table = self.rules.references[reference].table;
         let sql = self.sql.clone();
-        let params = vec![param(Bound(Value::text(parent)))];
+        let params = vec![param(BoundValue(Value::text(parent)))];
         let ids = self.find(table, &sql.children[reference], params).await?;
         self.read_found(table, &ids).await?;
         Ok(ids)
@@ -212,7 +215,7 @@ impl Session for PostgresSession<'_> {
     async fn running(&mut self, exclusive: usize) -> Result<Vec<Arc<str>>, StoreError> {
         let table = self.rules.exclusives[exclusive].table;
         let sql = self.sql.clone();
-        let ids = self.find(table, &sql.running[exclusive], vec![param(Bound(Value::Int(1)))]).await?;
+        let ids = self.find(table, &sql.running[exclusive], vec![param(BoundValue(Value::Int(1)))]).await?;
         self.read_found(table, &ids).await?;
         Ok(ids)
     }
@@ -226,7 +229,7 @@ impl Session for PostgresSession<'_> {
         }
         let key: Key = (table, id);
         let mut slot = self.slot_under_lock(&key).await?;
-        // An UPDATE that changes nothing is not sent, except by the baseline, which sends all it is given.
+        // An UPDATE that changes nothing is not sent, except by the baseline, which sends every statement.
         let is_visible = meta.is_none() || slot.row.as_ref() != Some(&row);
         if let Some(meta) = meta {
             slot.meta = Some(Arc::new(meta));

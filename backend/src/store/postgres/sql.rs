@@ -1,7 +1,7 @@
-//! The statements, built once from the parsed schema, and whether the database is what the schema says.
+//! The statements on the application's tables, and a check that the database matches `schema.sql`.
 //!
-//! No name in any statement comes from a request: tables and columns are those of `schema.sql`, quoted, and tables
-//! are qualified with the schema in which the database has them.
+//! No name in any statement comes from a request: tables and columns are those of `schema.sql`, quoted. Tables are
+//! qualified with the schema in which the database has them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use crate::store::postgres::value::is_of_type;
 #[derive(Debug)]
 pub(super) struct Sql {
     pub(super) tables: Vec<TableSql>,
-    /// One a reference: the rows that name a parent.
+    /// One for each reference: the rows that refer to a parent.
     pub(super) children: Vec<String>,
-    /// One a unique key: the row that holds it.
+    /// One for each unique key: the row that holds it.
     pub(super) holders: Vec<String>,
-    /// One an exclusive invariant: the rows that run.
+    /// One for each exclusive invariant: the rows that are running.
     pub(super) running: Vec<String>,
     /// The columns of each unique index and primary key, as errors name them: (table, columns).
     pub(super) keys: BTreeMap<String, (usize, Vec<String>)>,
@@ -53,18 +53,18 @@ impl Sql {
         let mut keys = BTreeMap::new();
         let mut tables = Vec::with_capacity(rules.tables.len());
         for table in &rules.tables {
-            let found = Found::look(table, client).await?;
-            found.check(table)?;
+            let actual = ActualTable::read(table, client).await?;
+            actual.check(table)?;
             for reference in &table.references {
                 let column = &table.columns[rules.references[*reference].column].name;
-                if !found.is_indexed(column) {
-                    tracing::info!(table = %table.name, %column, "no index begins with this reference: a delete of its parent reads the whole table");
+                if !actual.is_indexed(column) {
+                    tracing::info!(table = %table.name, %column, "no index begins with this reference, so deleting its parent reads the whole table");
                 }
             }
-            for (name, columns) in &found.keys {
+            for (name, columns) in &actual.keys {
                 keys.insert(name.clone(), (table.index, columns.clone()));
             }
-            tables.push(found.statements(table));
+            tables.push(actual.statements(table));
         }
         let column = |table: usize, column: usize| quoted(&rules.tables[table].columns[column].name);
         let ids = |table: usize, condition: String| {
@@ -87,11 +87,11 @@ impl Sql {
     }
 }
 
-/// A table as the database has it.
-struct Found {
+/// A table as it is in the database.
+struct ActualTable {
     schema: String,
     name: String,
-    /// Name, type, NOT NULL, whether something fills it in.
+    /// Name, type, NOT NULL, whether it has a default.
     columns: Vec<(String, u32, bool, bool)>,
     /// Unique indexes: name, columns.
     keys: Vec<(String, Vec<String>)>,
@@ -100,8 +100,8 @@ struct Found {
     indexed: Vec<String>,
 }
 
-impl Found {
-    async fn look(table: &TableRules, client: &Client) -> Result<Self, PrepareError> {
+impl ActualTable {
+    async fn read(table: &TableRules, client: &Client) -> Result<Self, PrepareError> {
         let row = client
             .query_opt(
                 "SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -133,7 +133,7 @@ impl Found {
                 &[&oid],
             )
             .await?;
-        let mut found = Self {
+        let mut actual = Self {
             schema: row.get(1),
             name: row.get(2),
             columns: columns.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect(),
@@ -144,19 +144,19 @@ impl Found {
         for row in &indexes {
             let (name, is_primary, is_unique): (String, bool, bool) = (row.get(0), row.get(1), row.get(2));
             let columns: Vec<String> = row.get(3);
-            found.indexed.extend(columns.first().cloned());
+            actual.indexed.extend(columns.first().cloned());
             if is_primary {
-                found.primary.clone_from(&name);
+                actual.primary.clone_from(&name);
             }
             if is_unique {
-                found.keys.push((name, columns));
+                actual.keys.push((name, columns));
             }
         }
-        Ok(found)
+        Ok(actual)
     }
 
     fn check(&self, table: &TableRules) -> Result<(), PrepareError> {
-        let mismatch = |said: String| Err(PrepareError::Mismatch(said));
+        let mismatch = |text: String| Err(PrepareError::Mismatch(text));
         let keyed_by_id = self.keys.iter().any(|(name, columns)| *name == self.primary && columns.as_slice() == ["id"]);
         let id = self.columns.iter().find(|(name, ..)| name == "id");
         if !keyed_by_id || !id.is_some_and(|(_, ty, ..)| is_of_type(fixtures::Type::Text, *ty)) {

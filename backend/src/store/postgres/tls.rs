@@ -1,14 +1,14 @@
-//! How the connection is protected, as libpq's `sslmode` has it.
+//! How the connection is protected: libpq's `sslmode`.
 //!
 //! | `sslmode` | Encrypted | The server is |
 //! |---|---|---|
-//! | `disable` | never | whoever answers |
-//! | `prefer` (the default, as in libpq) | if the server can | whoever answers |
-//! | `require` | always | whoever answers; with `sslrootcert`, as `verify-ca` |
-//! | `verify-ca` | always | whoever has a certificate of the authority |
-//! | `verify-full` | always | ... made out to the host in the URL |
+//! | `disable` | never | not checked |
+//! | `prefer` (the default, as in libpq) | if the server can | not checked |
+//! | `require` | always | not checked; with `sslrootcert`, as `verify-ca` |
+//! | `verify-ca` | always | one with a certificate of the authority |
+//! | `verify-full` | always | one with a certificate of the authority for the host in the URL |
 //!
-//! The authority is `sslrootcert`, a PEM file; without it (or with `system`) the machine's own authorities.
+//! The authority is `sslrootcert`, a PEM file. Without it, or with `system`, the machine's own authorities are used.
 
 use std::sync::Arc;
 
@@ -23,22 +23,22 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::store::postgres::error::with_source;
 
-/// libpq's `sslmode`, less `allow`.
+/// libpq's `sslmode`, without `allow`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SslMode {
     /// Never encrypted.
     Disable,
     /// Encrypted if the server can.
     Prefer,
-    /// Encrypted, whoever answers.
+    /// Encrypted; the certificate is not checked.
     Require,
-    /// Encrypted, to a server of the authority.
+    /// Encrypted; the certificate is checked, its host name is not.
     VerifyCa,
-    /// Encrypted, to the server that the URL names.
+    /// Encrypted; certificate and host name are checked.
     VerifyFull,
 }
 
-/// What a URL says, with the parts taken out that the library does not know.
+/// A database's URL, split into what `tokio-postgres` understands and what it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// The rest of the URL. It may hold a password.
@@ -53,7 +53,7 @@ impl Address {
     /// Takes `sslmode` and `sslrootcert` out of a URL.
     ///
     /// # Errors
-    /// In words that do not repeat the URL, when one of them is malformed.
+    /// When one of them is malformed. The message does not repeat the URL.
     pub fn parse(url: &str) -> Result<Self, String> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let (mut mode, mut root, mut rest) = (SslMode::Prefer, None, Vec::new());
@@ -84,10 +84,10 @@ impl Address {
         Ok(Self { url, mode, root })
     }
 
-    /// What connects as the URL says.
+    /// The configuration and the TLS connector for this URL.
     ///
     /// # Errors
-    /// In words, when the URL is none, or its authority cannot be read.
+    /// When the URL or the certificate of the authority cannot be read.
     pub fn connector(&self) -> Result<(tokio_postgres::Config, MakeRustlsConnect), String> {
         let mut config: tokio_postgres::Config = self.url.parse().map_err(|error| with_source(&error))?;
         config.ssl_mode(self.encryption());
@@ -109,8 +109,8 @@ impl Address {
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
         if matches!(self.mode, SslMode::Disable | SslMode::Prefer | SslMode::Require) {
-            let anybody = Arc::new(Verifier { provider, authority: None });
-            return Ok(builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth());
+            let unchecked = Arc::new(Verifier { provider, authority: None });
+            return Ok(builder.dangerous().with_custom_certificate_verifier(unchecked).with_no_client_auth());
         }
         let roots = Arc::new(self.roots()?);
         if self.mode == SslMode::VerifyFull {
@@ -164,8 +164,8 @@ fn percent_decoded(text: &str) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| format!("{text} is not percent-encoded UTF-8"))
 }
 
-/// Believes a certificate whatever host it is made out to; without an authority, whoever signed it. That the server
-/// holds the certificate's key is checked all the same.
+/// Accepts a certificate for any host, and without an authority one from any issuer. It still checks that the server has
+/// the certificate's key.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -223,7 +223,7 @@ mod tests {
             let found = Address::parse(url);
             let found = found.as_ref().map(|a| (a.url.as_str(), a.mode, a.root.as_deref())).map_err(String::as_str);
             match (found, expect) {
-                (Err(said), Err(wanted)) => assert!(said.contains(wanted), "{url}: {said}"),
+                (Err(text), Err(wanted)) => assert!(text.contains(wanted), "{url}: {text}"),
                 (found, expect) => assert_eq!(found, expect, "{url}"),
             }
         };
@@ -234,7 +234,7 @@ mod tests {
             Ok(("postgres://a@b/c?application_name=x", SslMode::VerifyFull, Some("/a b.crt"))),
         );
         check("postgres://a@b/c?sslmode=require", Ok(("postgres://a@b/c", SslMode::Require, None)));
-        // As libpq has it: whoever names an authority wants it looked at.
+        // As in libpq: naming an authority means checking against it.
         check(
             "postgres://a@b/c?sslmode=require&sslrootcert=x.crt",
             Ok(("postgres://a@b/c", SslMode::VerifyCa, Some("x.crt"))),

@@ -1,4 +1,4 @@
-//! Values on PostgreSQL's binary wire: no text form is in between, so what was written is what is read.
+//! Values in PostgreSQL's binary format, which keeps them exactly.
 
 use std::error::Error;
 
@@ -6,16 +6,16 @@ use bytes::{BufMut, BytesMut};
 use fixtures::{Type, Value};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type as SqlType, to_sql_checked};
 
-/// Microseconds from 1970-01-01, where ours begin, to 2000-01-01, where PostgreSQL's do.
+/// Microseconds from 1970-01-01, where our instants start, to 2000-01-01, where PostgreSQL's start.
 const EPOCH_US: i64 = 946_684_800_000_000;
 
 /// A value to be bound to a column.
 #[derive(Clone, Debug)]
-pub(super) struct Bound(pub(super) Value);
+pub(super) struct BoundValue(pub(super) Value);
 
 /// A value as read from a column.
 #[derive(Clone, Debug)]
-pub(super) struct Cell(pub(super) Value);
+pub(super) struct ColumnValue(pub(super) Value);
 
 /// The column types that this module reads and writes.
 fn is_known(ty: &SqlType) -> bool {
@@ -48,7 +48,7 @@ pub(super) fn is_of_type(ty: Type, oid: u32) -> bool {
     expected.iter().any(|ty| ty.oid() == oid)
 }
 
-impl ToSql for Bound {
+impl ToSql for BoundValue {
     fn to_sql(&self, ty: &SqlType, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match (&self.0, ty) {
             (Value::Null, _) => return Ok(IsNull::Yes),
@@ -76,7 +76,7 @@ impl ToSql for Bound {
     to_sql_checked!();
 }
 
-impl<'a> FromSql<'a> for Cell {
+impl<'a> FromSql<'a> for ColumnValue {
     fn from_sql(ty: &SqlType, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let value = match *ty {
             SqlType::TEXT | SqlType::VARCHAR => Value::text(std::str::from_utf8(raw)?),
@@ -88,7 +88,7 @@ impl<'a> FromSql<'a> for Cell {
             SqlType::BOOL => Value::Int(i64::from(raw != [0])),
             SqlType::TIMESTAMPTZ => Value::Time(match i64::from_be_bytes(raw.try_into()?) {
                 infinite @ (i64::MIN | i64::MAX) => infinite,
-                // The last 30 years that PostgreSQL can tell lie beyond what we can; they are one instant here.
+                // The last 30 years of PostgreSQL's range do not fit in ours; they all become one instant.
                 finite => finite.checked_add(EPOCH_US).unwrap_or(i64::MAX).min(i64::MAX - 1),
             }),
             ref other => return Err(format!("a column of type {other} is not read here").into()),

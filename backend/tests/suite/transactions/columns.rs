@@ -47,7 +47,7 @@ fn the_later_stamp_stays_whatever_arrives_last() {
 
 #[test]
 fn a_write_is_never_overridden_by_one_that_it_had_seen() {
-    // b's clock is behind: its stamp follows the one that it had seen, so a's older edit from offline still loses.
+    // b's clock is behind. Its stamp is later than the one that it had seen, so an older offline edit still loses.
     check(
         FieldMerge,
         r#"10 a PUT boxes b1 {"label":"x","touched":"@10"}
@@ -82,8 +82,8 @@ fn clocks_from_the_future_are_capped_at_receive_time() {
 
 #[test]
 fn own_queued_edits() {
-    // a's first edit lost; its second names the lost value as base and is compared again: same clock, same fate;
-    // a later clock wins.
+    // a's first edit is superseded. Its second has that value as base, and is compared again: with the same clock it is
+    // superseded too, with a later clock it wins.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}
@@ -104,7 +104,7 @@ fn own_queued_edits() {
          ! boxes b1 label latest: a/3 < b/1
          ! boxes b1 label latest: b/1 < a/4",
     );
-    // Differences carry on from merged values, sets too.
+    // Later differences start from merged values, in sets too.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"x","weight":10,"tags":"[\"t\"]","touched":"@1"}

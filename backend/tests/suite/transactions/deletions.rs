@@ -20,7 +20,7 @@ fn an_edit_meets_a_delete() {
         &format!("{base}\n\n{delete}\n\n{edit}"),
         &format!("a/1 applied\nb/1 applied\na/2 superseded deleted by b/1\n{record}"),
     );
-    // A second delete finds nothing to do; a row that never was is no reason to refuse it.
+    // A second delete has no effect, and a row that never existed is no reason to refuse it.
     check(
         FieldMerge,
         &format!("{base}\n\n{delete}\n\n10 c DELETE boxes b1 was {{\"label\":\"x\"}}\n10 c DELETE boxes b2"),
@@ -45,7 +45,7 @@ fn a_delete_overrides_what_a_merge_holds_of_others() {
          a/3 applied
          ! boxes b1 * deleted: b/1 < a/3",
     );
-    // Everybody whose difference is in the sum loses it, but for those that the deleting device had seen.
+    // Everyone whose difference is in the sum loses it, except those that the deleting device had seen.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"x","weight":10,"touched":"@1"}
@@ -72,7 +72,7 @@ fn puts_on_tombstones() {
     let deleted = r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}
 
            5 b DELETE boxes b1 was {"label":"x"}"#;
-    // Later than the deletion: created anew. Earlier: it stays deleted.
+    // Later than the deletion: created again. Earlier: it stays deleted.
     check(
         FieldMerge,
         &format!(
@@ -98,7 +98,7 @@ fn puts_on_tombstones() {
          c/1 superseded deleted by b/1
          ! boxes b1 * deleted: c/1 < b/1",
     );
-    // A deletion's stamp is its receive time, later than any clock that its own device sends: it was seen.
+    // A deletion's stamp is its receive time, which is later than its device's clock. The device has seen it all the same.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}
@@ -135,7 +135,7 @@ fn edits_revive_where_the_table_says_so() {
         script,
         "a/1 applied\nb/1 applied\na/2 superseded deleted by b/1\n! memos m1 * deleted: a/2 < b/1",
     );
-    // Its parent is gone too, and refuses to be missing: the edit comes too late for both.
+    // Its parent, which it needs, is deleted too: the edit cannot revive it.
     check(
         FieldMerge,
         r#"1 a PUT shelves s1 {"name":"s","touched":"@1"}
@@ -156,7 +156,7 @@ fn edits_revive_where_the_table_says_so() {
 
 #[test]
 fn a_delete_names_what_it_had_not_seen_of_a_counter() {
-    // w had seen 5 and counted to 6; that b's count came to 6 as well is chance.
+    // w had seen 5 and counted to 6. That b counted to 6 too is a coincidence.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"x","weight":5,"touched":"@1"}
@@ -192,7 +192,7 @@ fn where_edits_revive_a_delete_gives_way_to_an_edit_it_had_not_seen() {
          memos m1 words=edited
          ! memos m1 * revived: c/1 < b/1",
     );
-    // In the other order of arrival the edit brings it back: the same row.
+    // In the other order the edit revives the row: the same result.
     check(
         FieldMerge,
         &format!("{base}\n\n{delete}\n\n{edit}"),
@@ -202,7 +202,7 @@ fn where_edits_revive_a_delete_gives_way_to_an_edit_it_had_not_seen() {
          memos m1 words=edited
          ! memos m1 * revived: c/1 < b/1",
     );
-    // Who had seen the edit means the delete.
+    // A delete that had seen the edit is applied.
     check(
         FieldMerge,
         r#"1 a PUT memos m1 {"words":"w","touched":"@1"}

@@ -34,7 +34,7 @@ fn one_runs_at_a_time() {
          ! belts r2 motion exclusive:one-belt: b/3 < a/1
          ! belts r1 motion exclusive:one-belt: a/1 < b/4",
     );
-    // Whoever stops makes room, in one transaction too.
+    // A row that stops makes room for another, in the same transaction too.
     check(
         FieldMerge,
         r#"1 a PUT belts r1 {"running":1,"beat":"@1","touched":"@1"}

@@ -39,7 +39,7 @@ fn parents_that_are_missing() {
          ! boxes b1 shelf parent-missing: a/1 < server
          ! boxes b2 shelf parent-missing: a/6 < server",
     );
-    // A parent that stays deleted, though the transaction would make it again.
+    // A parent stays deleted, although the transaction tries to create it again.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}
@@ -114,7 +114,7 @@ fn parents_that_are_deleted() {
          a/4 applied
          a/5 applied",
     );
-    // Whoever moved a box onto the shelf unseen has a record: it loses the shelf before it goes itself.
+    // The unseen move of a box onto the shelf has a record: the box loses the shelf before it is deleted.
     check(
         FieldMerge,
         r#"1 a PUT shelves s1 {"name":"s","touched":"@1"}
@@ -145,7 +145,7 @@ fn parents_that_are_deleted() {
          ! boxes b2 shelf latest: a/4 < b/2
          ! boxes b2 shelf parent-missing: b/2 < a/7",
     );
-    // A box that moved away in time stays where it is.
+    // A box that was moved to another shelf before stays there.
     check(
         FieldMerge,
         r#"1 a PUT shelves s1 {"name":"s","touched":"@1"}
@@ -163,7 +163,7 @@ fn parents_that_are_deleted() {
          boxes b1 label=x weight=0 shelf=s2 state=new
          shelves s2 name=s",
     );
-    // A child that the transaction means to delete itself, and cannot, goes with its parent after all.
+    // The transaction's own delete of the child is superseded, so the child is deleted with its parent.
     check(
         VersionCheck,
         r#"1 a PUT boxes b1 {"label":"x","touched":"@1"}

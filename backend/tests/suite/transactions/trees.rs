@@ -5,7 +5,7 @@ use backend::PolicyKind::FieldMerge;
 use crate::script::check;
 
 #[test]
-fn a_cycle_leaves_the_parent_and_nothing_else() {
+fn a_cycle_leaves_only_the_parent_unchanged() {
     let boxes = r#"1 a PUT boxes b1 {"label":"1","touched":"@1"}
            1 a PUT boxes b2 {"label":"2","touched":"@1"}
            1 a PUT boxes b3 {"label":"3","inside":"b2","touched":"@1"}
@@ -50,7 +50,7 @@ fn a_cycle_leaves_the_parent_and_nothing_else() {
          ! boxes b1 inside cycle: c/2 < server"
         ),
     );
-    // A parent that would have won by its stamp overrides nothing when it closes a cycle.
+    // A write that would win by its stamp overrides nothing if it closes a cycle.
     check(
         FieldMerge,
         r#"1 a PUT boxes b1 {"label":"1","touched":"@1"}
@@ -74,7 +74,7 @@ fn a_cycle_leaves_the_parent_and_nothing_else() {
          ! boxes b1 inside cycle: c/1 < a/3
          ! boxes b1 inside latest: b/1 < d/1",
     );
-    // Operations count one by one: what an earlier one freed is free.
+    // Operations act one by one: an earlier one may open the cycle.
     check(
         FieldMerge,
         &format!(

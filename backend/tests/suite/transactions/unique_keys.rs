@@ -32,7 +32,7 @@ fn inserts_of_one_key_merge() {
          ! knobs k1 value latest: a/1 < b/1
          ! knobs k1 * deleted: b/5 < b/4",
     );
-    // A child that came before its parent follows it to the survivor.
+    // A child that arrived before its parent refers to the survivor too.
     check(
         FieldMerge,
         r#"1 a PUT knobs k1 {"key":"theme","touched":"@1"}
@@ -46,7 +46,7 @@ fn inserts_of_one_key_merge() {
          memos m1 words=w knob=k1
          ! knobs k2 * unique: b/2 < a/1",
     );
-    // An insert of the losing id is one of the survivor.
+    // An insert of the losing id inserts the survivor.
     check(
         FieldMerge,
         r#"1 a PUT knobs k1 {"key":"theme","value":"1","touched":"@1"}

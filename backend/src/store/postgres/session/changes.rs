@@ -1,4 +1,4 @@
-//! Row changes of the application's tables: sent late, and blamed on the right operation when one is refused.
+//! Row changes of the application's tables, and what a refused one means.
 
 use fixtures::Row;
 
@@ -8,7 +8,7 @@ use crate::store::postgres::note::{ChangeNote, cause_name};
 use crate::store::postgres::pipeline::{Params, Step, param, pipeline};
 use crate::store::postgres::session::connection::PostgresSession;
 use crate::store::postgres::session::open::RowChange;
-use crate::store::postgres::value::Bound;
+use crate::store::postgres::value::BoundValue;
 
 impl PostgresSession<'_> {
     async fn change_step(&mut self, change: &RowChange) -> Result<Step, StoreError> {
@@ -55,23 +55,23 @@ impl PostgresSession<'_> {
         }
     }
 
-    /// What a refused row change comes to.
+    /// The error of a refused row change.
     pub(super) fn change_failed(&mut self, table: Option<usize>, error: &tokio_postgres::Error) -> StoreError {
         let refusal = match (self.failed(error), table) {
             (StoreError::Unique(constraint), Some(table)) if constraint == self.sql.tables[table].primary => {
-                return StoreError::Contended(format!("a row came in between ({constraint})"));
+                return StoreError::Contended(format!("another transaction inserted the row ({constraint})"));
             }
             (StoreError::Unique(constraint), _) => match self.sql.keys.get(&constraint) {
                 Some((_, columns)) => StoreError::Unique(columns.join(", ")),
                 None => StoreError::Unique(constraint),
             },
-            (passing @ (StoreError::Unavailable(_) | StoreError::Contended(_)), _) => return passing,
+            (retryable @ (StoreError::Unavailable(_) | StoreError::Contended(_)), _) => return retryable,
             (refusal, _) => refusal,
         };
         if std::mem::replace(&mut self.is_eager, true) {
             return refusal;
         }
-        StoreError::Contended(format!("to be told which operation is refused: {refusal}"))
+        StoreError::Contended(format!("run again to find the refused operation: {refusal}"))
     }
 
     pub(super) fn annotate_change(&mut self, table: usize, id: &str, by: i64, cause: Cause) {
@@ -90,6 +90,6 @@ impl PostgresSession<'_> {
 
 fn row_params(id: &str, row: &Row) -> Params {
     let mut params = vec![param(id.to_owned())];
-    params.extend(row.iter().map(|value| param(Bound(value.clone()))));
+    params.extend(row.iter().map(|value| param(BoundValue(value.clone()))));
     params
 }

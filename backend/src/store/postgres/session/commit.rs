@@ -1,5 +1,7 @@
 //! The end of a transaction: everything that is not sent yet, and COMMIT, in one round trip.
 
+use std::sync::Arc;
+
 use crate::record::Origin;
 use crate::store::error::StoreError;
 use crate::store::postgres::meta::{author_json, write_meta, write_tombstone};
@@ -22,23 +24,23 @@ impl PostgresSession<'_> {
         steps.extend(self.row_steps().await?);
         steps.extend(self.ledger_steps(origin.map_or(0, |origin| origin.tx_id)).await?);
         steps.extend(self.annotation_steps(at_us, origin).await?);
-        // The counter's row is locked from here to the commit, which comes at once.
+        // The counter's row stays locked until the commit, so this step comes last.
         steps.extend(self.conflict_steps().await?);
         steps.push(Step::Plain("COMMIT"));
         match pipeline(self.client(), steps).await {
             Ok(_) => Ok(()),
             Err((position, error)) => match position.checked_sub(before).and_then(|at| tables.get(at).copied()) {
                 Some(table) => Err(self.change_failed(Some(table), &error)),
-                // Nobody's operation is to blame for what sync_backend refuses.
+                // No operation is to blame for an error on schema sync_backend.
                 None => Err(match self.failed(&error) {
-                    passing @ (StoreError::Unavailable(_) | StoreError::Contended(_)) => passing,
+                    retryable @ (StoreError::Unavailable(_) | StoreError::Contended(_)) => retryable,
                     refusal => StoreError::Unavailable(refusal.to_string()),
                 }),
             },
         }
     }
 
-    /// What changed in `sync_backend` about rows.
+    /// The changes of stamps, tombstones and aliases.
     async fn row_steps(&mut self) -> Result<Vec<Step>, StoreError> {
         let (mut stamped, mut metas, mut unstamped) = (Vec::new(), Vec::new(), Vec::new());
         let (mut buried, mut received, mut tombstones, mut unburied) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

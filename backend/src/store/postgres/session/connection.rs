@@ -18,9 +18,9 @@ pub(crate) struct PostgresSession<'a> {
     pub(super) database: &'a Database,
     pub(super) rules: &'a Rules,
     pub(super) sql: Arc<Sql>,
-    /// Only dropping takes it.
+    /// `None` only while the session is dropped.
     connection: Option<Object>,
-    /// Whether every change is awaited, because an earlier attempt was refused.
+    /// Whether every change is awaited, because the database refused one in an earlier attempt.
     pub(super) is_eager: bool,
     /// Whether the connection is not to be used again.
     pub(super) is_broken: bool,
@@ -42,9 +42,10 @@ impl<'a> PostgresSession<'a> {
         self.connection()
     }
 
+    /// The error of a failed statement. Remembers whether the connection can be used again.
     pub(super) fn failed(&mut self, error: &tokio_postgres::Error) -> StoreError {
         if let Some(code) = error.code().map(|code| code.code().to_owned()) {
-            // A prepared statement that is gone, or that a change of the schema made useless.
+            // A prepared statement is gone, or the schema has changed under it.
             self.is_broken |= code == "26000" || code == "0A000";
         } else {
             self.is_broken = true;
@@ -67,7 +68,7 @@ impl<'a> PostgresSession<'a> {
     }
 }
 
-/// A transaction that is left open, by a request that timed out, ends with its connection.
+/// A request that times out leaves its transaction open: closing the connection ends it.
 impl Drop for PostgresSession<'_> {
     fn drop(&mut self) {
         if (self.open.has_begun || self.is_broken)

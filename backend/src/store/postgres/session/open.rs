@@ -17,7 +17,7 @@ pub(super) type Key = (usize, Arc<str>);
 /// The open transaction.
 #[derive(Debug, Default)]
 pub(super) struct OpenTransaction {
-    /// Between begin and its end.
+    /// Whether a transaction is open.
     pub(super) is_open: bool,
     /// Whether BEGIN was sent.
     pub(super) has_begun: bool,
@@ -25,17 +25,17 @@ pub(super) struct OpenTransaction {
     pub(super) client_lock: Option<i64>,
     /// The client and its epoch, as the ledger knows it.
     pub(super) client_epoch: Option<u32>,
-    /// Whether a savepoint is wanted, and whether it was sent.
+    /// Whether to set a savepoint before the first change, and whether it was sent.
     pub(super) wants_savepoint: bool,
     pub(super) has_savepoint: bool,
-    /// Whether the lock on everything is held, and whether alone.
+    /// The lock on everything, if it is held: shared or exclusive.
     pub(super) everything: Option<Lock>,
     /// Names whose aliases are read with the next question.
     pub(super) names: BTreeSet<Key>,
     pub(super) aliases: BTreeMap<Key, Option<Arc<str>>>,
     /// Rows as they were read, under lock.
     pub(super) read: BTreeMap<Key, Slot>,
-    /// Rows that a question about others found, and locked.
+    /// Rows that a question found and locked, and that may not be read yet.
     pub(super) found: BTreeSet<Key>,
     /// Rows as the transaction leaves them.
     pub(super) written: BTreeMap<Key, Slot>,

@@ -14,7 +14,7 @@ use crate::store::postgres::session::statements::{READ_ALIASES, READ_ROWS, TAKE_
 use crate::store::slot::Slot;
 
 impl PostgresSession<'_> {
-    /// BEGIN and the client's lock, unless they were sent; nothing outside a transaction.
+    /// BEGIN and the client's lock, unless they were sent before. Nothing outside a transaction.
     pub(super) async fn begin_steps(&mut self) -> Result<Vec<Step>, StoreError> {
         if !self.open.is_open || self.open.has_begun {
             return Ok(Vec::new());
@@ -50,8 +50,8 @@ impl PostgresSession<'_> {
         Ok(())
     }
 
-    /// Locks and reads rows that were not read yet, with `before` and `after` locked around their own locks, and
-    /// looks aliases up for all `names` again.
+    /// Locks and reads rows that were not read yet, and reads the aliases of `names` again. The locks `before` are taken
+    /// before the row locks, the locks `after` after them.
     pub(super) async fn read(
         &mut self,
         keys: Vec<Key>,
@@ -124,7 +124,7 @@ impl PostgresSession<'_> {
         self.open.written.get(key).or_else(|| self.open.read.get(key))
     }
 
-    /// What is stored under an id, read and locked if it was not yet.
+    /// What is stored under an id. Locks and reads it first if that has not been done.
     pub(super) async fn slot_under_lock(&mut self, key: &Key) -> Result<Slot, StoreError> {
         if let Some(slot) = self.slot(key) {
             return Ok(slot.clone());
@@ -133,17 +133,17 @@ impl PostgresSession<'_> {
         let is_exclusive = self.open.everything.is_some_and(|lock| !lock.is_shared);
         if !is_exclusive && !self.open.found.contains(key) {
             if self.open.everything.is_none() {
-                let lock = locks::of_everything(true);
+                let lock = locks::everything(true);
                 self.open.everything = Some(lock);
                 before.push(lock);
             }
-            before.push(locks::of_row(&self.rules.tables[key.0].name, &key.1));
+            before.push(locks::row(&self.rules.tables[key.0].name, &key.1));
         }
         self.read(vec![key.clone()], &before, &[], Vec::new()).await?;
         Ok(self.slot(key).cloned().unwrap_or_default())
     }
 
-    /// The ids that a statement finds and locks, with all row changes so far sent before it.
+    /// The ids that a statement finds and locks. All row changes so far are sent before it.
     pub(super) async fn find(&mut self, table: usize, sql: &str, params: Params) -> Result<Vec<Arc<str>>, StoreError> {
         self.send_changes().await?;
         let mut steps = self.begin_steps().await?;
@@ -156,7 +156,7 @@ impl PostgresSession<'_> {
         Ok(ids)
     }
 
-    /// Reads rows that a question has just found.
+    /// Reads rows that `find` has found.
     pub(super) async fn read_found(&mut self, table: usize, ids: &[Arc<str>]) -> Result<(), StoreError> {
         let unread: Vec<Key> =
             ids.iter().map(|id| (table, id.clone())).filter(|key| self.slot(key).is_none()).collect();
