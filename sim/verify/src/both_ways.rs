@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use fixtures::{App, Kind as Values};
+use fixtures::{App, ValueShape};
 use serde_json::{Value as Json, json};
 use sim_core::history::{Event, History, Outcome as Answered, Scope, Time, What, Who};
 use sim_core::plan::{Device, EPOCH_US, Expr, Intent, Kind, Link, VERSION};
@@ -305,10 +305,10 @@ fn writable(app: &App, user: &str) -> Option<(usize, Vec<(String, Expr)>)> {
         }
         let mut set = Vec::new();
         for (index, column) in declared.columns.iter().enumerate() {
-            let values = &app.generator(table, index).kind;
+            let shape = &app.generator(table, index).shape;
             let is_needed = column.not_null && column.default == fixtures::Default::Null;
-            if is_needed || matches!(values, Values::User) {
-                set.push((column.name.clone(), value(values, user)?));
+            if is_needed || matches!(shape, ValueShape::User) {
+                set.push((column.name.clone(), value(shape, user)?));
             }
         }
         Some((table, set)).filter(|(_, set)| !set.is_empty())
@@ -316,21 +316,21 @@ fn writable(app: &App, user: &str) -> Option<(usize, Vec<(String, Expr)>)> {
 }
 
 /// A plain value; `None` where another row would have to be named.
-fn value(kind: &Values, user: &str) -> Option<Expr> {
-    let json: Json = match kind {
-        Values::OneOf(values) => values.first()?.to_json(),
-        Values::Words { .. } => json!("syncstorm verify: may be deleted"),
-        Values::Int { min, .. } => json!(min),
-        Values::Real { min, .. } => json!(min),
-        Values::Set(_) | Values::SetOfRows(_) => json!("[]"),
-        Values::Json => json!("{}"),
-        Values::Date { .. } => json!("2026-01-05"),
-        Values::TimeOfDay => json!("09:00"),
-        Values::Instant { .. } => return Some(Expr::Now),
-        Values::Bool => json!(0),
-        Values::Device => return Some(Expr::Device),
-        Values::User => json!(user),
-        Values::Row(_) => return None,
+fn value(shape: &ValueShape, user: &str) -> Option<Expr> {
+    let json: Json = match shape {
+        ValueShape::OneOf(values) => values.first()?.to_json(),
+        ValueShape::Words { .. } => json!("syncstorm verify: may be deleted"),
+        ValueShape::Int { min, .. } => json!(min),
+        ValueShape::Real { min, .. } => json!(min),
+        ValueShape::Set(_) | ValueShape::SetOfRows(_) => json!("[]"),
+        ValueShape::Json => json!("{}"),
+        ValueShape::Date { .. } => json!("2026-01-05"),
+        ValueShape::TimeOfDay => json!("09:00"),
+        ValueShape::Instant { .. } => return Some(Expr::Now),
+        ValueShape::Bool => json!(0),
+        ValueShape::Device => return Some(Expr::Device),
+        ValueShape::User => json!(user),
+        ValueShape::Row(_) => return None,
     };
     Some(Expr::Value(json))
 }

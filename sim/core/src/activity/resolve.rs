@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fixtures::App;
-use fixtures::generator::Kind;
+use fixtures::ValueShape;
 use serde_json::Value as Json;
 
 use super::{ActStep, Activity, ActivityEntry, ListEntry, Slot, Source, SourceEntry, StepEntry, Term, TermEntry};
@@ -236,8 +236,8 @@ impl Names<'_> {
     fn element(&self, slot: usize, column: usize, entry: &TermEntry) -> Result<Term, String> {
         let table = self.slots[slot].source.table();
         if matches!(entry, TermEntry::Draw) {
-            return match self.app.generators[table][column].kind {
-                Kind::Set(_) | Kind::SetOfRows(_) => Ok(Term::Element(table, column)),
+            return match self.app.generators[table][column].shape {
+                ValueShape::Set(_) | ValueShape::SetOfRows(_) => Ok(Term::Element(table, column)),
                 _ => Err("\"draw\" needs a column whose values in policy.toml are a set".to_owned()),
             };
         }

@@ -1,6 +1,6 @@
 //! What a table's columns are for a workload: worked out once for an application.
 
-use fixtures::{App, Generator, Kind, OnMissingParent, OnParentDelete, Rule};
+use fixtures::{App, Generator, OnMissingParent, OnParentDelete, Rule, ValueShape};
 
 /// All tables of an application.
 #[derive(Clone, Debug)]
@@ -67,18 +67,18 @@ impl TableLayout {
         let unique = app.policy.uniques.iter().find(|unique| unique.table == table).map(|unique| unique.columns.clone());
         let keyed = |column: usize| unique.as_ref().is_some_and(|unique| unique.contains(&column));
         let is_clock = |column: usize| policy.clock == Some(column);
-        let owner = columns(&|column| generators[column].kind == Kind::User).first().copied();
+        let owner = columns(&|column| generators[column].shape == ValueShape::User).first().copied();
         let plain = columns(&|column| {
             matches!(policy.rules[column], Rule::Latest | Rule::Max)
                 && !is_clock(column)
                 && !keyed(column)
                 && owner != Some(column)
-                && !matches!(generators[column].kind, Kind::SetOfRows(_))
+                && !matches!(generators[column].shape, ValueShape::SetOfRows(_))
         });
         let references: Vec<(usize, usize)> =
             app.policy.references_of(table).map(|reference| (reference.column, reference.parent)).collect();
         let roomy = columns(&|column| {
-            plain.contains(&column) && matches!(generators[column].kind, Kind::Words { .. } | Kind::Json)
+            plain.contains(&column) && matches!(generators[column].shape, ValueShape::Words { .. } | ValueShape::Json)
         });
         let cascades = app.policy.references_of(table).filter(|it| it.on_parent_delete == OnParentDelete::Cascade);
         let held_by = app.policy.children_of(table).filter(|it| it.on_parent_delete == OnParentDelete::Refuse);
@@ -91,7 +91,7 @@ impl TableLayout {
                 schema.columns[column].not_null && schema.columns[column].default == fixtures::Default::Null
             }),
             sets: columns(&|column| {
-                policy.rules[column] == Rule::Set && matches!(generators[column].kind, Kind::Set(_) | Kind::SetOfRows(_))
+                policy.rules[column] == Rule::Set && matches!(generators[column].shape, ValueShape::Set(_) | ValueShape::SetOfRows(_))
             }),
             counters: columns(&|column| matches!(policy.rules[column], Rule::Counter { .. })),
             small_integers: columns(&|column| schema.columns[column].ty == fixtures::Type::Integer && plain.contains(&column)),

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use fixtures::{Generator, Kind};
+use fixtures::{Generator, ValueShape};
 use rand::Rng as _;
 use serde_json::Value as Json;
 
@@ -99,36 +99,36 @@ pub(crate) fn draw(
     if generator.null > 0.0 && rng.random_bool(generator.null) {
         return Expr::Value(Json::Null);
     }
-    Expr::Value(match &generator.kind {
-        Kind::OneOf(values) => values[rng.random_range(0..values.len())].to_json(),
-        Kind::Words { min, max } => Json::from(mark.text(rng, *min, *max)),
-        Kind::Int { min, max } => Json::from(rng.random_range(*min..=*max)),
-        Kind::Real { min, max, step } => {
+    Expr::Value(match &generator.shape {
+        ValueShape::OneOf(values) => values[rng.random_range(0..values.len())].to_json(),
+        ValueShape::Words { min, max } => Json::from(mark.text(rng, *min, *max)),
+        ValueShape::Int { min, max } => Json::from(rng.random_range(*min..=*max)),
+        ValueShape::Real { min, max, step } => {
             let steps = ((max - min) / step).floor() as u64;
             Json::from(min + step * rng.random_range(0..=steps) as f64)
         }
-        Kind::Set(elements) => {
+        ValueShape::Set(elements) => {
             let share = rng.random_range(0.0..0.6);
             let some: Vec<&str> = elements.iter().filter(|_| rng.random_bool(share)).map(AsRef::as_ref).collect();
             Json::from(Json::from(some).to_string())
         }
         // Ids are not known before a device runs: elements come one by one.
-        Kind::SetOfRows(_) => Json::from("[]"),
-        Kind::Row(table) => return row(rng, *table).unwrap_or(Expr::Value(Json::Null)),
-        Kind::Json => Json::from(mark.json(rng)),
-        Kind::Date { min_days, max_days } => {
+        ValueShape::SetOfRows(_) => Json::from("[]"),
+        ValueShape::Row(table) => return row(rng, *table).unwrap_or(Expr::Value(Json::Null)),
+        ValueShape::Json => Json::from(mark.json(rng)),
+        ValueShape::Date { min_days, max_days } => {
             let day = rng.random_range(*min_days..=*max_days);
             Json::from(instant(writing.at_us + day * 86_400_000_000)[..10].to_owned())
         }
-        Kind::TimeOfDay => Json::from(format!("{:02}:{:02}", rng.random_range(0..24), 5 * rng.random_range(0..12))),
-        Kind::Instant { min_s: 0, max_s: 0 } => return Expr::Now,
-        Kind::Instant { min_s, max_s } => {
+        ValueShape::TimeOfDay => Json::from(format!("{:02}:{:02}", rng.random_range(0..24), 5 * rng.random_range(0..12))),
+        ValueShape::Instant { min_s: 0, max_s: 0 } => return Expr::Now,
+        ValueShape::Instant { min_s, max_s } => {
             Json::from(instant(writing.at_us + rng.random_range(*min_s..=*max_s) * 1_000_000))
         }
-        Kind::Bool => Json::from(rng.random_range(0..2)),
-        Kind::Device => return Expr::Device,
-        Kind::User if writing.creates => Json::from(writing.user),
-        Kind::User => Json::from(writing.users[rng.random_range(0..writing.users.len())].as_str()),
+        ValueShape::Bool => Json::from(rng.random_range(0..2)),
+        ValueShape::Device => return Expr::Device,
+        ValueShape::User if writing.creates => Json::from(writing.user),
+        ValueShape::User => Json::from(writing.users[rng.random_range(0..writing.users.len())].as_str()),
     })
 }
 
@@ -138,9 +138,9 @@ pub(crate) fn draw_element(
     rng: &mut Rng,
     row: &mut dyn FnMut(&mut Rng, usize) -> Option<Expr>,
 ) -> Option<Expr> {
-    match &generator.kind {
-        Kind::Set(elements) => Some(Expr::Value(Json::from(elements[rng.random_range(0..elements.len())].as_ref()))),
-        Kind::SetOfRows(table) => row(rng, *table),
+    match &generator.shape {
+        ValueShape::Set(elements) => Some(Expr::Value(Json::from(elements[rng.random_range(0..elements.len())].as_ref()))),
+        ValueShape::SetOfRows(table) => row(rng, *table),
         _ => None,
     }
 }
