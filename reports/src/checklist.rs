@@ -1,25 +1,25 @@
-//! A checklist as data, for terminals and for machines: what was looked at, what is wrong, what it means, what to do.
+//! A checklist as text and as JSON: what was checked, what is wrong, what it means, what to do.
 //!
-//! Whoever looked decides; here nothing is judged.
+//! Nothing is judged here: `verify` and `audit` decide.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::text::{Align, Colour, Column, paint_code, table};
+use crate::terminal::{Align, Colour, Column, paint, table};
 use crate::words::{counted, visible};
 
 /// The format that `version` names.
 pub const VERSION: u32 = 1;
 
-/// Everything that was looked at, in order.
+/// Everything that was checked, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checklist {
     /// `verify` or `audit`.
     pub command: &'static str,
     /// Where the parts of the stack are, without passwords.
     pub stack: BTreeMap<&'static str, String>,
-    /// One entry a line.
+    /// One entry for each line.
     pub checks: Vec<Check>,
 }
 
@@ -28,14 +28,14 @@ pub struct Checklist {
 pub struct Check {
     /// The part of the stack.
     pub group: &'static str,
-    /// What was looked at; unique within its group.
+    /// What was checked; unique within its group.
     pub name: String,
     /// What was found.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What was found. What could not be found out is `Skipped`, never `Ok`.
+/// What was found. What could not be checked is `Skipped`, never `Ok`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
@@ -51,9 +51,9 @@ pub enum Outcome {
         /// What to do about it, in words.
         fix: String,
     },
-    /// Nobody knows.
+    /// It was not checked.
     Skipped {
-        /// Why it was not looked at.
+        /// Why not.
         reason: String,
     },
 }
@@ -91,7 +91,7 @@ impl Checklist {
         self.checks.iter().any(|check| matches!(check.outcome, Outcome::Failed { .. }))
     }
 
-    /// Changes every text that others wrote into it: what logs and error messages say may hold a secret.
+    /// Changes every text that comes from outside: logs and error messages may hold a secret.
     pub fn rewrite(&mut self, change: impl Fn(&str) -> String) {
         for text in self.checks.iter_mut().flat_map(|check| check.outcome.texts()) {
             *text = change(text);
@@ -107,7 +107,7 @@ impl Checklist {
     }
 }
 
-/// One line a check, grouped; below a line that failed, what to do. Then how many there were of each kind.
+/// One line for each check; below one that failed, what to do. Then how many there are of each outcome.
 #[must_use]
 pub fn text(list: &Checklist, colour: Colour) -> String {
     let columns = ["", "", ""].map(|title| Column::new(title, Align::Left));
@@ -115,13 +115,13 @@ pub fn text(list: &Checklist, colour: Colour) -> String {
         .checks
         .iter()
         .map(|check| {
-            let said = match &check.outcome {
+            let found = match &check.outcome {
                 Outcome::Ok { note } => note,
                 Outcome::Failed { diagnosis, .. } => diagnosis,
                 Outcome::Skipped { reason } => reason,
             };
-            let word = paint_code(check.outcome.word(), check.outcome.colour(), colour);
-            vec![word, format!("{}: {}", check.group, visible(&check.name)), first_line(said)]
+            let word = paint(check.outcome.word(), check.outcome.colour(), colour);
+            vec![word, format!("{}: {}", check.group, visible(&check.name)), first_line(found)]
         })
         .collect();
     let mut text = String::new();
@@ -137,7 +137,10 @@ pub fn text(list: &Checklist, colour: Colour) -> String {
         }
     }
     let [ok, failed, skipped] = list.totals();
-    text.push_str(&format!("\n{}: {ok} ok, {failed} failed, {skipped} skipped\n", counted(ok + failed + skipped, "line", "lines")));
+    text.push_str(&format!(
+        "\n{}: {ok} ok, {failed} failed, {skipped} skipped\n",
+        counted(ok + failed + skipped, "line", "lines")
+    ));
     text
 }
 
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn lines() {
+    fn a_line_for_each_check() {
         let found = text(&sample(), Colour::Plain);
         let expect = "ok       database: reachable  PostgreSQL 16\n\
                       failed   database: slot       none\n           | log: \u{241b}[2J\n         -> start it\n\
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_read_the_same() {
+    fn json_holds_the_same() {
         let found: serde_json::Value = serde_json::from_str(&json(&sample())).expect("JSON");
         assert_eq!(found["checks"][1]["outcome"], "failed");
         assert_eq!(found["checks"][2]["reason"], "nobody asked");
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_go() {
+    fn secrets_are_rewritten() {
         let mut list = sample();
         list.rewrite(|text| text.replace("16", "***"));
         assert_eq!(list.checks[0].outcome, Outcome::Ok { note: "PostgreSQL ***".to_owned() });

@@ -1,34 +1,35 @@
-//! A run in one sentence, and the words that every report explains it with.
+//! A run in one sentence: how many claims held, and its figures.
 
 use sim_core::run::{Run, ScenarioRun};
-use sim_core::verdict::{Class, Verdict};
+use sim_core::verdict::Verdict;
 
+use crate::explain::time_name;
 use crate::words::{count, counted, seconds};
 
-/// How many claims came to what.
+/// How many claims have which result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct ClaimCounts {
     pub(crate) valid: u64,
     pub(crate) unknown: u64,
     pub(crate) invalid: u64,
     pub(crate) not_run: u64,
 }
 
-impl Tally {
+impl ClaimCounts {
     pub(crate) fn of(run: &Run) -> Self {
-        let mut tally = Self::default();
+        let mut counts = Self::default();
         for scenario in &run.scenarios {
             match (scenario, scenario.verdict) {
-                (ScenarioRun { not_run: Some(_), .. }, _) => tally.not_run += 1,
-                (_, Verdict::Valid) => tally.valid += 1,
-                (_, Verdict::Unknown) => tally.unknown += 1,
-                (_, Verdict::Invalid) => tally.invalid += 1,
+                (ScenarioRun { not_run: Some(_), .. }, _) => counts.not_run += 1,
+                (_, Verdict::Valid) => counts.valid += 1,
+                (_, Verdict::Unknown) => counts.unknown += 1,
+                (_, Verdict::Invalid) => counts.invalid += 1,
             }
         }
-        tally
+        counts
     }
 
-    /// The greatest verdict of those that ran; `None` when none did.
+    /// The worst verdict among the claims that ran; `None` when none ran.
     pub(crate) fn worst(self) -> Option<Verdict> {
         match self {
             Self { invalid: 1.., .. } => Some(Verdict::Invalid),
@@ -41,15 +42,15 @@ impl Tally {
 
 /// The run in one sentence, without its figures: `10 of 27 claims did not hold`.
 pub(crate) fn verdict_sentence(run: &Run) -> String {
-    let tally = Tally::of(run);
-    let judged = tally.valid + tally.unknown + tally.invalid;
+    let counts = ClaimCounts::of(run);
+    let judged = counts.valid + counts.unknown + counts.invalid;
     let claims = counted(judged, "claim", "claims");
     let mut parts = Vec::new();
-    match (tally.invalid, tally.unknown) {
+    match (counts.invalid, counts.unknown) {
         (0, 0) if judged == 0 => parts.push("nothing was judged".to_owned()),
         (0, 0) => parts.push(format!("{claims} held")),
         (0, unknown) => {
-            parts.push(format!("{} of {claims} held", count(tally.valid)));
+            parts.push(format!("{} of {claims} held", count(counts.valid)));
             parts.push(format!("{} could not be judged", count(unknown)));
         }
         (invalid, unknown) => {
@@ -62,9 +63,9 @@ pub(crate) fn verdict_sentence(run: &Run) -> String {
     parts.join(", ")
 }
 
-/// The figures that go with it: `2,431 plans, 61,000 operations, 9 h of simulated time`.
+/// The figures of the run: `2,431 plans, 61,000 operations, 9 h of simulated time`.
 pub(crate) fn figures(run: &Run) -> String {
-    let not_run = match Tally::of(run).not_run {
+    let not_run = match ClaimCounts::of(run).not_run {
         0 => String::new(),
         some => format!("; {} did not run in this world", counted(some, "claim", "claims")),
     };
@@ -77,83 +78,11 @@ pub(crate) fn figures(run: &Run) -> String {
     )
 }
 
-/// Both, as one sentence.
+/// Verdict and figures in one sentence.
 pub(crate) fn sentence(run: &Run) -> String {
     let verdict = verdict_sentence(run);
     let comma = if verdict.contains(',') { "," } else { "" };
     format!("{verdict}{comma} in {}.", figures(run))
-}
-
-/// Whether clock and network are simulated.
-pub(crate) fn is_simulated(run: &Run) -> bool {
-    run.world == "deterministic"
-}
-
-fn time_name(run: &Run) -> &'static str {
-    if is_simulated(run) { "simulated time" } else { "plan time" }
-}
-
-/// What the latency figures are called.
-pub(crate) fn latency_title(run: &Run) -> &'static str {
-    if is_simulated(run) { "simulated latency" } else { "latency" }
-}
-
-/// What the latency figures are, and what they are not.
-pub(crate) fn latency_note(run: &Run) -> &'static str {
-    match run.world.as_str() {
-        "deterministic" => {
-            "from a local commit until it is applied on each other device; it tells of the simulated network and of time \
-             spent offline, and is no measurement of PowerSync"
-        }
-        "embedded" => {
-            "from a local commit until it is applied on each other device, in plan time: links are simulated and time spent \
-             offline counts, servers take the time that they take; it is no measurement of PowerSync"
-        }
-        // The number is the harness's (`IDLE_STRETCH`); a test there holds both together.
-        "containers" => {
-            "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
-             offline counts, idle time is skipped, and containers take the time that they take. Devices bear with 120 \
-             times as much silence on a stream as elsewhere; no other timer is scaled. It is no measurement of PowerSync"
-        }
-        "external" => {
-            "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
-             offline counts, idle time is skipped, and the stack takes the time that it takes. Devices bear with 120 times \
-             as much silence on a stream as elsewhere; no other timer is scaled. Uploads to a backend that leaves no notes \
-             in the database's log pass one at a time, so that they wait for each other"
-        }
-        _ => "from a local commit until it is applied on each other device, as this world's stack showed it",
-    }
-}
-
-/// What a world is made of, for newcomers.
-pub(crate) fn world_words(world: &str) -> &'static str {
-    match world {
-        "deterministic" => {
-            "everything ran in one process: real client cores on real SQLite databases, with a simulated network and a \
-             simulated clock, so that the same seed gives the same history again"
-        }
-        "embedded" => {
-            "real client cores talked over the loopback network to a private PostgreSQL, a sync service and an upload \
-             backend, each a process of its own"
-        }
-        "containers" => {
-            "real client cores talked to the deployment itself: PostgreSQL, the sync service and the backend in containers"
-        }
-        "external" => {
-            "real client cores talked to servers that somebody else runs, with a simulated network before them; only rows of \
-             the run's own are judged"
-        }
-        _ => "devices and servers ran in a world of this name",
-    }
-}
-
-/// The kind of promise that was broken.
-pub(crate) fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Safety => "safety",
-        Class::Liveness => "liveness",
-        Class::Latency => "latency",
-    }
 }
 
 #[cfg(test)]

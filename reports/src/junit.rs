@@ -1,4 +1,4 @@
-//! The JUnit form of a run, for CI systems: a test case a scenario.
+//! The JUnit form of a run, for CI systems: one test case for each scenario.
 //!
 //! JUnit has no word for *could not be judged*: such a scenario is an error there, never a success.
 
@@ -6,6 +6,7 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use sim_core::run::{AnomalyText, Run, ScenarioRun};
 use sim_core::verdict::{Class, Verdict};
 
+use crate::explain::replay_command;
 use crate::words::{count, counted};
 
 /// A JUnit report.
@@ -26,7 +27,7 @@ pub fn render(run: &Run) -> String {
     let mut report = Report::new("syncstorm");
     report.add_test_suite(suite);
     let mut text = report.to_string().unwrap_or_else(|error| {
-        // Writing to memory fails only for our own mistakes, and a reporter never brings a run down.
+        // Writing to memory fails only by our own mistake, and a report must not end a run.
         format!("<!-- {} -->", XmlString::new(error.to_string()).as_str().replace("--", "- -"))
     });
     if !text.ends_with('\n') {
@@ -86,7 +87,7 @@ fn description(scenario: &ScenarioRun) -> String {
     }
     if let Some(shrunk) = &scenario.shrunk {
         lines.push(String::new());
-        lines.push(format!("Replay: {}", crate::text::replay_command(&shrunk.path)));
+        lines.push(format!("Replay: {}", replay_command(&shrunk.path)));
     }
     lines.join("\n")
 }

@@ -1,12 +1,12 @@
-//! Which planted defects were caught: the proof that the checkers see what they claim to see.
+//! Which planted defects were caught: the proof that the checkers find what they claim to find.
 
 use serde::Serialize;
 use sim_core::run::MutantResult;
 
-use crate::text::{Align, Column, table};
+use crate::terminal::{Align, Column, table};
 use crate::words::{count, counted, visible};
 
-/// One line a defect, then how many were caught.
+/// One line for each defect, then how many were caught.
 #[must_use]
 pub fn text(mutants: &[MutantResult]) -> String {
     let columns = [

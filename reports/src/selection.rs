@@ -1,14 +1,13 @@
-//! Which events of a history are worth telling: all that matter of a small one, those around the anomaly of a
-//! large one.
+//! Which events of a history a report shows: of a small one all that matter, of a large one those around the anomaly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sim_core::history::{Event, InvariantAnswer, Lifecycle, Phase, RowId, Scope, What, Who};
 use sim_core::plan::Fault;
 
-use crate::reading::Reading;
+use crate::joined::JoinedHistory;
 
-/// The events to show, ascending, and how many that would be shown of a smaller history are not.
+/// The events to show, ascending, and how many are left out because there are too many.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Selection {
     pub(crate) events: Vec<usize>,
@@ -16,21 +15,21 @@ pub(crate) struct Selection {
 }
 
 /// Chooses at most `most` events; the highlighted ones come before all others.
-pub(crate) fn select(reading: &Reading<'_>, highlight: &[usize], most: usize) -> Selection {
+pub(crate) fn select(joined: &JoinedHistory<'_>, highlight: &[usize], most: usize) -> Selection {
     let highlighted: BTreeSet<usize> = highlight.iter().copied().collect();
-    let events = &reading.names.history.events;
-    let vain = vain_repeats(&events[..]);
+    let events = &joined.names.history.events;
+    let repeated = repeated_failures(&events[..]);
     let candidates: Vec<usize> = (0..events.len())
-        .filter(|index| highlighted.contains(index) || (tells(reading, *index) && !vain.contains(index)))
+        .filter(|index| highlighted.contains(index) || (matters(joined, *index) && !repeated.contains(index)))
         .collect();
     if candidates.len() <= most {
         return Selection { events: candidates, left_out: 0 };
     }
-    let rows = rows_of_interest(reading, highlight);
+    let rows = rows_of_interest(joined, highlight);
     let middle = highlight.get(highlight.len() / 2).copied().unwrap_or(0);
     let mut ranked: Vec<(u8, usize, usize)> = candidates
         .iter()
-        .map(|index| (rank(reading, &highlighted, &rows, *index), index.abs_diff(middle), *index))
+        .map(|index| (rank(joined, &highlighted, &rows, *index), index.abs_diff(middle), *index))
         .collect();
     ranked.sort_unstable();
     ranked.truncate(most);
@@ -40,12 +39,12 @@ pub(crate) fn select(reading: &Reading<'_>, highlight: &[usize], most: usize) ->
     Selection { events, left_out }
 }
 
-/// Attempts of uploads, from the third on, that failed just as the one before them did: a device that is offline for
-/// hours, or whose transaction the backend cannot take, makes hundreds of them, and the first two tell it.
-fn vain_repeats(events: &[Event]) -> BTreeSet<usize> {
+/// Upload attempts, from the third on, that failed as the one before them did: a device that is offline for hours, or
+/// whose transaction the backend cannot accept, makes hundreds of them, and the first two are enough.
+fn repeated_failures(events: &[Event]) -> BTreeSet<usize> {
     let mut begun: BTreeMap<(Who, i64), usize> = BTreeMap::new();
     let mut before: BTreeMap<(Who, i64), Option<u16>> = BTreeMap::new();
-    let mut vain = BTreeSet::new();
+    let mut repeated = BTreeSet::new();
     for (index, event) in events.iter().enumerate() {
         let What::Upload(upload) = &event.what else { continue };
         let begin = match upload.phase {
@@ -58,41 +57,41 @@ fn vain_repeats(events: &[Event]) -> BTreeSet<usize> {
         };
         let is_as_before = before.insert((event.who, upload.tx_id), upload.status) == Some(upload.status);
         if upload.attempt > 2 && is_as_before {
-            vain.extend(begin.into_iter().chain([index]));
+            repeated.extend(begin.into_iter().chain([index]));
         }
     }
-    vain
+    repeated
 }
 
-/// Whether an event tells anything that a reader of a small history wants to know.
-fn tells(reading: &Reading<'_>, index: usize) -> bool {
-    if reading.stage.contains(&index) {
+/// Whether a reader of a small history wants to see the event.
+fn matters(joined: &JoinedHistory<'_>, index: usize) -> bool {
+    if joined.seeding.contains(&index) {
         return false;
     }
-    match &reading.names.history.events[index].what {
+    match &joined.names.history.events[index].what {
         What::Tx(tx) => !tx.ops.is_empty() || tx.failed.is_some() || tx.skipped > 0,
         What::Upload(_) | What::Commit(_) | What::Protocol { .. } | What::Conflicts { .. } => true,
-        // The app's own stop and start tell that better.
+        // The app's own stop and start show that better.
         What::Fault { fault: Fault::Crash { after_steps, .. }, phase, .. } => {
             *phase == Phase::Invoke && *after_steps > 0
         }
         What::Fault { fault: Fault::StorageLost { .. } | Fault::CopyRestored { .. }, .. } => false,
         What::Fault { .. } => true,
         What::Invariants { answers } => answers.iter().any(|(_, answer)| *answer != InvariantAnswer::Holds),
-        What::Apply(_) => reading.applied.get(&index).is_some_and(|differences| !differences.is_empty()),
-        What::Lifecycle(life) => !matches!(life, Lifecycle::Started) || reading.names.history.events[index].at_us > 0,
+        What::Apply(_) => joined.applied.get(&index).is_some_and(|differences| !differences.is_empty()),
+        What::Lifecycle(life) => !matches!(life, Lifecycle::Started) || joined.names.history.events[index].at_us > 0,
         What::Barrier { phase, .. } => *phase != Phase::Invoke,
         What::Read { scope, .. } => *scope == Scope::Look,
         What::Complete { .. } | What::WriteCheckpoint { .. } | What::Stream { .. } => false,
     }
 }
 
-fn rank(reading: &Reading<'_>, highlighted: &BTreeSet<usize>, rows: &BTreeSet<RowId>, index: usize) -> u8 {
+fn rank(joined: &JoinedHistory<'_>, highlighted: &BTreeSet<usize>, rows: &BTreeSet<RowId>, index: usize) -> u8 {
     if highlighted.contains(&index) {
         return 0;
     }
-    let touches = reading.rows_of(index).iter().any(|row| rows.contains(row));
-    match &reading.names.history.events[index].what {
+    let touches = joined.rows_of(index).iter().any(|row| rows.contains(row));
+    match &joined.names.history.events[index].what {
         What::Tx(_) | What::Commit(_) if touches => 1,
         What::Protocol { .. } => 1,
         What::Apply(_) | What::Upload(_) | What::Read { .. } if touches => 2,
@@ -103,12 +102,12 @@ fn rank(reading: &Reading<'_>, highlighted: &BTreeSet<usize>, rows: &BTreeSet<Ro
 }
 
 /// The rows of the highlighted events; without any, those that more than one device wrote.
-fn rows_of_interest(reading: &Reading<'_>, highlight: &[usize]) -> BTreeSet<RowId> {
+fn rows_of_interest(joined: &JoinedHistory<'_>, highlight: &[usize]) -> BTreeSet<RowId> {
     if !highlight.is_empty() {
-        return highlight.iter().flat_map(|index| reading.rows_of(*index)).collect();
+        return highlight.iter().flat_map(|index| joined.rows_of(*index)).collect();
     }
     let mut writers: BTreeMap<RowId, BTreeSet<u32>> = BTreeMap::new();
-    for register in &reading.registers {
+    for register in &joined.registers {
         writers.entry(register.row).or_default().extend(&register.writers);
     }
     writers.into_iter().filter(|(_, writers)| writers.len() > 1).map(|(row, _)| row).collect()

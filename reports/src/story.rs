@@ -1,4 +1,4 @@
-//! A history in plain words, step by step, for somebody who has never seen one.
+//! A history in plain words, step by step, for people who have never seen one.
 
 mod step;
 
@@ -9,11 +9,13 @@ use sim_core::history::RowId;
 use sim_core::run::AnomalyText;
 use sim_core::{History, Plan};
 
-use crate::reading::{Held, Reading, Register};
+use self::step::Sentences;
+use crate::joined::JoinedHistory;
+use crate::registers::{Register, RegisterState};
 use crate::selection::select;
 use crate::words::{counted, device_name, listed, moment, plain, visible};
 
-/// Larger histories are told around the events of their anomalies.
+/// Of a larger history, the story holds the events around its anomalies.
 const STEPS_MAX: usize = 60;
 /// Registers compared in the end.
 const REGISTERS_MAX: usize = 6;
@@ -22,13 +24,13 @@ const REGISTERS_MAX: usize = 6;
 #[derive(Debug)]
 pub(crate) struct Story {
     /// Who takes part, and what there is before anything happens.
-    pub(crate) setting: Vec<String>,
+    pub(crate) start: Vec<String>,
     /// What happens.
     pub(crate) steps: Vec<Step>,
-    /// How many steps of a large history are not told.
+    /// How many steps of a large history are left out.
     pub(crate) left_out: usize,
-    /// Where it ends.
-    pub(crate) ending: Vec<String>,
+    /// What the registers hold in the end.
+    pub(crate) end: Vec<String>,
 }
 
 /// One step.
@@ -36,18 +38,18 @@ pub(crate) struct Story {
 pub(crate) struct Step {
     pub(crate) at_us: i64,
     pub(crate) text: String,
-    /// Whether an anomaly is about it.
+    /// Whether an anomaly names it.
     pub(crate) marked: bool,
 }
 
-/// Tells a history in plain words, a line a step: first the setting, then what happened with its time, then where
-/// it ended and what is wrong with that.
+/// The story in lines: first who takes part, then each step with its time, then what the registers hold in the end and
+/// what is wrong with that.
 #[must_use]
-pub fn tell(plan: &Plan, history: &History, app: &App, anomalies: &[AnomalyText]) -> Vec<String> {
-    let reading = Reading::new(plan, history, app);
-    let story = story(&reading, anomalies);
+pub fn lines(plan: &Plan, history: &History, app: &App, anomalies: &[AnomalyText]) -> Vec<String> {
+    let joined = JoinedHistory::new(plan, history, app);
+    let story = story(&joined, anomalies);
     let width = story.steps.iter().map(|step| moment(step.at_us).len()).max().unwrap_or(0);
-    let mut lines = story.setting;
+    let mut lines = story.start;
     for step in &story.steps {
         let mark = if step.marked { '>' } else { ' ' };
         lines.push(format!("{mark} {:>width$}  {}", moment(step.at_us), step.text));
@@ -58,7 +60,7 @@ pub fn tell(plan: &Plan, history: &History, app: &App, anomalies: &[AnomalyText]
             counted(story.left_out as u64, "further event", "further events")
         ));
     }
-    lines.extend(story.ending);
+    lines.extend(story.end);
     for anomaly in anomalies {
         lines.push(format!("What is wrong: {} {}", plain(&anomaly.what), plain(&anomaly.because)));
     }
@@ -72,96 +74,82 @@ pub fn highlights(anomalies: &[AnomalyText]) -> Vec<usize> {
     all.into_iter().collect()
 }
 
-pub(crate) fn story(reading: &Reading<'_>, anomalies: &[AnomalyText]) -> Story {
+/// The story of a history that is joined already.
+pub(crate) fn story(joined: &JoinedHistory<'_>, anomalies: &[AnomalyText]) -> Story {
     let marked = highlights(anomalies);
-    let selection = select(reading, &marked, STEPS_MAX);
-    let teller = Teller { reading };
+    let selection = select(joined, &marked, STEPS_MAX);
+    let sentences = Sentences { joined };
     let steps = selection
         .events
         .iter()
         .filter_map(|index| {
-            let event = &reading.names.history.events[*index];
-            let text = teller.step(*index, event)?;
+            let event = &joined.names.history.events[*index];
+            let text = sentences.of(*index, event)?;
             Some(Step { at_us: event.at_us, text, marked: marked.binary_search(index).is_ok() })
         })
         .collect();
-    let registers = reading.main_registers(&marked, REGISTERS_MAX);
+    let registers = joined.main_registers(&marked, REGISTERS_MAX);
     Story {
-        setting: teller.setting(&registers),
+        start: start_lines(joined, &registers),
         steps,
         left_out: selection.left_out,
-        ending: registers.iter().map(|register| teller.ending(register)).collect(),
+        end: registers.iter().map(|register| end_line(joined, register)).collect(),
     }
 }
 
-struct Teller<'r, 'a> {
-    reading: &'r Reading<'a>,
-}
-
-impl Teller<'_, '_> {
-    fn setting(&self, registers: &[Register]) -> Vec<String> {
-        let names = &self.reading.names;
-        let devices: Vec<String> = (0..names.devices())
-            .map(|device| match names.several_users() {
-                true => format!("{} ({}, {})", device_name(device), names.kind(device), visible(names.user(device))),
-                false => format!("{} ({}{})", device_name(device), names.kind(device), names.place(device)),
-            })
-            .collect();
-        let mut lines = match devices.len() {
-            0 => Vec::new(),
-            1..=6 => vec![format!("Taking part: {}.", listed(&devices))],
-            many => vec![format!("Taking part: {many} devices.")],
-        };
-        let rows: BTreeSet<RowId> = registers.iter().map(|register| register.row).collect();
-        for row in rows.iter().filter_map(|row| Some((*row, self.reading.initial.get(row)?))).take(3) {
-            let values: Vec<String> = registers
-                .iter()
-                .filter(|register| register.row == row.0)
-                .filter_map(|register| register.column)
-                .filter_map(|column| {
-                    Some(format!("{} {}", names.column(row.0, column), names.value(row.1.get(column)?)))
-                })
-                .collect();
-            let with = if values.is_empty() { String::new() } else { format!(", with {}", listed(&values)) };
-            lines.push(format!("At the start, {} is on the server and on every device{with}.", names.row(row.0)));
-        }
-        lines
-    }
-
-    /// Who holds what in one register in the end, those who agree together.
-    fn ending(&self, register: &Register) -> String {
-        let names = &self.reading.names;
-        let mut groups: Vec<(Held, Vec<String>)> =
-            vec![(self.reading.server_held(register), vec!["the server".to_owned()])];
-        for device in 0..names.devices() {
-            let held = self.reading.device_held(device, register);
-            match groups.iter_mut().find(|(other, _)| *other == held) {
-                Some((_, members)) => members.push(device_name(device)),
-                None => groups.push((held, vec![device_name(device)])),
-            }
-        }
-        let row = names.row(register.row);
-        let what = register.column.map_or_else(|| row.clone(), |column| names.register(register.row, column));
-        if let [(held, members)] = &groups[..]
-            && members.len() > 1
-        {
-            return format!("In the end, {what} is {} everywhere.", self.held(held));
-        }
-        let parts: Vec<String> = groups
+/// Who takes part, and the rows that exist before anything happens.
+fn start_lines(joined: &JoinedHistory<'_>, registers: &[Register]) -> Vec<String> {
+    let names = &joined.names;
+    let devices: Vec<String> = (0..names.devices())
+        .map(|device| match names.several_users() {
+            true => format!("{} ({}, {})", device_name(device), names.kind(device), visible(names.user(device))),
+            false => format!("{} ({}{})", device_name(device), names.kind(device), names.predecessor(device)),
+        })
+        .collect();
+    let mut lines = match devices.len() {
+        0 => Vec::new(),
+        1..=6 => vec![format!("Taking part: {}.", listed(&devices))],
+        many => vec![format!("Taking part: {many} devices.")],
+    };
+    let rows: BTreeSet<RowId> = registers.iter().map(|register| register.row).collect();
+    for row in rows.iter().filter_map(|row| Some((*row, joined.initial.get(row)?))).take(3) {
+        let values: Vec<String> = registers
             .iter()
-            .map(|(held, members)| match members.len() {
-                5.. => format!("{} on {} and {} devices", self.held(held), members[0], members.len() - 1),
-                _ => format!("{} on {}", self.held(held), listed(members)),
-            })
+            .filter(|register| register.row == row.0)
+            .filter_map(|register| register.column)
+            .filter_map(|column| Some(format!("{} {}", names.column(row.0, column), names.value(row.1.get(column)?))))
             .collect();
-        format!("In the end, {what} is {}.", parts.join(", but "))
+        let with = if values.is_empty() { String::new() } else { format!(", with {}", listed(&values)) };
+        lines.push(format!("At the start, {} is on the server and on every device{with}.", names.row(row.0)));
     }
+    lines
+}
 
-    fn held(&self, held: &Held) -> String {
-        match held {
-            Held::Absent => "absent".to_owned(),
-            Held::Present => "there".to_owned(),
-            Held::Value(value) => self.reading.names.value(value),
+/// What server and devices hold in one register in the end, grouped by value.
+fn end_line(joined: &JoinedHistory<'_>, register: &Register) -> String {
+    let names = &joined.names;
+    let mut groups: Vec<(RegisterState, Vec<String>)> =
+        vec![(joined.server_state(register), vec!["the server".to_owned()])];
+    for device in 0..names.devices() {
+        let state = joined.device_state(device, register);
+        match groups.iter_mut().find(|(other, _)| *other == state) {
+            Some((_, members)) => members.push(device_name(device)),
+            None => groups.push((state, vec![device_name(device)])),
         }
     }
+    let row = names.row(register.row);
+    let what = register.column.map_or_else(|| row.clone(), |column| names.register(register.row, column));
+    if let [(state, members)] = &groups[..]
+        && members.len() > 1
+    {
+        return format!("In the end, {what} is {} everywhere.", state.text(names));
+    }
+    let parts: Vec<String> = groups
+        .iter()
+        .map(|(state, members)| match members.len() {
+            5.. => format!("{} on {} and {} devices", state.text(names), members[0], members.len() - 1),
+            _ => format!("{} on {}", state.text(names), listed(members)),
+        })
+        .collect();
+    format!("In the end, {what} is {}.", parts.join(", but "))
 }

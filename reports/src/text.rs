@@ -1,20 +1,14 @@
 //! A run for terminals: a table, then what failed, then the seed.
 
-use sim_core::run::{FailureKind, Run, ScenarioRun};
+use sim_core::run::{Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
+pub use crate::explain::replay_command;
+use crate::explain::{class_name, latency_note, latency_title, other_failures, shrunk_size};
 use crate::headline;
+pub use crate::terminal::Colour;
+use crate::terminal::{Align, Column, paint, table};
 use crate::words::{count, counted, milliseconds, plain, verdict_name, visible};
-
-/// Whether to write colour codes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Colour {
-    /// None at all.
-    #[default]
-    Plain,
-    /// ANSI codes for verdicts.
-    Ansi,
-}
 
 /// A run for terminals, without colour codes.
 #[must_use]
@@ -37,16 +31,16 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
     let rows: Vec<Vec<String>> = run.scenarios.iter().map(|scenario| row(scenario, colour)).collect();
     let mut text = table(&columns, &rows);
     if run.scenarios.iter().any(|scenario| scenario.latency_ms.is_some()) {
-        text.push_str(&format!("\np50, p95: {} {}\n", headline::latency_title(run), headline::latency_note(run)));
+        text.push_str(&format!("\np50, p95: {} {}\n", latency_title(run), latency_note(run)));
     }
     for scenario in run.scenarios.iter().filter(|scenario| ran(scenario) && scenario.verdict == Verdict::Invalid) {
         failure(&mut text, scenario, colour);
     }
-    let unjudged = |scenario: &&ScenarioRun| ran(scenario) && scenario.verdict == Verdict::Unknown;
-    for scenario in run.scenarios.iter().filter(unjudged) {
+    let is_unknown = |scenario: &&ScenarioRun| ran(scenario) && scenario.verdict == Verdict::Unknown;
+    for scenario in run.scenarios.iter().filter(is_unknown) {
         text.push_str(&format!(
             "\n{}  {}\n",
-            paint("could not be judged", Verdict::Unknown, colour),
+            paint_verdict("could not be judged", Verdict::Unknown, colour),
             visible(&scenario.name)
         ));
         for why in &scenario.unknown {
@@ -72,18 +66,6 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
     text
 }
 
-/// The command that replays what is stored in a folder or file.
-#[must_use]
-pub fn replay_command(path: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
-    let path = visible(path);
-    if !path.is_empty() && path.chars().all(plain) {
-        format!("syncstorm replay {path}")
-    } else {
-        format!("syncstorm replay '{}'", path.replace('\'', r"'\''"))
-    }
-}
-
 fn ran(scenario: &ScenarioRun) -> bool {
     scenario.not_run.is_none()
 }
@@ -96,7 +78,7 @@ fn row(scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
     }
     let verdict = match scenario.class {
         Some(class) if scenario.verdict == Verdict::Invalid => {
-            format!("{} ({})", verdict_name(scenario.verdict), headline::class_name(class))
+            format!("{} ({})", verdict_name(scenario.verdict), class_name(class))
         }
         _ => verdict_name(scenario.verdict).to_owned(),
     };
@@ -105,7 +87,7 @@ fn row(scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
     };
     vec![
         name,
-        paint(&verdict, scenario.verdict, colour),
+        paint_verdict(&verdict, scenario.verdict, colour),
         count(u64::from(scenario.plans)),
         count(scenario.conflicts),
         count(scenario.overridden.values().sum()),
@@ -115,7 +97,7 @@ fn row(scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
 }
 
 fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
-    let title = paint("did not hold", Verdict::Invalid, colour);
+    let title = paint_verdict("did not hold", Verdict::Invalid, colour);
     text.push_str(&format!("\n{title}  {}: {}\n", visible(&scenario.name), visible(&scenario.claim)));
     for anomaly in &scenario.anomalies {
         text.push_str(&format!(
@@ -141,11 +123,9 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
     let failed = counted(u64::from(scenario.failed_plans), "plan", "plans");
     match &scenario.shrunk {
         Some(shrunk) => text.push_str(&format!(
-            "  {failed} failed; the {} has {}, {}, {}\n  replay: {}\n",
+            "  {failed} failed; the {} has {}\n  replay: {}\n",
             if shrunk.searched { "smallest" } else { "one shown" },
-            counted(shrunk.operations as u64, "operation", "operations"),
-            counted(shrunk.faults as u64, "fault", "faults"),
-            counted(shrunk.devices as u64, "device", "devices"),
+            shrunk_size(shrunk),
             replay_command(&shrunk.path)
         )),
         None => text.push_str(&format!("  {failed} failed\n")),
@@ -156,109 +136,11 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
     }
 }
 
-/// How a scenario's plans failed otherwise than the one shown, most frequent first.
-pub(crate) fn other_failures(scenario: &ScenarioRun) -> Vec<String> {
-    const MOST: usize = 6;
-    let is_shown = |kind: &FailureKind| {
-        scenario.anomalies.iter().any(|anomaly| anomaly.checker == kind.checker && anomaly.code == kind.code)
-    };
-    let others: Vec<&FailureKind> = scenario.failures.iter().filter(|kind| !is_shown(kind)).collect();
-    let mut told: Vec<String> = others
-        .iter()
-        .take(MOST)
-        .map(|kind| {
-            let plans = counted(kind.plans.len() as u64, "plan", "plans");
-            let role = if kind.role.is_empty() { String::new() } else { format!(" of {}", visible(&kind.role)) };
-            format!("{}/{}{role} ({plans}, the first is {})", visible(&kind.checker), visible(&kind.code), kind.plans[0])
-        })
-        .collect();
-    if others.len() > MOST {
-        told.push(format!("and {} more", others.len() - MOST));
-    }
-    told
-}
-
-fn paint(text: &str, verdict: Verdict, colour: Colour) -> String {
+fn paint_verdict(text: &str, verdict: Verdict, colour: Colour) -> String {
     let code = match verdict {
         Verdict::Valid => 32,
         Verdict::Unknown => 33,
         Verdict::Invalid => 31,
     };
-    paint_code(text, code, colour)
-}
-
-/// The text in a colour of ANSI's, where colours are wanted.
-pub(crate) fn paint_code(text: &str, code: u8, colour: Colour) -> String {
-    match colour {
-        Colour::Plain => text.to_owned(),
-        Colour::Ansi => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-    }
-}
-
-/// Where a column's cells stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Align {
-    Left,
-    Right,
-}
-
-/// A column of a table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Column {
-    title: &'static str,
-    align: Align,
-}
-
-impl Column {
-    pub(crate) fn new(title: &'static str, align: Align) -> Self {
-        Self { title, align }
-    }
-}
-
-/// A table with aligned columns; empty without rows.
-pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
-    let widths: Vec<usize> = columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| {
-            let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell));
-            cells.fold(width(column.title), usize::max)
-        })
-        .collect();
-    let mut text = String::new();
-    let titles: Vec<String> = columns.iter().map(|column| column.title.to_owned()).collect();
-    for row in std::iter::once(&titles).chain(rows) {
-        let mut line = String::new();
-        for ((cell, column), wanted) in row.iter().zip(columns).zip(&widths) {
-            let space = " ".repeat(wanted.saturating_sub(width(cell)));
-            if !line.is_empty() {
-                line.push_str("  ");
-            }
-            match column.align {
-                Align::Left => line.push_str(&format!("{cell}{space}")),
-                Align::Right => line.push_str(&format!("{space}{cell}")),
-            }
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// How many characters a cell shows; colour codes show none.
-fn width(cell: &str) -> usize {
-    let mut shown = 0;
-    let mut in_code = false;
-    for c in cell.chars() {
-        match c {
-            '\u{1b}' => in_code = true,
-            'm' if in_code => in_code = false,
-            _ if in_code => {}
-            _ => shown += 1,
-        }
-    }
-    shown
+    paint(text, code, colour)
 }

@@ -1,12 +1,13 @@
-//! The few words that stand beside an event in a diagram.
+//! The words beside an event in a diagram.
 
 use sim_core::history::{
     Barrier, Commit, Event, Lifecycle, LocalOp, Op, Outcome, Phase, Scope, TxOutcome, Upload, What, Writer,
 };
 use sim_core::plan::Fault;
 
+use crate::difference::{Difference, differences};
 use crate::faults;
-use crate::reading::{Difference, Reading};
+use crate::joined::JoinedHistory;
 use crate::words::{device_name, device_of, duration, listed, shortened, visible};
 
 /// More lines than these are counted, not listed.
@@ -15,13 +16,13 @@ const LINES_MAX: usize = 4;
 /// How a line of a label looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// What somebody did.
+    /// What a device did.
     Strong,
     /// A value.
     Plain,
     /// A remark.
     Muted,
-    /// What somebody should notice.
+    /// A warning.
     Warn,
 }
 
@@ -40,8 +41,8 @@ impl Line {
 
 /// Words for the events of one diagram.
 pub(super) struct Labels<'r, 'a> {
-    pub(super) reading: &'r Reading<'a>,
-    /// Whether columns are named without their row, because there is but one.
+    pub(super) joined: &'r JoinedHistory<'a>,
+    /// Whether columns are named without their row, because there is only one.
     pub(super) one_row: bool,
 }
 
@@ -64,7 +65,7 @@ impl Labels<'_, '_> {
                 if let Some(priority) = apply.priority {
                     lines.push(Line::new(Tone::Muted, format!("up to priority {priority}")));
                 }
-                let differences = self.reading.applied.get(&index).map_or(&[][..], Vec::as_slice);
+                let differences = self.joined.applied.get(&index).map_or(&[][..], Vec::as_slice);
                 lines.extend(differences.iter().map(|difference| Line::new(Tone::Plain, self.difference(difference))));
                 limited(lines)
             }
@@ -96,8 +97,8 @@ impl Labels<'_, '_> {
         }
     }
 
-    /// The words of an event that concerns the whole run.
-    pub(super) fn across(&self, event: &Event) -> Option<String> {
+    /// The words of an event that concerns the whole run, across all lines.
+    pub(super) fn banner(&self, event: &Event) -> Option<String> {
         match &event.what {
             What::Conflicts { user, records } => {
                 let records = match records.len() {
@@ -122,7 +123,7 @@ impl Labels<'_, '_> {
     }
 
     fn operation(&self, op: &LocalOp) -> Vec<Line> {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let row = names.row(op.row);
         let mut lines = Vec::new();
         match op.op {
@@ -130,25 +131,21 @@ impl Labels<'_, '_> {
             Op::Put => lines.push(Line::new(Tone::Plain, format!("creates {row}"))),
             Op::Patch => {}
         }
-        let quiet = |column| match op.op {
-            Op::Put => names.is_bookkeeping(op.row, column),
-            Op::Patch | Op::Delete => names.is_clock(op.row, column),
-        };
-        let telling = op.data.iter().filter(|(column, _)| !quiet(*column));
-        lines.extend(telling.map(|(column, value)| {
+        let shown = op.data.iter().filter(|(column, _)| !names.is_left_out(op, *column));
+        lines.extend(shown.map(|(column, value)| {
             Line::new(Tone::Plain, format!("{} = {}", self.register(op.row, *column), names.value(value)))
         }));
         lines
     }
 
     fn register(&self, row: u32, column: usize) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let column = names.column(row, column);
         if self.one_row { column } else { format!("{}.{column}", names.row(row)) }
     }
 
     fn upload(&self, index: usize, upload: &Upload) -> Vec<Line> {
-        let attempt = self.reading.attempt_of.get(&index).map(|attempt| &self.reading.attempts[*attempt]);
+        let attempt = self.joined.attempt_of.get(&index).map(|attempt| &self.joined.attempts[*attempt]);
         let committed = attempt.is_some_and(|attempt| !attempt.commits.is_empty());
         match upload.phase {
             Phase::Invoke if upload.attempt > 1 => {
@@ -185,13 +182,13 @@ impl Labels<'_, '_> {
     }
 
     fn commit(&self, commit: &Commit) -> Vec<Line> {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let mut lines = Vec::new();
         for change in &commit.changes {
-            for difference in names.differences(change.row, change.before.as_ref(), change.after.as_ref()) {
+            for difference in differences(names, change.row, change.before.as_ref(), change.after.as_ref()) {
                 lines.push(Line::new(Tone::Plain, self.difference(&difference)));
                 if let Difference::Changes { column, before, .. } = &difference
-                    && self.reading.had_seen(commit, change, *column).is_some()
+                    && self.joined.value_seen_before(commit, change, *column).is_some()
                 {
                     lines.push(Line::new(Tone::Warn, format!("over unseen {}", names.value(before))));
                 }
@@ -216,7 +213,7 @@ impl Labels<'_, '_> {
     }
 
     fn difference(&self, difference: &Difference) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         match difference {
             Difference::Appears(row) => format!("{} appears", names.row(*row)),
             Difference::Disappears(row) => format!("{} is gone", names.row(*row)),
@@ -226,7 +223,7 @@ impl Labels<'_, '_> {
         }
     }
 
-    /// Everything about an event, for whoever points at it.
+    /// Everything about an event, shown when the pointer is on it.
     pub(super) fn tooltip(&self, event: &Event, lines: &[Line]) -> String {
         let who = device_of(event.who).map(device_name);
         let words: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();

@@ -1,16 +1,17 @@
-//! What came of each claim: the table, and behind it checkers, coverage and hops.
+//! The result of each claim: the table, and below it checkers, coverage and hops.
 
 use maud::{Markup, html};
 use sim_core::run::{Percentiles, Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
-use super::{anchor, capital, figures};
-use crate::headline;
+use super::figures;
+use super::parts::{anchor, capital};
+use crate::explain::{class_name, is_simulated, latency_note, latency_title};
 use crate::words::{count, counted, milliseconds, plain, visible};
 
 /// The table.
 pub(super) fn section(run: &Run) -> Markup {
-    let latency = &capital(headline::latency_title(run));
+    let latency = &capital(latency_title(run));
     html! {
         section class="card" id="claims" {
             h2 { "Claims" }
@@ -33,7 +34,7 @@ pub(super) fn section(run: &Run) -> Markup {
             p class="note" {
                 strong { "Overridden" } " counts accepted writes that a rule let go in favour of a write that had not seen \
                  them, with a record of it: a policy that loses edits by design does not hide behind green. "
-                strong { (latency) } " runs " (headline::latency_note(run)) "."
+                strong { (latency) } " runs " (latency_note(run)) "."
             }
         }
     }
@@ -41,13 +42,13 @@ pub(super) fn section(run: &Run) -> Markup {
 
 fn row(scenario: &ScenarioRun, latency: &str) -> Markup {
     let ran = scenario.not_run.is_none();
-    let figure =
+    let percentile =
         |pick: fn(&Percentiles) -> u64| scenario.latency_ms.as_ref().map(|latency| milliseconds(pick(latency)));
     let columns: [(&str, Option<String>); 4] = [
-        ("p50", figure(|p| p.p50)),
-        ("p95", figure(|p| p.p95)),
-        ("p99", figure(|p| p.p99)),
-        ("max", figure(|p| p.max)),
+        ("p50", percentile(|p| p.p50)),
+        ("p95", percentile(|p| p.p95)),
+        ("p99", percentile(|p| p.p99)),
+        ("max", percentile(|p| p.max)),
     ];
     html! {
         tr class=(if ran { "" } else { "dim" }) {
@@ -106,7 +107,7 @@ pub(super) fn chip(scenario: &ScenarioRun) -> Markup {
         Verdict::Unknown => html! { span class="chip unknown" { "? not judged" } },
         Verdict::Invalid => html! {
             span class="chip failed" { "✗ did not hold" }
-            @if let Some(class) = scenario.class { small class="bad" { (headline::class_name(class)) } }
+            @if let Some(class) = scenario.class { small class="bad" { (class_name(class)) } }
         },
     }
 }
@@ -144,7 +145,7 @@ pub(super) fn not_judged(run: &Run) -> Markup {
     }
 }
 
-/// One foldable part a claim that ran.
+/// A part that folds for each claim that ran.
 pub(super) fn details(run: &Run) -> Markup {
     let ran: Vec<&ScenarioRun> = run.scenarios.iter().filter(|scenario| scenario.not_run.is_none()).collect();
     html! {
@@ -159,7 +160,7 @@ pub(super) fn details(run: &Run) -> Markup {
                         div class="columns" {
                             (checkers(scenario))
                             (occurred(scenario))
-                            (figures::hops(scenario, headline::is_simulated(run)))
+                            (figures::hops(scenario, is_simulated(run)))
                         }
                     }
                 }
@@ -174,9 +175,9 @@ fn checkers(scenario: &ScenarioRun) -> Markup {
             h3 { "Checkers" }
             @if scenario.checkers.is_empty() { p class="note" { "none" } }
             ul class="checkers" {
-                @for (name, counted_by) in &scenario.checkers {
-                    @let (class, words) = match (counted_by.invalid, counted_by.unknown) {
-                        (0, 0) => ("held", counted(u64::from(counted_by.valid), "plan valid", "plans valid")),
+                @for (name, plans) in &scenario.checkers {
+                    @let (class, words) = match (plans.invalid, plans.unknown) {
+                        (0, 0) => ("held", counted(u64::from(plans.valid), "plan valid", "plans valid")),
                         (0, unknown) => ("unknown", counted(u64::from(unknown), "plan unknown", "plans unknown")),
                         (invalid, _) => ("failed", counted(u64::from(invalid), "plan invalid", "plans invalid")),
                     };

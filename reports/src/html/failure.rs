@@ -1,20 +1,22 @@
-//! A failure for people: what is wrong, the picture, the story, the command that shows it again.
+//! A failure for people: what is wrong, the picture, the story, the command that replays it.
 
 use maud::{Markup, PreEscaped, html};
 use sim_core::run::{AnomalyText, Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
-use super::{anchor, claims, size};
-use crate::reading::Reading;
+use super::claims;
+use super::parts::anchor;
+use crate::diagram;
+use crate::explain::{other_failures, replay_command, shrunk_size};
+use crate::failure::Failure;
+use crate::joined::JoinedHistory;
 use crate::story::{highlights, story};
-use crate::text::{other_failures, replay_command};
 use crate::words::{count, counted, moment, plain, visible};
-use crate::{Failure, diagram};
 
-/// Evidence of more characters than these is folded.
+/// Longer evidence is folded.
 const EVIDENCE_OPEN: usize = 600;
 
-/// One section a failing scenario, with picture and story where there is a history to show.
+/// One section for each failing scenario, with picture and story where there is a history to show.
 pub(super) fn sections(run: &Run, failures: &[Failure<'_>]) -> Markup {
     let failing =
         run.scenarios.iter().filter(|scenario| scenario.not_run.is_none() && scenario.verdict == Verdict::Invalid);
@@ -49,9 +51,9 @@ fn heading(scenario: &ScenarioRun) -> Markup {
             (count(u64::from(scenario.failed_plans))) " of " (plans) " failed."
             @if let Some(shrunk) = &scenario.shrunk {
                 @if shrunk.searched {
-                    " Below is the smallest plan found that fails the same way: " strong { (size(shrunk)) } "."
+                    " Below is the smallest plan found that fails the same way: " strong { (shrunk_size(shrunk)) } "."
                 } @else {
-                    " Below is one of them as it was drawn; nobody searched for a smaller one: " strong { (size(shrunk)) } "."
+                    " Below is one of them as it was drawn; nobody searched for a smaller one: " strong { (shrunk_size(shrunk)) } "."
                 }
             }
         }
@@ -63,29 +65,29 @@ fn heading(scenario: &ScenarioRun) -> Markup {
 }
 
 fn body(failure: &Failure<'_>) -> Markup {
-    let reading = Reading::new(&failure.plan, &failure.history, failure.app);
-    let told = story(&reading, &failure.anomalies);
-    let drawing = diagram::draw(&reading, &highlights(&failure.anomalies), diagram::Style::OfPage);
+    let joined = JoinedHistory::new(&failure.plan, &failure.history, failure.app);
+    let story = story(&joined, &failure.anomalies);
+    let drawing = diagram::draw(&joined, &highlights(&failure.anomalies), diagram::Style::InPage);
     html! {
         (findings(&failure.anomalies))
         h3 { "What happened, as a picture" }
         div class="scroll diagram" tabindex="0" role="group" aria-label="Space-time diagram" { (PreEscaped(drawing)) }
         h3 { "What happened, step by step" }
-        @for line in &told.setting { p { (line) } }
+        @for line in &story.start { p { (line) } }
         ol class="story" {
-            @for step in &told.steps {
+            @for step in &story.steps {
                 li class=(if step.marked { "marked" } else { "" }) { time { (moment(step.at_us)) } span { (step.text) } }
             }
         }
-        @if told.left_out > 0 {
-            p class="note" { (counted(told.left_out as u64, "further event does", "further events do")) " not bear on it and are not told." }
+        @if story.left_out > 0 {
+            p class="note" { (counted(story.left_out as u64, "further event does", "further events do")) " not bear on it and are not told." }
         }
-        @for line in &told.ending { p class="ending" { (line) } }
+        @for line in &story.end { p class="ending" { (line) } }
         (replay(&failure.replay))
     }
 }
 
-/// What each finding says, and whether comparing devices in the end would have shown it.
+/// What each finding says, and whether comparing the devices in the end would have shown it.
 fn findings(anomalies: &[AnomalyText]) -> Markup {
     let missed = anomalies.iter().filter(|anomaly| anomaly.passes_plain_convergence).count();
     html! {
@@ -130,7 +132,7 @@ fn findings(anomalies: &[AnomalyText]) -> Markup {
     }
 }
 
-/// The events behind a finding; many words are folded away.
+/// The events behind a finding; many words are folded.
 fn events(evidence: &[String]) -> Markup {
     let words: usize = evidence.iter().map(String::len).sum();
     html! {

@@ -1,12 +1,12 @@
-//! Small charts as SVG: how claims divide, where a change's time goes, where the run's time went.
+//! Small charts: how many claims held, the latency of each hop, where the run's time went.
 
 use maud::{Markup, html};
 use sim_core::run::{Division, Percentiles, ScenarioRun};
 
-use crate::headline::Tally;
+use crate::headline::ClaimCounts;
 use crate::words::{count, milliseconds, seconds, visible};
 
-/// The hops of a change, in the order in which it takes them.
+/// The hops of a change, in order.
 const HOPS: [(&str, &str); 4] = [
     ("commit-to-send", "waits on its device"),
     ("send-to-server", "upload until committed"),
@@ -14,13 +14,13 @@ const HOPS: [(&str, &str); 4] = [
     ("arrival-to-apply", "arrived until shown"),
 ];
 
-/// How the claims divide.
-pub(super) fn tally_bar(tally: Tally) -> Markup {
+/// How many claims have which result.
+pub(super) fn claims_bar(counts: ClaimCounts) -> Markup {
     let parts = [
-        ("held", tally.valid, "held"),
-        ("failed", tally.invalid, "did not hold"),
-        ("unknown", tally.unknown, "could not be judged"),
-        ("not-run", tally.not_run, "not run in this world"),
+        ("held", counts.valid, "held"),
+        ("failed", counts.invalid, "did not hold"),
+        ("unknown", counts.unknown, "could not be judged"),
+        ("not-run", counts.not_run, "not run in this world"),
     ];
     html! {
         div class="bar" aria-hidden="true" {
@@ -36,8 +36,8 @@ pub(super) fn tally_bar(tally: Tally) -> Markup {
     }
 }
 
-/// How the workers' time divides.
-pub(super) fn division_bar(time: &Division) -> Markup {
+/// Where the workers' time went.
+pub(super) fn time_bar(time: &Division) -> Markup {
     let parts = [
         ("part-a", time.sqlite_seconds, "SQLite and the sync core"),
         ("part-b", time.other_seconds, "servers, network, scheduling, histories"),

@@ -1,27 +1,34 @@
-//! One event in plain words.
+//! One event as a sentence.
 
 use sim_core::history::{
-    Barrier, Change, Commit, ConflictRecord, Event, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Moment, Op, OpAnswer, Outcome, Phase,
-    Scope, TxOutcome, Upload, What, Writer,
+    Barrier, Change, Commit, ConflictRecord, Event, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Moment, Op, OpAnswer,
+    Outcome, Phase, Scope, TxOutcome, Upload, What, Writer,
 };
 
-use super::Teller;
+use crate::difference::{Difference, differences};
 use crate::faults;
-use crate::reading::Difference;
+use crate::joined::JoinedHistory;
 use crate::words::{counted, device_name, device_of, listed, visible};
 
 /// More changes than these are counted, not listed.
 const CHANGES_MAX: usize = 4;
 
-impl Teller<'_, '_> {
-    /// The event as a sentence; `None` where another event tells it.
-    pub(super) fn step(&self, index: usize, event: &Event) -> Option<String> {
+/// Sentences for the events of one history.
+pub(super) struct Sentences<'r, 'a> {
+    pub(super) joined: &'r JoinedHistory<'a>,
+}
+
+impl Sentences<'_, '_> {
+    /// The event as a sentence; `None` where the sentence of another event includes it.
+    pub(super) fn of(&self, index: usize, event: &Event) -> Option<String> {
         let device = device_of(event.who);
         let name = device.map(device_name).unwrap_or_default();
         match &event.what {
             What::Tx(tx) => Some(self.transaction(index, device?, tx)),
             What::Upload(upload) => self.upload(index, device?, upload),
-            What::Complete { tx_id } => Some(format!("{name} takes {} out of its queue", self.called(device?, *tx_id))),
+            What::Complete { tx_id } => {
+                Some(format!("{name} takes {} out of its queue", self.transaction_name(device?, *tx_id)))
+            }
             What::WriteCheckpoint { phase: Phase::Ok, number: Some(number), .. } => {
                 Some(format!("{name} is given write checkpoint {number}"))
             }
@@ -35,7 +42,7 @@ impl Teller<'_, '_> {
                 Some(format!("{name} has no sync stream: {reason}{}", answered(*status)))
             }
             What::Apply(apply) => {
-                let differences = self.reading.applied.get(&index).map_or(&[][..], Vec::as_slice);
+                let differences = self.joined.applied.get(&index).map_or(&[][..], Vec::as_slice);
                 let part = apply.priority.map(|up_to| format!(" up to priority {up_to}")).unwrap_or_default();
                 let changes = match differences {
                     [] => "nothing that it shows changes".to_owned(),
@@ -53,8 +60,8 @@ impl Teller<'_, '_> {
                     .iter()
                     .take(CHANGES_MAX)
                     .map(|(row, seen)| match seen {
-                        None => format!("{} is not there", self.reading.names.row(*row)),
-                        Some(_) => self.reading.names.row(*row),
+                        None => format!("{} is not there", self.joined.names.row(*row)),
+                        Some(_) => self.joined.names.row(*row),
                     })
                     .collect();
                 let who = device.map_or_else(|| "the run".to_owned(), device_name);
@@ -63,13 +70,13 @@ impl Teller<'_, '_> {
             What::Lifecycle(life) => Some(lifecycle(&name, *life)),
             What::Commit(commit) => Some(self.commit(commit)),
             What::Conflicts { user, records } => {
-                let told: Vec<String> = records.iter().take(CHANGES_MAX).map(|record| self.record(record)).collect();
-                let told = if told.is_empty() { "there are none".to_owned() } else { told.join("; ") };
-                Some(format!("{} asks for the conflicts on record: {told}{}", visible(user), more(records.len())))
+                let shown: Vec<String> = records.iter().take(CHANGES_MAX).map(|record| self.record(record)).collect();
+                let shown = if shown.is_empty() { "there are none".to_owned() } else { shown.join("; ") };
+                Some(format!("{} asks for the conflicts on record: {shown}{}", visible(user), more(records.len())))
             }
             What::Invariants { answers } => {
-                let told: Vec<String> = answers.iter().filter_map(|(name, answer)| invariant(name, answer)).collect();
-                (!told.is_empty()).then(|| told.join("; "))
+                let broken: Vec<String> = answers.iter().filter_map(|(name, answer)| invariant(name, answer)).collect();
+                (!broken.is_empty()).then(|| broken.join("; "))
             }
             What::Fault { phase: Phase::Invoke, fault, .. } => Some(faults::begins(fault)),
             What::Fault { phase: Phase::Ok, fault, .. } => faults::ends(fault),
@@ -79,8 +86,8 @@ impl Teller<'_, '_> {
     }
 
     fn transaction(&self, index: usize, device: u32, tx: &LocalTx) -> String {
-        let conditions = self.reading.conditions.get(&index).map_or(&[][..], Vec::as_slice);
-        let mut about = vec![self.reading.names.kind(device).to_owned()];
+        let conditions = self.joined.conditions.get(&index).map_or(&[][..], Vec::as_slice);
+        let mut about = vec![self.joined.names.kind(device).to_owned()];
         about.extend(conditions.iter().cloned());
         let who = format!("{} ({})", device_name(device), about.join(", "));
         let activity = visible(&tx.activity);
@@ -100,19 +107,16 @@ impl Teller<'_, '_> {
     }
 
     fn operation(&self, op: &LocalOp) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let row = names.row(op.row);
-        let quiet = |column| match op.op {
-            Op::Put => names.is_bookkeeping(op.row, column),
-            Op::Patch | Op::Delete => names.is_clock(op.row, column),
-        };
-        let telling: Vec<&(usize, fixtures::Value)> = op.data.iter().filter(|(column, _)| !quiet(*column)).collect();
+        let written: Vec<&(usize, fixtures::Value)> =
+            op.data.iter().filter(|(column, _)| !names.is_left_out(op, *column)).collect();
         let unknown = if op.unknown.is_empty() {
             String::new()
         } else {
             format!(", and {} that the server does not know", visible(&listed(&op.unknown)))
         };
-        let columns: Vec<String> = telling
+        let columns: Vec<String> = written
             .iter()
             .take(CHANGES_MAX)
             .map(|(column, value)| {
@@ -126,7 +130,7 @@ impl Teller<'_, '_> {
                 }
             })
             .collect();
-        let columns = format!("{}{}{unknown}", listed(&columns), more(telling.len()));
+        let columns = format!("{}{}{unknown}", listed(&columns), more(written.len()));
         match op.op {
             Op::Delete => format!("deletes {row}"),
             Op::Put if columns.is_empty() => format!("creates {row}"),
@@ -136,65 +140,65 @@ impl Teller<'_, '_> {
         }
     }
 
-    /// Attempts that led to a commit and were answered are told by that commit alone.
+    /// An attempt that led to a commit and was answered needs no sentence beside that of the commit.
     fn upload(&self, index: usize, device: u32, upload: &Upload) -> Option<String> {
         let name = device_name(device);
-        let called = self.called(device, upload.tx_id);
-        let attempt = self.reading.attempt_of.get(&index).map(|attempt| &self.reading.attempts[*attempt]);
+        let transaction = self.transaction_name(device, upload.tx_id);
+        let attempt = self.joined.attempt_of.get(&index).map(|attempt| &self.joined.attempts[*attempt]);
         let committed = attempt.is_some_and(|attempt| !attempt.commits.is_empty());
         match upload.phase {
             Phase::Invoke if upload.attempt > 1 => {
-                Some(format!("{name} uploads {called} again (attempt {})", upload.attempt))
+                Some(format!("{name} uploads {transaction} again (attempt {})", upload.attempt))
             }
             Phase::Invoke if committed => None,
-            Phase::Invoke => Some(format!("{name} uploads {called}")),
+            Phase::Invoke => Some(format!("{name} uploads {transaction}")),
             Phase::Ok => match upload.outcome {
                 Some(TxOutcome::Refused) => {
-                    Some(format!("the backend refuses {called} of {name}{}", self.answers(device, upload)))
+                    Some(format!("the backend refuses {transaction} of {name}{}", self.answers(device, upload)))
                 }
-                Some(TxOutcome::NotAttempted) => Some(format!("the backend did not try {called} of {name} yet")),
+                Some(TxOutcome::NotAttempted) => Some(format!("the backend did not try {transaction} of {name} yet")),
                 _ if committed => {
                     let answers = self.answers(device, upload);
                     (!answers.is_empty()).then(|| format!("{name} hears back{answers}"))
                 }
                 _ => Some(format!(
-                    "{name} hears that {called} is done already: its first answer again{}",
+                    "{name} hears that {transaction} is done already: its first answer again{}",
                     self.answers(device, upload)
                 )),
             },
             Phase::Info if committed => Some(format!(
-                "{name} gets no answer{}: it cannot know that {called} is committed",
+                "{name} gets no answer{}: it cannot know that {transaction} is committed",
                 answered(upload.status)
             )),
             Phase::Info => Some(match upload.status {
-                Some(status) => format!("{name} gets HTTP {status} for {called}, which tells nothing of its fate"),
-                None => format!("{name} gets no answer for {called}"),
+                Some(status) => format!("{name} gets HTTP {status} for {transaction}, which tells nothing of its fate"),
+                None => format!("{name} gets no answer for {transaction}"),
             }),
             Phase::Fail if upload.outcome == Some(TxOutcome::Refused) => {
-                Some(format!("the backend refuses {called} of {name}{}", self.answers(device, upload)))
+                Some(format!("the backend refuses {transaction} of {name}{}", self.answers(device, upload)))
             }
             Phase::Fail => {
                 let why = upload
                     .status
                     .map_or_else(|| ": the backend is not reached".to_owned(), |_| answered(upload.status));
-                Some(format!("{name} cannot upload {called}{why}"))
+                Some(format!("{name} cannot upload {transaction}{why}"))
             }
         }
     }
 
-    /// What became of the operations, those applied as sent left out.
+    /// The outcomes of the operations that were not applied as sent.
     fn answers(&self, device: u32, upload: &Upload) -> String {
         let special: Vec<&OpAnswer> = upload.ops.iter().filter(|answer| answer.outcome != Outcome::Applied).collect();
         if special.is_empty() {
             return String::new();
         }
-        let told: Vec<String> = special.iter().take(CHANGES_MAX).map(|answer| self.answer(device, answer)).collect();
-        format!(": {}{}", listed(&told), more(special.len()))
+        let shown: Vec<String> = special.iter().take(CHANGES_MAX).map(|answer| self.answer(device, answer)).collect();
+        format!(": {}{}", listed(&shown), more(special.len()))
     }
 
     fn answer(&self, device: u32, answer: &OpAnswer) -> String {
-        let names = &self.reading.names;
-        let what = self.reading.operation(device, answer.op_id).map_or_else(
+        let names = &self.joined.names;
+        let what = self.joined.operation(device, answer.op_id).map_or_else(
             || "an operation".to_owned(),
             |op| {
                 let write = if op.op == Op::Delete { "deletion" } else { "write" };
@@ -215,24 +219,24 @@ impl Teller<'_, '_> {
     }
 
     fn commit(&self, commit: &Commit) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let mut changes: Vec<String> = Vec::new();
         for change in &commit.changes {
-            let differences = names.differences(change.row, change.before.as_ref(), change.after.as_ref());
+            let differences = differences(names, change.row, change.before.as_ref(), change.after.as_ref());
             changes.extend(differences.iter().map(|difference| self.change(commit, change, difference)));
         }
-        let told: Vec<String> = changes.iter().take(CHANGES_MAX).cloned().collect();
-        let told = if told.is_empty() { "no row changes".to_owned() } else { told.join(", ") };
-        let told = format!("{told}{}", more(changes.len()));
+        let shown: Vec<String> = changes.iter().take(CHANGES_MAX).cloned().collect();
+        let shown = if shown.is_empty() { "no row changes".to_owned() } else { shown.join(", ") };
+        let shown = format!("{shown}{}", more(changes.len()));
         let mut text = match commit.origin {
             Some(origin) => format!(
-                "the backend commits {} of {} as number {}: {told}",
-                self.called(origin.device, origin.tx_id),
+                "the backend commits {} of {} as number {}: {shown}",
+                self.transaction_name(origin.device, origin.tx_id),
                 device_name(origin.device),
                 commit.seq
             ),
-            None if commit.foreign => format!("somebody else commits number {}: {told}", commit.seq),
-            None => format!("the server itself commits number {}: {told}", commit.seq),
+            None if commit.foreign => format!("somebody else commits number {}: {shown}", commit.seq),
+            None => format!("the server itself commits number {}: {shown}", commit.seq),
         };
         for record in commit.conflicts.iter().take(CHANGES_MAX) {
             text.push_str(&format!("; {}", self.override_words(commit, record)));
@@ -244,17 +248,17 @@ impl Teller<'_, '_> {
     }
 
     fn change(&self, commit: &Commit, change: &Change, difference: &Difference) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let text = self.difference(difference);
         let Difference::Changes { column, .. } = difference else { return text };
-        match self.reading.had_seen(commit, change, *column) {
+        match self.joined.value_seen_before(commit, change, *column) {
             Some(seen) => format!("{text} (its device had seen {})", names.value(seen)),
             None => text,
         }
     }
 
     fn override_words(&self, commit: &Commit, record: &ConflictRecord) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let own = |writer: &Writer| match (writer, commit.origin) {
             (Writer::Client { device, .. }, Some(origin)) => *device == origin.device,
             _ => false,
@@ -272,7 +276,7 @@ impl Teller<'_, '_> {
     }
 
     fn record(&self, record: &ConflictRecord) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         let what = match &record.column {
             Some(column) => format!("{}.{}", names.row(record.row), visible(column)),
             None => names.row(record.row),
@@ -282,13 +286,13 @@ impl Teller<'_, '_> {
     }
 
     fn changes(&self, differences: &[Difference]) -> String {
-        let told: Vec<String> =
+        let shown: Vec<String> =
             differences.iter().take(CHANGES_MAX).map(|difference| self.difference(difference)).collect();
-        format!("{}{}", told.join(", "), more(differences.len()))
+        format!("{}{}", shown.join(", "), more(differences.len()))
     }
 
     fn difference(&self, difference: &Difference) -> String {
-        let names = &self.reading.names;
+        let names = &self.joined.names;
         match difference {
             Difference::Appears(row) => format!("{} appears", names.row(*row)),
             Difference::Disappears(row) => format!("{} disappears", names.row(*row)),
@@ -299,9 +303,9 @@ impl Teller<'_, '_> {
         }
     }
 
-    /// What people call a transaction.
-    fn called(&self, device: u32, tx_id: i64) -> String {
-        self.reading.activity(device, tx_id).map_or_else(|| format!("transaction {tx_id}"), visible)
+    /// The activity of a transaction.
+    fn transaction_name(&self, device: u32, tx_id: i64) -> String {
+        self.joined.activity(device, tx_id).map_or_else(|| format!("transaction {tx_id}"), visible)
     }
 }
 
@@ -318,7 +322,7 @@ fn answered(status: Option<u16>) -> String {
 
 fn lifecycle(name: &str, life: Lifecycle) -> String {
     match life {
-        Lifecycle::Killed(at) => format!("{name} is killed, {}", moment_words(at)),
+        Lifecycle::Killed(at) => format!("{name} is killed, {}", upload_progress(at)),
         Lifecycle::Started => format!("{name} starts"),
         Lifecycle::Suspended => format!("{name} stands still"),
         Lifecycle::Resumed => format!("{name} goes on"),
@@ -329,13 +333,15 @@ fn lifecycle(name: &str, life: Lifecycle) -> String {
             format!("the database of {name} is replaced by the old copy; what starts in its place goes on from there")
         }
         Lifecycle::StorageLost => {
-            format!("{name} loses its database, with everything in its queue; what starts in its place knows nothing of it")
+            format!(
+                "{name} loses its database, with everything in its queue; what starts in its place knows nothing of it"
+            )
         }
     }
 }
 
-/// Where a device's upload stood when it was killed.
-fn moment_words(at: Moment) -> &'static str {
+/// How far the upload of a device was when the device was killed.
+fn upload_progress(at: Moment) -> &'static str {
     match at {
         Moment::Idle => "with nothing to upload",
         Moment::BeforeSend => "before it sent its upload",
@@ -369,6 +375,8 @@ fn invariant(name: &str, answer: &InvariantAnswer) -> Option<String> {
             let rows: Vec<String> = rows.iter().map(|row| visible(row)).collect();
             Some(format!("the invariant {} does not hold for {}", visible(name), listed(&rows)))
         }
-        InvariantAnswer::NotAsked(why) => Some(format!("the invariant {} could not be asked: {}", visible(name), visible(why))),
+        InvariantAnswer::NotAsked(why) => {
+            Some(format!("the invariant {} could not be asked: {}", visible(name), visible(why)))
+        }
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn keep<'a>(
         ("original.json", pretty(serde_json::to_string_pretty(&found.plan))?),
         ("history.jsonl", judged.history.to_jsonl(app)),
         ("verdict.json", pretty(serde_json::to_string_pretty(&judged.examined.report))?),
-        ("story.txt", reports::story::tell(plan, &judged.history, app, &anomalies).join("\n") + "\n"),
+        ("story.txt", reports::story::lines(plan, &judged.history, app, &anomalies).join("\n") + "\n"),
         ("diagram.svg", {
             let marked = reports::story::highlights(&anomalies);
             reports::diagram::svg(plan, &judged.history, app, &marked)

@@ -82,7 +82,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
     };
     let none = Signature { checker: String::new(), code: String::new(), role: String::new() };
     let anomalies = texts(&report, case.expected.as_ref().unwrap_or(&none));
-    let story = reports::story::tell(&case.plan, &judged.history, &config.system.app, &anomalies);
+    let story = reports::story::lines(&case.plan, &judged.history, &config.system.app, &anomalies);
     if let Some(path) = &args.history {
         files::write_file(path, &history).map_err(|error| harness(&format!("{}: {error}", path.display())))?;
     }

@@ -1,47 +1,50 @@
-//! A scene as SVG.
+//! Draws a diagram as SVG.
 
 use maud::{Markup, PreEscaped, html};
 
+use super::elements::{
+    Band, Cell, EventRow, FINAL_ROW, FinalState, GUTTER, Glyph, Hue, LINE, Lane, Message, MessageKind,
+};
 use super::label::Tone;
-use super::scene::{Band, Cell, FINAL_ROW, Final, GUTTER, Glyph, Hue, LINE, Lane, Message, MessageKind, Row, Scene};
-use super::{STYLE, Style};
+use super::layout::Layout;
+use super::style::{STYLE, Style};
 use crate::faults::Target;
 use crate::words::{counted, duration, shortened};
 
 const COMMIT_RADIUS: f64 = 11.0;
 const DOT_RADIUS: f64 = 6.0;
-/// The width of a character on the average, generously.
+/// The width of a character: the average, rounded up.
 const CHAR: f64 = 5.8;
 const CHIP: f64 = 150.0;
 const HEAD: f64 = 112.0;
 
-pub(super) fn svg(scene: &Scene, style: Style) -> Markup {
-    let Scene { width, height, end_y, .. } = scene;
+pub(super) fn svg(layout: &Layout, style: Style) -> Markup {
+    let Layout { width, height, end_y, .. } = layout;
     html! {
         svg class="st" xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {} {}", px(*width), px(*height)))
-            width=(px(*width)) height=[(style == Style::Own).then(|| px(*height))] style=[page_style(scene, style)]
-            role="img" aria-label=(scene.title) {
-            title { (scene.title) }
-            @if style == Style::Own { style { (PreEscaped(STYLE)) } }
+            width=(px(*width)) height=[(style == Style::InDiagram).then(|| px(*height))] style=[page_style(layout, style)]
+            role="img" aria-label=(layout.title) {
+            title { (layout.title) }
+            @if style == Style::InDiagram { style { (PreEscaped(STYLE)) } }
             rect class="st-bg" width=(px(*width)) height=(px(*height)) rx="10" {}
-            @for row in scene.rows.iter().filter(|row| row.marked) { (mark(row, *width)) }
-            @for lane in &scene.lanes { (lifeline(lane, *end_y)) }
-            @for (y, passed) in &scene.breaks { (squeezed(*y, *passed, &scene.lanes)) }
-            @for band in &scene.bands { (stretch(band, &scene.lanes)) }
-            @for message in &scene.messages { (arrow(message)) }
-            @for row in &scene.rows { (event(row, scene)) }
-            @for lane in &scene.lanes { (head(lane)) }
-            (finals(scene))
-            (legend(scene))
+            @for row in layout.rows.iter().filter(|row| row.marked) { (mark(row, *width)) }
+            @for lane in &layout.lanes { (lifeline(lane, *end_y)) }
+            @for (y, passed) in &layout.gaps { (gap(*y, *passed, &layout.lanes)) }
+            @for stretch in &layout.bands { (band(stretch, &layout.lanes)) }
+            @for message in &layout.messages { (arrow(message)) }
+            @for row in &layout.rows { (event(row, layout)) }
+            @for lane in &layout.lanes { (head(lane)) }
+            (final_states(layout))
+            (legend(layout))
         }
     }
 }
 
 /// In a page, a wide drawing shrinks a little before it scrolls.
-fn page_style(scene: &Scene, style: Style) -> Option<String> {
-    let least = scene.width.min((scene.width * 0.8).max(900.0));
-    (style == Style::OfPage)
-        .then(|| format!("width:100%;height:auto;min-width:{}px;max-width:{}px", px(least), px(scene.width)))
+fn page_style(layout: &Layout, style: Style) -> Option<String> {
+    let least = layout.width.min((layout.width * 0.8).max(900.0));
+    (style == Style::InPage)
+        .then(|| format!("width:100%;height:auto;min-width:{}px;max-width:{}px", px(least), px(layout.width)))
 }
 
 /// A length, short and the same on every machine.
@@ -64,7 +67,7 @@ fn hue(hue: Hue) -> String {
     }
 }
 
-fn mark(row: &Row, width: f64) -> Markup {
+fn mark(row: &EventRow, width: f64) -> Markup {
     let (top, height) = (row.y - 12.0, row.height + 11.0);
     html! {
         rect class="st-mark" x="0" y=(px(top)) width=(px(width)) height=(px(height)) {}
@@ -84,24 +87,24 @@ fn head(lane: &Lane) -> Markup {
             @if lane.hue != Hue::Neutral {
                 rect class="st-tip" x=(px(left)) y="14" width=(px(HEAD)) height="4" rx="2" {}
             }
-            text class="st-head-text" x=(px(lane.x)) y="33" text-anchor="middle" { (lane.head) }
-            text class="st-sub" x=(px(lane.x)) y="48" text-anchor="middle" { (shortened(&lane.sub, 20)) }
+            text class="st-head-text" x=(px(lane.x)) y="33" text-anchor="middle" { (lane.title) }
+            text class="st-sub" x=(px(lane.x)) y="48" text-anchor="middle" { (shortened(&lane.subtitle, 20)) }
         }
     }
 }
 
-fn stretch(band: &Band, lanes: &[Lane]) -> Markup {
+fn band(band: &Band, lanes: &[Lane]) -> Markup {
     let lane = &lanes[band.lane];
     let class = if band.down { "st-down" } else { "st-band" };
     let room = band.to - band.from - 8.0;
-    // Words about events stand on the other side.
+    // Words about events are on the other side.
     let x = if lane.left { lane.x + 20.0 } else { lane.x - 13.0 };
     let y = band.from + 4.0;
     html! {
         rect class=(class) x=(px(lane.x - 8.0)) y=(px(band.from)) width="16" height=(px(band.to - band.from)) rx="6" {
             title { (band.name) }
         }
-        @if !band.told && room > CHAR * 8.0 {
+        @if !band.is_named && room > CHAR * 8.0 {
             text class="st-sub st-halo" x=(px(x)) y=(px(y)) text-anchor="end" transform=(format!("rotate(-90 {} {})", px(x), px(y))) {
                 (shortened(&band.name, chars(room)))
             }
@@ -109,7 +112,7 @@ fn stretch(band: &Band, lanes: &[Lane]) -> Markup {
     }
 }
 
-fn squeezed(y: f64, passed_us: i64, lanes: &[Lane]) -> Markup {
+fn gap(y: f64, passed_us: i64, lanes: &[Lane]) -> Markup {
     let passed = duration(passed_us.unsigned_abs());
     html! {
         @for lane in lanes {
@@ -172,22 +175,22 @@ fn cross(x: f64, y: f64, half: f64) -> String {
     format!("M{left} {top}L{right} {bottom}M{left} {bottom}L{right} {top}")
 }
 
-fn event(row: &Row, scene: &Scene) -> Markup {
+fn event(row: &EventRow, layout: &Layout) -> Markup {
     let y = row.y;
     let class = if row.marked { "st-event st-marked" } else { "st-event" };
     html! {
         g class=(class) {
             title { (row.tooltip) }
-            @if !row.time.is_empty() && (row.marked || !row.lines.is_empty() || row.across.is_some()) {
+            @if !row.time.is_empty() && (row.marked || !row.lines.is_empty() || row.banner.is_some()) {
                 text class="st-time" x=(px(GUTTER - 8.0)) y=(px(y + 4.0)) text-anchor="end" { (row.time) }
             }
-            @if let Some(words) = &row.across {
-                line class="st-across" x1=(px(GUTTER)) y1=(px(y)) x2=(px(scene.width - 12.0)) y2=(px(y)) {}
-                text class="st-muted st-halo" x=(px(f64::midpoint(GUTTER, scene.width))) y=(px(y + 4.0)) text-anchor="middle" { (words) }
+            @if let Some(words) = &row.banner {
+                line class="st-across" x1=(px(GUTTER)) y1=(px(y)) x2=(px(layout.width - 12.0)) y2=(px(y)) {}
+                text class="st-muted st-halo" x=(px(f64::midpoint(GUTTER, layout.width))) y=(px(y + 4.0)) text-anchor="middle" { (words) }
             }
-            @if let Some(lane) = row.lane.map(|lane| &scene.lanes[lane]) {
+            @if let Some(lane) = row.lane.map(|lane| &layout.lanes[lane]) {
                 g class=(hue(row.hue)) { (glyph(&row.glyph, lane.x, y)) }
-                (words(row, lane, scene.label))
+                (words(row, lane, layout.label_room))
             }
         }
     }
@@ -211,7 +214,7 @@ fn glyph(glyph: &Glyph, x: f64, y: f64) -> Markup {
     }
 }
 
-fn words(row: &Row, lane: &Lane, room: f64) -> Markup {
+fn words(row: &EventRow, lane: &Lane, room: f64) -> Markup {
     let away = if matches!(row.glyph, Glyph::Commit(_)) { COMMIT_RADIUS + 7.0 } else { 15.0 };
     let (x, anchor) = if row.left { (lane.x - away, "end") } else { (lane.x + away, "start") };
     let first = if row.below { row.y + LINE + 2.0 } else { row.y + 4.0 };
@@ -230,23 +233,23 @@ fn words(row: &Row, lane: &Lane, room: f64) -> Markup {
     }
 }
 
-fn finals(scene: &Scene) -> Markup {
-    let top = scene.end_y + 14.0;
+fn final_states(layout: &Layout) -> Markup {
+    let top = layout.end_y + 14.0;
     html! {
-        @if !scene.finals.is_empty() {
-            line class="st-across" x1="12" y1=(px(scene.end_y)) x2=(px(scene.width - 12.0)) y2=(px(scene.end_y)) {}
+        @if !layout.final_states.is_empty() {
+            line class="st-across" x1="12" y1=(px(layout.end_y)) x2=(px(layout.width - 12.0)) y2=(px(layout.end_y)) {}
             text class="st-strong" x="14" y=(px(top + 8.0)) { "In the end" }
-            @for (at, last) in (0u8..).zip(&scene.finals) {
-                (final_row(last, scene, top + 18.0 + FINAL_ROW * f64::from(at)))
+            @for (at, state) in (0u8..).zip(&layout.final_states) {
+                (final_row(state, layout, top + 18.0 + FINAL_ROW * f64::from(at)))
             }
         }
     }
 }
 
-fn final_row(last: &Final, scene: &Scene, y: f64) -> Markup {
+fn final_row(state: &FinalState, layout: &Layout, y: f64) -> Markup {
     html! {
-        text x="14" y=(px(y + 17.0)) { (shortened(&last.name, 26)) }
-        @for cell in &last.cells { (chip(cell, &scene.lanes[cell.lane], scene.label, y)) }
+        text x="14" y=(px(y + 17.0)) { (shortened(&state.name, 26)) }
+        @for cell in &state.cells { (chip(cell, &layout.lanes[cell.lane], layout.label_room, y)) }
     }
 }
 
@@ -265,8 +268,8 @@ fn chip(cell: &Cell, lane: &Lane, room: f64, y: f64) -> Markup {
     }
 }
 
-fn legend(scene: &Scene) -> Markup {
-    let y = scene.height - 30.0;
+fn legend(layout: &Layout) -> Markup {
+    let y = layout.height - 30.0;
     let width = |text: &str| 34.0 + 6.2 * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX));
     let mut x = 16.0;
     let mut next = |text: &'static str| {
@@ -283,14 +286,14 @@ fn legend(scene: &Scene) -> Markup {
         next("behind the finding"),
     ];
     let mut note = "A colour belongs to the device that wrote the value; time runs down.".to_owned();
-    if scene.left_out > 0 {
+    if layout.left_out > 0 {
         note.push_str(&format!(
             " {} not shown.",
-            counted(scene.left_out as u64, "further event is", "further events are")
+            counted(layout.left_out as u64, "further event is", "further events are")
         ));
     }
-    if scene.devices_left_out > 0 {
-        let devices = counted(scene.devices_left_out as u64, "further device has", "further devices have");
+    if layout.devices_left_out > 0 {
+        let devices = counted(layout.devices_left_out as u64, "further device has", "further devices have");
         note.push_str(&format!(" {devices} no part in it."));
     }
     let symbol = |at: usize, x: f64| {
@@ -319,7 +322,7 @@ fn legend(scene: &Scene) -> Markup {
             text class="st-muted" x=(px(x + 18.0)) y=(px(y + 4.0)) { (text) }
         }
         text class="st-muted" x="14" y=(px(y + 22.0)) { (note) }
-        @if scene.lanes.iter().all(|lane| !matches!(lane.who, Target::Device(_))) {
+        @if layout.lanes.iter().all(|lane| !matches!(lane.owner, Target::Device(_))) {
             text class="st-muted" x="14" y="80" { "no device takes part" }
         }
     }

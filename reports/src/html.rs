@@ -1,20 +1,24 @@
 //! The report for people who are new to it: one file, no scripts, nothing loaded from elsewhere.
 //!
-//! In reading order: [`claims`] what came of each claim, [`failure`] the failures told and drawn, [`figures`] the
-//! small charts. This file is the page around them.
+//! In reading order: [`claims`] the result of each claim, [`failure`] each failure as picture and story, [`figures`]
+//! the small charts, [`parts`] what they share. This file is the page around them.
 
 mod claims;
 mod failure;
 mod figures;
+mod parts;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sim_core::run::Run;
 use sim_core::verdict::Verdict;
 
-use crate::words::{count, counted, file_name, seconds, visible};
-use crate::{Failure, diagram, headline};
+use self::parts::capital;
+use crate::explain::{is_simulated, latency_note, latency_title, world_words};
+use crate::failure::Failure;
+use crate::words::{count, seconds, visible};
+use crate::{diagram, headline};
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("html/style.css");
 
 /// The whole page.
 #[must_use]
@@ -51,8 +55,8 @@ pub fn render(run: &Run, failures: &[Failure<'_>]) -> String {
 }
 
 fn top(run: &Run) -> Markup {
-    let tally = headline::Tally::of(run);
-    let class = match tally.worst() {
+    let counts = headline::ClaimCounts::of(run);
+    let class = match counts.worst() {
         Some(Verdict::Valid) => "hero held",
         Some(Verdict::Invalid) => "hero failed",
         Some(Verdict::Unknown) | None => "hero unknown",
@@ -62,7 +66,7 @@ fn top(run: &Run) -> Markup {
             p class="eyebrow" { "Syncstorm report" }
             h1 { (capital(&headline::verdict_sentence(run))) "." }
             p class="lead" { "In " (headline::figures(run)) "." }
-            (figures::tally_bar(tally))
+            (figures::claims_bar(counts))
         }
     }
 }
@@ -76,7 +80,7 @@ fn explanation(run: &Run) -> Markup {
                 "Syncstorm lets people edit the same data on several devices while networks fail, apps crash and clocks \
                  are wrong. Then it lets everything come to rest and follows what became of every single write. Each "
                 em { "plan" } " is one such course of events, drawn from the seed; each " em { "claim" }
-                " is judged over many plans. Here, " (headline::world_words(&run.world)) "."
+                " is judged over many plans. Here, " (world_words(&run.world)) "."
             }
             dl class="facts" {
                 div { dt { "Application" } dd { (visible(&run.app)) } }
@@ -109,11 +113,11 @@ fn speed(run: &Run) -> Markup {
                 (tile(&count(totals.plans), "plans"))
                 (tile(&count(totals.transactions), "local transactions"))
                 (tile(&count(totals.operations), "operations queued"))
-                (tile(&seconds(totals.simulated_seconds), if headline::is_simulated(run) { "simulated time" } else { "plan time" }))
+                (tile(&seconds(totals.simulated_seconds), if is_simulated(run) { "simulated time" } else { "plan time" }))
                 (tile(&seconds(totals.wall_seconds), "on the clock on the wall"))
                 (tile(&format!("{:.1}", totals.plans_per_second), "plans a second"))
             }
-            (figures::division_bar(&totals.time))
+            (figures::time_bar(&totals.time))
         }
     }
 }
@@ -140,7 +144,7 @@ fn glossary(run: &Run) -> Markup {
             "The check that most tests stop at: after everything has settled, do all devices show the same? A write that is lost everywhere passes it.",
         ),
         ("shrunk", "The smallest plan found that still fails in the same way."),
-        (headline::latency_title(run), headline::latency_note(run)),
+        (latency_title(run), latency_note(run)),
     ];
     html! {
         section class="card" {
@@ -152,25 +156,4 @@ fn glossary(run: &Run) -> Markup {
             }
         }
     }
-}
-
-/// The text with its first letter as a capital.
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// The target of a link.
-fn anchor(prefix: &str, name: &str) -> String {
-    format!("{prefix}-{}", file_name(name))
-}
-
-/// `1 operation, 2 faults, 2 devices`.
-fn size(shrunk: &sim_core::run::Shrunk) -> String {
-    format!(
-        "{}, {}, {}",
-        counted(shrunk.operations as u64, "operation", "operations"),
-        counted(shrunk.faults as u64, "fault", "faults"),
-        counted(shrunk.devices as u64, "device", "devices")
-    )
 }

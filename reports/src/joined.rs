@@ -1,36 +1,39 @@
-//! One pass over a history for those who retell it: which upload led to which commit, what each device showed
-//! before and after an apply, what held when somebody edited, and where everything ended.
+//! A history whose events are joined: which upload led to which commit, what an apply changed on its device, which
+//! faults were active during a transaction, and what each register holds in the end.
 //!
-//! This judges nothing: it only joins events that belong together.
+//! This judges nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fixtures::{App, Default, Row, Value};
+use fixtures::{App, Row, Value};
 use sim_core::history::{Change, Commit, LocalOp, Op, Phase, RowId, Scope, Upload, What, Who};
-use sim_core::plan::{Expr, Fault};
+use sim_core::plan::Fault;
 use sim_core::{History, Plan};
 
+use crate::difference::{Difference, differences};
 use crate::faults::{Target, state, target};
+use crate::initial_rows::initial_rows;
+use crate::registers::{Register, RegisterState};
 use crate::words::{Names, device_of};
 
-/// A history, joined.
+/// A history with what belongs together.
 #[derive(Debug)]
-pub(crate) struct Reading<'a> {
+pub(crate) struct JoinedHistory<'a> {
     pub(crate) names: Names<'a>,
     pub(crate) attempts: Vec<Attempt>,
     /// The attempt that an event is part of.
     pub(crate) attempt_of: BTreeMap<usize, usize>,
     /// What an apply changed of what its device showed.
     pub(crate) applied: BTreeMap<usize, Vec<Difference>>,
-    /// What held for a device when it ran a transaction: `offline`.
+    /// The faults that were active on a device when it ran a transaction: `offline`.
     pub(crate) conditions: BTreeMap<usize, Vec<String>>,
-    /// What every register came to.
+    /// Every register that a device wrote.
     pub(crate) registers: Vec<Register>,
-    /// Rows that were there before the plan began.
+    /// Rows that existed before the plan began.
     pub(crate) initial: BTreeMap<RowId, Row>,
-    /// Events that only set the stage: seed rows, the first whole apply of each device.
-    pub(crate) stage: BTreeSet<usize>,
+    /// Events that only fill server and devices with seed rows: the first commits, the first whole apply of each device.
+    pub(crate) seeding: BTreeSet<usize>,
     transactions: BTreeMap<(u32, i64), usize>,
     operations: BTreeMap<(u32, i64), (usize, usize)>,
     written: BTreeMap<(RowId, usize), Vec<(Value, u32)>>,
@@ -47,49 +50,19 @@ pub(crate) struct Attempt {
     pub(crate) end: Option<usize>,
 }
 
-/// One change of what somebody sees.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Difference {
-    Appears(RowId),
-    Disappears(RowId),
-    Changes { row: RowId, column: usize, before: Value, after: Value },
-}
-
-/// One thing that can be written: a column of a row, or (without a column) whether the row is there.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Register {
-    pub(crate) row: RowId,
-    pub(crate) column: Option<usize>,
-    /// The devices that wrote it.
-    pub(crate) writers: BTreeSet<u32>,
-    /// The first event that wrote it.
-    pub(crate) first: usize,
-}
-
-/// What a register holds somewhere.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Held {
-    /// The row is not there.
-    Absent,
-    /// The row is there.
-    Present,
-    /// The column's value.
-    Value(Value),
-}
-
-impl<'a> Reading<'a> {
+impl<'a> JoinedHistory<'a> {
     pub(crate) fn new(plan: &'a Plan, history: &'a History, app: &'a App) -> Self {
         let names = Names::new(plan, history, app);
         let initial = initial_rows(plan, history, app);
         let devices = names.devices() as usize;
-        let mut reading = Self {
+        let mut joined = Self {
             names,
             attempts: Vec::new(),
             attempt_of: BTreeMap::new(),
             applied: BTreeMap::new(),
             conditions: BTreeMap::new(),
             registers: Vec::new(),
-            stage: BTreeSet::new(),
+            seeding: BTreeSet::new(),
             transactions: BTreeMap::new(),
             operations: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -97,11 +70,11 @@ impl<'a> Reading<'a> {
             server_end: initial.clone(),
             initial,
         };
-        reading.pass();
-        reading
+        joined.read_events();
+        joined
     }
 
-    fn pass(&mut self) {
+    fn read_events(&mut self) {
         let history = self.names.history;
         let mut registers: BTreeMap<(RowId, Option<usize>), Register> = BTreeMap::new();
         let mut latest: BTreeMap<(u32, i64), usize> = BTreeMap::new();
@@ -111,29 +84,29 @@ impl<'a> Reading<'a> {
             let device = device_of(event.who);
             match (&event.what, device) {
                 (What::Tx(tx), Some(device)) => {
-                    let held = active.iter().filter(|(_, fault)| target(fault) == Target::Device(device));
-                    self.conditions.insert(index, held.filter_map(|(_, fault)| state(fault)).collect());
+                    let own_faults = active.iter().filter(|(_, fault)| target(fault) == Target::Device(device));
+                    self.conditions.insert(index, own_faults.filter_map(|(_, fault)| state(fault)).collect());
                     if let Some(tx_id) = tx.tx_id {
                         self.transactions.insert((device, tx_id), index);
                     }
-                    for (place, op) in tx.ops.iter().enumerate() {
-                        self.operations.insert((device, op.op_id), (index, place));
-                        self.write(device, op);
-                        self.touch(&mut registers, index, device, op);
+                    for (position, op) in tx.ops.iter().enumerate() {
+                        self.operations.insert((device, op.op_id), (index, position));
+                        self.write_local(device, op);
+                        self.record_writer(&mut registers, index, device, op);
                     }
                 }
                 (What::Upload(upload), Some(device)) => self.upload(&mut latest, index, device, upload),
                 (What::Commit(commit), _) => {
                     self.commit(&latest, index, commit);
                     if commit.origin.is_none() && event.at_us <= 0 {
-                        self.stage.insert(index);
+                        self.seeding.insert(index);
                     }
                 }
                 (What::Apply(apply), Some(device)) => {
                     let first = apply.whole && started.insert(device);
                     let differences = self.apply(device, &apply.rows, apply.whole);
                     if first {
-                        self.stage.insert(index);
+                        self.seeding.insert(index);
                     } else {
                         started.insert(device);
                         self.applied.insert(index, differences);
@@ -159,8 +132,8 @@ impl<'a> Reading<'a> {
         self.registers = registers.into_values().collect();
     }
 
-    /// What a local transaction leaves on its device.
-    fn write(&mut self, device: u32, op: &LocalOp) {
+    /// Applies a local operation to the rows of its device.
+    fn write_local(&mut self, device: u32, op: &LocalOp) {
         let width = self.names.table(op.row).map_or(0, |table| self.names.app.schema.tables[table].columns.len());
         let Some(state) = self.devices_end.get_mut(device as usize) else { return };
         if op.op == Op::Delete {
@@ -171,30 +144,30 @@ impl<'a> Reading<'a> {
         let mut row: Vec<Value> = base.map_or_else(|| vec![Value::Null; width], |row| row.to_vec());
         let known = if base.is_some() { &[][..] } else { &op.old[..] };
         for (column, value) in known.iter().chain(&op.data) {
-            if let Some(place) = row.get_mut(*column) {
-                *place = value.clone();
+            if let Some(current) = row.get_mut(*column) {
+                *current = value.clone();
             }
         }
         state.insert(op.row, Row::from(row));
     }
 
-    fn touch(
+    fn record_writer(
         &mut self,
         registers: &mut BTreeMap<(RowId, Option<usize>), Register>,
         index: usize,
         device: u32,
         op: &LocalOp,
     ) {
-        let mut touched = |column| {
-            let fresh = Register { row: op.row, column, writers: BTreeSet::new(), first: index };
-            registers.entry((op.row, column)).or_insert(fresh).writers.insert(device);
+        let mut add_writer = |column| {
+            let new = Register { row: op.row, column, writers: BTreeSet::new(), first: index };
+            registers.entry((op.row, column)).or_insert(new).writers.insert(device);
         };
         if op.op == Op::Delete {
-            touched(None);
+            add_writer(None);
         }
         for (column, value) in &op.data {
             if !self.names.is_clock(op.row, *column) {
-                touched(Some(*column));
+                add_writer(Some(*column));
             }
             let written = self.written.entry((op.row, *column)).or_default();
             if !written.iter().any(|(other, by)| other == value && *by == device) {
@@ -229,13 +202,13 @@ impl<'a> Reading<'a> {
 
     fn apply(&mut self, device: u32, rows: &[(RowId, Option<Row>)], whole: bool) -> Vec<Difference> {
         let Some(state) = self.devices_end.get_mut(device as usize) else { return Vec::new() };
-        let mut differences = Vec::new();
+        let mut changes = Vec::new();
         if whole {
-            let there: BTreeSet<RowId> = rows.iter().filter(|(_, row)| row.is_some()).map(|(row, _)| *row).collect();
-            let gone: Vec<RowId> = state.keys().filter(|row| !there.contains(row)).copied().collect();
-            for row in gone {
+            let present: BTreeSet<RowId> = rows.iter().filter(|(_, row)| row.is_some()).map(|(row, _)| *row).collect();
+            let missing: Vec<RowId> = state.keys().filter(|row| !present.contains(row)).copied().collect();
+            for row in missing {
                 state.remove(&row);
-                differences.push(Difference::Disappears(row));
+                changes.push(Difference::Disappears(row));
             }
         }
         for (row, after) in rows {
@@ -243,9 +216,9 @@ impl<'a> Reading<'a> {
                 Some(after) => state.insert(*row, Arc::clone(after)),
                 None => state.remove(row),
             };
-            differences.extend(self.names.differences(*row, before.as_ref(), after.as_ref()));
+            changes.extend(differences(&self.names, *row, before.as_ref(), after.as_ref()));
         }
-        differences
+        changes
     }
 
     /// The local transaction behind an upload.
@@ -255,14 +228,14 @@ impl<'a> Reading<'a> {
 
     /// A queued operation.
     pub(crate) fn operation(&self, device: u32, op_id: i64) -> Option<&'a LocalOp> {
-        let (event, place) = self.operations.get(&(device, op_id))?;
+        let (event, position) = self.operations.get(&(device, op_id))?;
         match &self.names.history.events[*event].what {
-            What::Tx(tx) => tx.ops.get(*place),
+            What::Tx(tx) => tx.ops.get(*position),
             _ => None,
         }
     }
 
-    /// What people call the transaction behind an upload.
+    /// The activity of the transaction behind an upload.
     pub(crate) fn activity(&self, device: u32, tx_id: i64) -> Option<&'a str> {
         match &self.names.history.events[self.transaction(device, tx_id)?].what {
             What::Tx(tx) => Some(&tx.activity),
@@ -270,15 +243,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The one device that wrote this value there, if it was one.
-    pub(crate) fn wrote(&self, row: RowId, column: usize, value: &Value) -> Option<u32> {
+    /// The device that wrote this value there, if it was only one.
+    pub(crate) fn only_writer_of_value(&self, row: RowId, column: usize, value: &Value) -> Option<u32> {
         let written = self.written.get(&(row, column))?;
         let mut by = written.iter().filter(|(other, _)| other == value).map(|(_, device)| *device);
         by.next().filter(|_| by.next().is_none())
     }
 
-    /// Where a commit put an upload's value over one that its device had not seen: the value that it had seen.
-    pub(crate) fn had_seen(&self, commit: &Commit, change: &Change, column: usize) -> Option<&'a Value> {
+    /// The value that the device had seen, if a commit replaced a newer one that it had not seen.
+    pub(crate) fn value_seen_before(&self, commit: &Commit, change: &Change, column: usize) -> Option<&'a Value> {
         let op = self.operation(commit.origin?.device, change.op_id?)?;
         let value = |list: &'a [(usize, Value)]| list.iter().find(|(at, _)| *at == column).map(|(_, value)| value);
         let (seen, sent) = (value(&op.old)?, value(&op.data)?);
@@ -287,8 +260,8 @@ impl<'a> Reading<'a> {
         (before != seen && after == sent && before != after).then_some(seen)
     }
 
-    /// The one device that wrote the row at all, if it was one.
-    pub(crate) fn only_writer(&self, row: RowId) -> Option<u32> {
+    /// The device that wrote the row, if it was only one.
+    pub(crate) fn only_writer_of_row(&self, row: RowId) -> Option<u32> {
         let writers: BTreeSet<u32> = self
             .registers
             .iter()
@@ -318,13 +291,13 @@ impl<'a> Reading<'a> {
     }
 
     /// What the server holds in the end.
-    pub(crate) fn server_held(&self, register: &Register) -> Held {
-        held(&self.server_end, register)
+    pub(crate) fn server_state(&self, register: &Register) -> RegisterState {
+        register.state_in(&self.server_end)
     }
 
-    /// What a device shows in the end.
-    pub(crate) fn device_held(&self, device: u32, register: &Register) -> Held {
-        self.devices_end.get(device as usize).map_or(Held::Absent, |state| held(state, register))
+    /// What a device holds in the end.
+    pub(crate) fn device_state(&self, device: u32, register: &Register) -> RegisterState {
+        self.devices_end.get(device as usize).map_or(RegisterState::Absent, |rows| register.state_in(rows))
     }
 
     /// The registers to show in the end: those behind the highlighted events first, then those that most devices
@@ -347,82 +320,4 @@ impl<'a> Reading<'a> {
         registers.truncate(most);
         registers
     }
-}
-
-impl Names<'_> {
-    /// What differs between two images of a row, clocks and filled-in defaults left out.
-    pub(crate) fn differences(&self, row: RowId, before: Option<&Row>, after: Option<&Row>) -> Vec<Difference> {
-        match (before, after) {
-            (None, None) => Vec::new(),
-            (None, Some(_)) => vec![Difference::Appears(row)],
-            (Some(_), None) => vec![Difference::Disappears(row)],
-            (Some(before), Some(after)) => (0..before.len().min(after.len()))
-                .filter(|column| before[*column] != after[*column])
-                .filter(|column| !self.is_clock(row, *column))
-                .filter(|column| !(before[*column].is_null() && self.is_default(row, *column, &after[*column])))
-                .map(|column| Difference::Changes {
-                    row,
-                    column,
-                    before: before[column].clone(),
-                    after: after[column].clone(),
-                })
-                .collect(),
-        }
-    }
-
-    fn is_default(&self, row: RowId, column: usize, value: &Value) -> bool {
-        let table = self.table(row).map(|table| &self.app.schema.tables[table]);
-        match table.and_then(|table| table.columns.get(column)).map(|column| &column.default) {
-            Some(Default::Literal(literal)) => literal == value,
-            Some(Default::Now) => true,
-            Some(Default::Null) | None => false,
-        }
-    }
-}
-
-fn held(rows: &BTreeMap<RowId, Row>, register: &Register) -> Held {
-    match (rows.get(&register.row), register.column) {
-        (None, _) => Held::Absent,
-        (Some(_), None) => Held::Present,
-        (Some(row), Some(column)) => row.get(column).cloned().map_or(Held::Absent, Held::Value),
-    }
-}
-
-/// The rows that are there before anything happens: as the server's first commits show them, else as planned.
-fn initial_rows(plan: &Plan, history: &History, app: &App) -> BTreeMap<RowId, Row> {
-    let mut rows = BTreeMap::new();
-    for seed in &plan.seed_rows {
-        let Some(table) = plan.rows.get(seed.row as usize).and_then(|name| app.schema.table_index(name)) else {
-            continue;
-        };
-        let columns = &app.schema.tables[table].columns;
-        let mut row: Vec<Value> = columns
-            .iter()
-            .map(|column| match &column.default {
-                Default::Literal(value) => value.clone(),
-                Default::Null | Default::Now => Value::Null,
-            })
-            .collect();
-        for (name, expr) in &seed.set {
-            let Some(column) = app.schema.tables[table].column_index(name) else { continue };
-            let value = match expr {
-                Expr::Value(json) => Value::from_json(columns[column].ty, json).ok(),
-                Expr::Id(other) => Some(Value::text(&plan.row_id(*other))),
-                Expr::Now | Expr::Device => None,
-            };
-            row[column] = value.unwrap_or(Value::Null);
-        }
-        rows.insert(seed.row, Row::from(row));
-    }
-    let before = history.events.iter().take_while(|event| event.at_us <= 0);
-    for event in before {
-        let What::Commit(commit) = &event.what else { continue };
-        for change in commit.changes.iter().filter(|_| commit.origin.is_none()) {
-            match &change.after {
-                Some(row) => rows.insert(change.row, Arc::clone(row)),
-                None => rows.remove(&change.row),
-            };
-        }
-    }
-    rows
 }

@@ -1,0 +1,128 @@
+//! Words with which several reports explain a run to people.
+
+use sim_core::run::{FailureKind, Run, ScenarioRun, Shrunk};
+use sim_core::verdict::Class;
+
+use crate::words::{counted, visible};
+
+/// Whether clock and network are simulated.
+pub(crate) fn is_simulated(run: &Run) -> bool {
+    run.world == "deterministic"
+}
+
+/// What the duration of plans is called.
+pub(crate) fn time_name(run: &Run) -> &'static str {
+    if is_simulated(run) { "simulated time" } else { "plan time" }
+}
+
+/// What the latency figures are called.
+pub(crate) fn latency_title(run: &Run) -> &'static str {
+    if is_simulated(run) { "simulated latency" } else { "latency" }
+}
+
+/// What the latency figures are, and what they are not.
+pub(crate) fn latency_note(run: &Run) -> &'static str {
+    match run.world.as_str() {
+        "deterministic" => {
+            "from a local commit until it is applied on each other device; it tells of the simulated network and of time \
+             spent offline, and is no measurement of PowerSync"
+        }
+        "embedded" => {
+            "from a local commit until it is applied on each other device, in plan time: links are simulated and time spent \
+             offline counts, servers take the time that they take; it is no measurement of PowerSync"
+        }
+        // The number is the harness's (`IDLE_STRETCH`); a test there holds both together.
+        "containers" => {
+            "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
+             offline counts, idle time is skipped, and containers take the time that they take. Devices bear with 120 \
+             times as much silence on a stream as elsewhere; no other timer is scaled. It is no measurement of PowerSync"
+        }
+        "external" => {
+            "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
+             offline counts, idle time is skipped, and the stack takes the time that it takes. Devices bear with 120 times \
+             as much silence on a stream as elsewhere; no other timer is scaled. Uploads to a backend that leaves no notes \
+             in the database's log pass one at a time, so that they wait for each other"
+        }
+        _ => "from a local commit until it is applied on each other device, as this world's stack showed it",
+    }
+}
+
+/// What a world is made of, for newcomers.
+pub(crate) fn world_words(world: &str) -> &'static str {
+    match world {
+        "deterministic" => {
+            "everything ran in one process: real client cores on real SQLite databases, with a simulated network and a \
+             simulated clock, so that the same seed gives the same history again"
+        }
+        "embedded" => {
+            "real client cores talked over the loopback network to a private PostgreSQL, a sync service and an upload \
+             backend, each a process of its own"
+        }
+        "containers" => {
+            "real client cores talked to the deployment itself: PostgreSQL, the sync service and the backend in containers"
+        }
+        "external" => {
+            "real client cores talked to servers that somebody else runs, with a simulated network before them; only rows of \
+             the run's own are judged"
+        }
+        _ => "devices and servers ran in a world of this name",
+    }
+}
+
+/// The kind of promise that was broken.
+pub(crate) fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Safety => "safety",
+        Class::Liveness => "liveness",
+        Class::Latency => "latency",
+    }
+}
+
+/// The other ways in which a scenario's plans failed, most frequent first.
+pub(crate) fn other_failures(scenario: &ScenarioRun) -> Vec<String> {
+    const MOST: usize = 6;
+    let is_shown = |kind: &FailureKind| {
+        scenario.anomalies.iter().any(|anomaly| anomaly.checker == kind.checker && anomaly.code == kind.code)
+    };
+    let others: Vec<&FailureKind> = scenario.failures.iter().filter(|kind| !is_shown(kind)).collect();
+    let mut lines: Vec<String> = others
+        .iter()
+        .take(MOST)
+        .map(|kind| {
+            let plans = counted(kind.plans.len() as u64, "plan", "plans");
+            let role = if kind.role.is_empty() { String::new() } else { format!(" of {}", visible(&kind.role)) };
+            format!(
+                "{}/{}{role} ({plans}, the first is {})",
+                visible(&kind.checker),
+                visible(&kind.code),
+                kind.plans[0]
+            )
+        })
+        .collect();
+    if others.len() > MOST {
+        lines.push(format!("and {} more", others.len() - MOST));
+    }
+    lines
+}
+
+/// `1 operation, 2 faults, 2 devices`.
+pub(crate) fn shrunk_size(shrunk: &Shrunk) -> String {
+    format!(
+        "{}, {}, {}",
+        counted(shrunk.operations as u64, "operation", "operations"),
+        counted(shrunk.faults as u64, "fault", "faults"),
+        counted(shrunk.devices as u64, "device", "devices")
+    )
+}
+
+/// The command that replays what is stored in a folder or file.
+#[must_use]
+pub fn replay_command(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    let path = visible(path);
+    if !path.is_empty() && path.chars().all(plain) {
+        format!("syncstorm replay {path}")
+    } else {
+        format!("syncstorm replay '{}'", path.replace('\'', r"'\''"))
+    }
+}
