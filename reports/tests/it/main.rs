@@ -1,6 +1,7 @@
-//! What reports look like, and that nothing in a run can break them.
+//! What reports look like, and that nothing in a run breaks them.
 
-mod hostile;
+mod elements;
+mod outside_texts;
 mod sample;
 mod shape;
 mod snapshots;

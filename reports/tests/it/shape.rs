@@ -1,4 +1,4 @@
-//! Pages and pictures hold what they must, at every size.
+//! Pages and diagrams hold what they must, at every size.
 
 use fixtures::Value;
 use reports::{diagram, html, junit, story, text};
@@ -6,44 +6,8 @@ use sim_core::history::Phase;
 use sim_core::plan::Kind;
 use sim_core::run::{Run, ScenarioRun, Totals};
 
-use crate::sample::{self, STARS, Sample, TITLE};
-
-/// Reads the document whole; answers the names of its elements in order.
-pub(crate) fn elements(xml: &str) -> Vec<String> {
-    let mut reader = quick_xml::Reader::from_str(xml);
-    reader.config_mut().check_end_names = true;
-    let mut names = Vec::new();
-    let mut depth = 0;
-    loop {
-        let event = reader.read_event().unwrap_or_else(|error| panic!("the document is well-formed, but {error}"));
-        let element = match &event {
-            quick_xml::events::Event::Start(element) => {
-                depth += 1;
-                Some(element)
-            }
-            quick_xml::events::Event::Empty(element) => Some(element),
-            quick_xml::events::Event::End(_) => {
-                depth -= 1;
-                None
-            }
-            quick_xml::events::Event::Text(text) => {
-                let text = text.decode().expect("the document is UTF-8");
-                assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "no control character: {text:?}");
-                None
-            }
-            quick_xml::events::Event::Eof => break,
-            _ => None,
-        };
-        if let Some(element) = element {
-            for attribute in element.attributes() {
-                attribute.unwrap_or_else(|error| panic!("attributes are well-formed, but {error}"));
-            }
-            names.push(String::from_utf8_lossy(element.name().as_ref()).into_owned());
-        }
-    }
-    assert_eq!(depth, 0, "every element is closed");
-    names
-}
+use crate::elements::elements;
+use crate::sample::{self, HistoryBuilder, STARS, TITLE};
 
 fn empty_run() -> Run {
     Run {
@@ -97,7 +61,7 @@ fn other_worlds_do_not_call_their_latency_simulated() {
 }
 
 #[test]
-fn a_run_of_nothing_is_reported() {
+fn an_empty_run_is_reported() {
     let run = empty_run();
     assert!(html::render(&run, &[]).contains("Nothing was judged."));
     assert!(text::summary(&run).starts_with("\nnothing was judged"));
@@ -124,8 +88,8 @@ fn diagrams_are_well_formed() {
     let app = sample::app();
     let check = |devices: usize| {
         let kinds = [Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Web];
-        let sample = Sample::new(&kinds[..devices], &["Plan"]);
-        let svg = diagram::svg(&sample.plan, &sample.history, &app, &[]);
+        let builder = HistoryBuilder::new(&kinds[..devices], &["Plan"]);
+        let svg = diagram::svg(&builder.plan, &builder.history, &app, &[]);
         assert!(elements(&svg).contains(&"title".to_owned()));
     };
     for devices in 0..=8 {
@@ -134,47 +98,47 @@ fn diagrams_are_well_formed() {
 }
 
 /// Many edits of many rows; the anomaly is about two events in the middle.
-fn large() -> (Sample, Vec<usize>) {
+fn large_history() -> (HistoryBuilder, Vec<usize>) {
     let titles: Vec<String> = (0..40).map(|row| format!("Note {row}")).collect();
     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-    let mut sample = Sample::new(&[Kind::Web, Kind::Tauri, Kind::Mobile], &titles);
+    let mut builder = HistoryBuilder::new(&[Kind::Web, Kind::Tauri, Kind::Mobile], &titles);
     let mut marked = Vec::new();
     for round in 0..300_u32 {
         let (device, row) = (round % 3, round % 40);
         let at = f64::from(round) * 1.5;
         let value = Value::text(&format!("Round {round}"));
-        let (edit, tx) = sample.edit(at, device, "rename", row, &[(TITLE, Value::text("Note"), value)]);
-        sample.upload(at + 0.1, device, tx, 1, Phase::Invoke, vec![]);
-        let commit = sample.commit(at + 0.2, device, tx, vec![]);
-        sample.upload(at + 0.3, device, tx, 1, Phase::Ok, vec![]);
+        let (edit, tx) = builder.edit(at, device, "rename", row, &[(TITLE, Value::text("Note"), value)]);
+        builder.upload(at + 0.1, device, tx, 1, Phase::Invoke, vec![]);
+        let commit = builder.commit(at + 0.2, device, tx, vec![]);
+        builder.upload(at + 0.3, device, tx, 1, Phase::Ok, vec![]);
         for other in 0..3 {
-            sample.apply(at + 0.4, other, &[row]);
+            builder.apply(at + 0.4, other, &[row]);
         }
         if round == 150 {
             marked = vec![edit, commit];
         }
     }
-    sample.finish(500.0, &[]);
-    (sample, marked)
+    builder.finish(500.0, &[]);
+    (builder, marked)
 }
 
 #[test]
 fn large_histories_are_shown_around_their_anomaly() {
     let app = sample::app();
-    let (sample, marked) = large();
-    let svg = diagram::svg(&sample.plan, &sample.history, &app, &marked);
+    let (builder, marked) = large_history();
+    let svg = diagram::svg(&builder.plan, &builder.history, &app, &marked);
     assert!(svg.contains("Round 150"), "the anomaly's own edit is shown");
     assert!(svg.contains("further events are not shown"));
     assert!(elements(&svg).iter().filter(|name| *name == "circle").count() < 150);
     let mut anomaly = sample::lost_update(&app).anomalies.remove(0);
     anomaly.events = marked;
-    let lines = story::tell(&sample.plan, &sample.history, &app, &[anomaly]);
+    let lines = story::lines(&builder.plan, &builder.history, &app, &[anomaly]);
     assert!(lines.len() < 80, "{} lines", lines.len());
     assert_eq!(lines.iter().filter(|line| line.starts_with('>')).count(), 2, "the anomaly's events are marked");
 }
 
 #[test]
-fn indices_beyond_the_history_are_no_trouble() {
+fn indices_beyond_the_history_are_ignored() {
     let app = sample::app();
     let mut failure = sample::lost_update(&app);
     failure.anomalies[0].events.push(usize::MAX);
@@ -182,7 +146,7 @@ fn indices_beyond_the_history_are_no_trouble() {
 }
 
 #[test]
-fn an_app_that_does_not_fit_the_history_is_no_trouble() {
+fn an_app_that_does_not_fit_the_history_is_shown() {
     let mut app = sample::app();
     app.schema.tables[0].columns.truncate(STARS);
     let failure = sample::divergence(&app);

@@ -1,4 +1,4 @@
-//! Rendered texts, as they are.
+//! Snapshots of rendered texts.
 
 use reports::{json, junit, mutants, story, text};
 
@@ -20,14 +20,14 @@ fn summary_in_colour() {
 fn story_of_a_lost_update() {
     let app = sample::app();
     let failure = sample::lost_update(&app);
-    insta::assert_snapshot!(story::tell(&failure.plan, &failure.history, &app, &failure.anomalies).join("\n"));
+    insta::assert_snapshot!(story::lines(&failure.plan, &failure.history, &app, &failure.anomalies).join("\n"));
 }
 
 #[test]
 fn story_of_a_divergence() {
     let app = sample::app();
     let failure = sample::divergence(&app);
-    insta::assert_snapshot!(story::tell(&failure.plan, &failure.history, &app, &failure.anomalies).join("\n"));
+    insta::assert_snapshot!(story::lines(&failure.plan, &failure.history, &app, &failure.anomalies).join("\n"));
 }
 
 #[test]

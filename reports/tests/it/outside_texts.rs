@@ -9,13 +9,13 @@ use reports::{Failure, diagram, html, junit, story, text};
 use sim_core::history::{What, Writer};
 use sim_core::run::{AnomalyText, Run};
 
+use crate::elements::elements;
 use crate::sample;
-use crate::shape::elements;
 
 /// Replaces every text that comes from outside.
-struct Disguise<'a>(&'a dyn Fn(&str) -> String);
+struct Replacement<'a>(&'a dyn Fn(&str) -> String);
 
-impl Disguise<'_> {
+impl Replacement<'_> {
     fn text(&self, text: &mut String) {
         *text = (self.0)(text);
     }
@@ -51,7 +51,7 @@ impl Disguise<'_> {
         self.text(&mut failure.replay);
         failure.anomalies.iter_mut().for_each(|anomaly| self.anomaly(anomaly));
         failure.history.header.devices.iter_mut().for_each(|device| self.text(&mut device.user));
-        // Rows that the plan knows come with the history, so that a plan's own seeds stay out of the way.
+        // The rows come from the history; those of the plan would be shown as they are.
         failure.plan.seed_rows.clear();
         for event in &mut failure.history.events {
             match &mut event.what {
@@ -108,8 +108,8 @@ impl Disguise<'_> {
 }
 
 /// The tags of a page with the names of their attributes, in order, without any text.
-fn skeleton(page: &str) -> Vec<String> {
-    let mut tags = Vec::new();
+fn tags(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
     let mut rest = page;
     while let Some(start) = rest.find('<') {
         rest = &rest[start..];
@@ -133,45 +133,45 @@ fn skeleton(page: &str) -> Vec<String> {
                 !inside
             })
             .collect();
-        tags.push(tag);
+        found.push(tag);
         rest = &rest[end + 1..];
     }
-    tags
+    found
 }
 
-fn everything(with: &dyn Fn(&str) -> String) -> (String, Vec<String>, String, String) {
-    let disguise = Disguise(with);
-    let app = disguise.app(sample::app());
+fn all_reports(with: &dyn Fn(&str) -> String) -> (String, Vec<String>, String, String) {
+    let replacement = Replacement(with);
+    let app = replacement.app(sample::app());
     let plain = sample::app();
     let failures: Vec<Failure<'_>> = [sample::lost_update(&plain), sample::divergence(&plain)]
         .into_iter()
-        .map(|failure| disguise.failure(Failure { app: &app, ..failure }))
+        .map(|failure| replacement.failure(Failure { app: &app, ..failure }))
         .collect();
-    let run = disguise.run(sample::run());
+    let run = replacement.run(sample::run());
     let svgs = failures
         .iter()
         .map(|failure| diagram::svg(&failure.plan, &failure.history, &app, &story::highlights(&failure.anomalies)))
         .collect();
     let mut lines = text::summary(&run);
     for failure in &failures {
-        lines.push_str(&story::tell(&failure.plan, &failure.history, &app, &failure.anomalies).join("\n"));
+        lines.push_str(&story::lines(&failure.plan, &failure.history, &app, &failure.anomalies).join("\n"));
     }
     (html::render(&run, &failures), svgs, junit::render(&run), lines)
 }
 
 fn check(nasty: &str) {
-    let (page, svgs, xml, lines) = everything(&|text| format!("{nasty}{text}"));
-    let (tame_page, tame_svgs, ..) = everything(&|text| format!("tame{text}"));
-    assert_eq!(skeleton(&page), skeleton(&tame_page), "the page's markup does not depend on texts");
-    for (svg, tame) in svgs.iter().zip(&tame_svgs) {
-        assert_eq!(elements(svg), elements(tame), "the diagram's elements do not depend on texts");
+    let (page, svgs, xml, lines) = all_reports(&|text| format!("{nasty}{text}"));
+    let (harmless_page, harmless_svgs, ..) = all_reports(&|text| format!("harmless{text}"));
+    assert_eq!(tags(&page), tags(&harmless_page), "the page's markup does not depend on texts");
+    for (svg, harmless) in svgs.iter().zip(&harmless_svgs) {
+        assert_eq!(elements(svg), elements(harmless), "the diagram's elements do not depend on texts");
     }
     elements(&xml);
     assert!(lines.chars().all(|c| !c.is_control() || c == '\n'), "no control character reaches the terminal");
 }
 
 #[test]
-fn known_tricks_stay_texts() {
+fn known_attacks_stay_texts() {
     for nasty in [
         "<script>alert(1)</script>",
         "\"><img src=x onerror=alert(1)>",
