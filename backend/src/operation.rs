@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fixtures::{Default as ColumnDefault, Value};
+use fixtures::{ColumnDefault, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::rules::{Rules, TableRules};

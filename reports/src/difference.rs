@@ -1,6 +1,6 @@
 //! What changes when one version of a row replaces another.
 
-use fixtures::{Default, Row, Value};
+use fixtures::{ColumnDefault, Row, Value};
 use sim_core::history::RowId;
 
 use crate::words::Names;
@@ -36,8 +36,8 @@ pub(crate) fn differences(names: &Names<'_>, row: RowId, before: Option<&Row>, a
 fn is_default(names: &Names<'_>, row: RowId, column: usize, value: &Value) -> bool {
     let table = names.table(row).map(|table| &names.app.schema.tables[table]);
     match table.and_then(|table| table.columns.get(column)).map(|column| &column.default) {
-        Some(Default::Literal(literal)) => literal == value,
-        Some(Default::Now) => true,
-        Some(Default::Null) | None => false,
+        Some(ColumnDefault::Literal(literal)) => literal == value,
+        Some(ColumnDefault::Now) => true,
+        Some(ColumnDefault::Null) | None => false,
     }
 }

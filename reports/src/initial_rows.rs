@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fixtures::{App, Default, Row, Value};
+use fixtures::{App, ColumnDefault, Row, Value};
 use sim_core::history::{RowId, What};
 use sim_core::plan::Expr;
 use sim_core::{History, Plan};
@@ -19,8 +19,8 @@ pub(crate) fn initial_rows(plan: &Plan, history: &History, app: &App) -> BTreeMa
         let mut row: Vec<Value> = columns
             .iter()
             .map(|column| match &column.default {
-                Default::Literal(value) => value.clone(),
-                Default::Null | Default::Now => Value::Null,
+                ColumnDefault::Literal(value) => value.clone(),
+                ColumnDefault::Null | ColumnDefault::Now => Value::Null,
             })
             .collect();
         for (name, expr) in &seed.set {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use fixtures::{Default as ColumnDefault, Row, Rule, Value};
+use fixtures::{ColumnDefault, Row, Rule, Value};
 
 use crate::operation::Operation;
 use crate::record::{Author, RowMeta, Stored, Writer};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backend::Rules;
 use fixtures::{
-    Column, Default as ColumnDefault, Exclusive, Group, OnMissingParent, OnParentDelete, Policy, Reference, Rule,
+    Column, ColumnDefault, Exclusive, Group, OnMissingParent, OnParentDelete, Policy, Reference, Rule,
     Schema, Table, TablePolicy, Tree, Type, Unique, Value,
 };
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use backend::PolicyKind;
 use bytes::Bytes;
-use fixtures::{App, Type, Default as ColumnDefault};
+use fixtures::{App, Type, ColumnDefault};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;

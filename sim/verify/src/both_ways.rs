@@ -306,7 +306,7 @@ fn writable(app: &App, user: &str) -> Option<(usize, Vec<(String, Expr)>)> {
         let mut set = Vec::new();
         for (index, column) in declared.columns.iter().enumerate() {
             let shape = &app.generator(table, index).shape;
-            let is_needed = column.not_null && column.default == fixtures::Default::Null;
+            let is_needed = column.not_null && column.default == fixtures::ColumnDefault::Null;
             if is_needed || matches!(shape, ValueShape::User) {
                 set.push((column.name.clone(), value(shape, user)?));
             }

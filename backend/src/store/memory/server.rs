@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fixtures::{Default as ColumnDefault, Row, Value};
+use fixtures::{ColumnDefault, Row, Value};
 
 use crate::record::{Cause, Change};
 use crate::store::error::StoreError;

@@ -1,6 +1,6 @@
 //! An application with one table.
 
-use fixtures::{App, Column, Default, Policy, Rule, Schema, Table, TablePolicy, Type, Value};
+use fixtures::{App, Column, ColumnDefault, Policy, Rule, Schema, Table, TablePolicy, Type, Value};
 
 /// The index of the column of texts.
 pub(crate) const TITLE: usize = 0;
@@ -13,9 +13,9 @@ pub(crate) const CLOCK: usize = 2;
 pub(crate) fn app() -> App {
     let column = |name: &str, ty, default| Column { name: name.to_owned(), ty, not_null: false, default };
     let columns = vec![
-        column("title", Type::Text, Default::Null),
-        column("stars", Type::Integer, Default::Literal(Value::Int(0))),
-        column("changed_at", Type::Timestamptz, Default::Now),
+        column("title", Type::Text, ColumnDefault::Null),
+        column("stars", Type::Integer, ColumnDefault::Literal(Value::Int(0))),
+        column("changed_at", Type::Timestamptz, ColumnDefault::Now),
     ];
     let mut app = App::builtin("flowstate").expect("FlowState is built in");
     app.name = "notebook".to_owned();

@@ -153,7 +153,7 @@ impl Names<'_> {
                 let table = &self.app.schema.tables[self.slots[slot].source.table()];
                 let missing = table.columns.iter().enumerate().find(|(index, column)| {
                     column.not_null
-                        && column.default == fixtures::schema::Default::Null
+                        && column.default == fixtures::ColumnDefault::Null
                         && !set.iter().any(|(set, _)| set == index)
                 });
                 if let Some((_, column)) = missing {

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use fixtures::{App, Default as ColumnDefault, Row, Rule, Value};
+use fixtures::{App, ColumnDefault, Row, Rule, Value};
 
 use super::explain::{Note, Why};
 use super::facts::{Discipline, TableFacts};

@@ -79,7 +79,7 @@ impl<'a> Model<'a> {
         op.op == Op::Put
             && columns.iter().enumerate().any(|(column, schema)| {
                 schema.not_null
-                    && schema.default == fixtures::Default::Null
+                    && schema.default == fixtures::ColumnDefault::Null
                     && op.data.iter().all(|(sent, _)| *sent != column)
             })
     }

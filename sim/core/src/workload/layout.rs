@@ -88,7 +88,7 @@ impl TableLayout {
         Self {
             clock: policy.clock,
             required: columns(&|column| {
-                schema.columns[column].not_null && schema.columns[column].default == fixtures::Default::Null
+                schema.columns[column].not_null && schema.columns[column].default == fixtures::ColumnDefault::Null
             }),
             sets: columns(&|column| {
                 policy.rules[column] == Rule::Set && matches!(generators[column].shape, ValueShape::Set(_) | ValueShape::SetOfRows(_))

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
-use fixtures::{Column, Default as ColumnDefault, Row, Schema, Table, Type, Value};
+use fixtures::{Column, ColumnDefault, Row, Schema, Table, Type, Value};
 use http_body_util::BodyExt as _;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -47,7 +47,7 @@ pub(crate) fn table(text: &str) -> Table {
             "timestamptz" => Type::Timestamptz,
             other => panic!("no type {other}"),
         };
-        Column { name: name.to_owned(), ty, not_null: false, default: fixtures::Default::Null }
+        Column { name: name.to_owned(), ty, not_null: false, default: fixtures::ColumnDefault::Null }
     });
     Table { name, columns: columns.collect(), unique: Vec::new() }
 }
@@ -185,8 +185,8 @@ impl Rig {
 
 fn default_of(column: &Column) -> Value {
     match &column.default {
-        fixtures::Default::Literal(value) => value.clone(),
-        fixtures::Default::Null | fixtures::Default::Now => Value::Null,
+        fixtures::ColumnDefault::Literal(value) => value.clone(),
+        fixtures::ColumnDefault::Null | fixtures::ColumnDefault::Now => Value::Null,
     }
 }
 

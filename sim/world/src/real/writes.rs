@@ -1,7 +1,7 @@
 //! Writes of the server's own, as SQL: what an administrator or a batch job does past the backend.
 
 use backend::store::memory::ServerOp;
-use fixtures::{Default as ColumnDefault, Table, Type, Value};
+use fixtures::{ColumnDefault, Table, Type, Value};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 

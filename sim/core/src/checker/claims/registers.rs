@@ -229,9 +229,9 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
                     group.columns.iter().all(|column| image.get(*column).is_some_and(|value| fits(value, *column, expected(*column).as_ref())))
                 };
                 let default = |column: usize| match &app.schema.tables[table].columns[column].default {
-                    fixtures::Default::Null => Some(Value::Null),
-                    fixtures::Default::Literal(value) => Some(value.clone()),
-                    fixtures::Default::Now => None,
+                    fixtures::ColumnDefault::Null => Some(Value::Null),
+                    fixtures::ColumnDefault::Literal(value) => Some(value.clone()),
+                    fixtures::ColumnDefault::Now => None,
                 };
                 let inserted = |write: &Write<'_>, column: usize| write.data(column).cloned().or_else(|| default(column));
                 // What an insert left out is NULL on its device, and the default on the server.

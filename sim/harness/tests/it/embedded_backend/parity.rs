@@ -213,7 +213,7 @@ impl Pair<'_> {
                 let set: Vec<String> = names.iter().map(|name| format!("{name} = excluded.{name}")).collect();
                 // PostgreSQL's now() is not the test's.
                 for (column, definition) in tables[*table].columns.iter().enumerate() {
-                    if definition.default == fixtures::Default::Now
+                    if definition.default == fixtures::ColumnDefault::Now
                         && !names.contains(&format!("\"{}\"", definition.name))
                     {
                         names.push(format!("\"{}\"", tables[*table].columns[column].name));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fixtures::{Column, Default as ColumnDefault, Row, Schema, Table, Type, Value};
+use fixtures::{Column, ColumnDefault, Row, Schema, Table, Type, Value};
 
 use super::*;
 use crate::auth::Keys;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fixtures::{Column, Default as ColumnDefault, Row, Schema, Table, Value};
+use fixtures::{Column, ColumnDefault, Row, Schema, Table, Value};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
