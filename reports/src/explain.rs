@@ -24,24 +24,24 @@ pub(crate) fn latency_title(run: &Run) -> &'static str {
 pub(crate) fn latency_note(run: &Run) -> &'static str {
     match run.world.as_str() {
         "deterministic" => {
-            "from a local commit until it is applied on each other device; it tells of the simulated network and of time \
+            "from a local commit until it is applied on each other device; it reflects the simulated network and time \
              spent offline, and is no measurement of PowerSync"
         }
         "embedded" => {
-            "from a local commit until it is applied on each other device, in plan time: links are simulated and time spent \
-             offline counts, servers take the time that they take; it is no measurement of PowerSync"
+            "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent offline \
+             counts, and servers run at their own speed; it is no measurement of PowerSync"
         }
         // The number is the harness's (`IDLE_STRETCH`); a test there holds both together.
         "containers" => {
             "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
-             offline counts, idle time is skipped, and containers take the time that they take. Devices bear with 120 \
+             offline counts, idle time is skipped, and containers run at their own speed. Devices accept 120 \
              times as much silence on a stream as elsewhere; no other timer is scaled. It is no measurement of PowerSync"
         }
         "external" => {
             "from a local commit until it is applied on each other device, in plan time: links are simulated, time spent \
-             offline counts, idle time is skipped, and the stack takes the time that it takes. Devices bear with 120 times \
-             as much silence on a stream as elsewhere; no other timer is scaled. Uploads to a backend that leaves no notes \
-             in the database's log pass one at a time, so that they wait for each other"
+             offline counts, idle time is skipped, and the stack runs at its own speed. Devices accept 120 times \
+             as much silence on a stream as elsewhere; no other timer is scaled. Uploads to a backend that writes no notes \
+             to the database's log are sent one at a time, so they wait for each other"
         }
         _ => "from a local commit until it is applied on each other device, as this world's stack showed it",
     }
@@ -62,10 +62,10 @@ pub(crate) fn world_words(world: &str) -> &'static str {
             "real client cores talked to the deployment itself: PostgreSQL, the sync service and the backend in containers"
         }
         "external" => {
-            "real client cores talked to servers that somebody else runs, with a simulated network before them; only rows of \
-             the run's own are judged"
+            "real client cores talked to servers that somebody else runs, with a simulated network before them; only \
+             the run's own rows are judged"
         }
-        _ => "devices and servers ran in a world of this name",
+        _ => "devices and servers ran in this world",
     }
 }
 

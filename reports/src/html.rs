@@ -96,9 +96,9 @@ fn explanation(run: &Run) -> Markup {
 fn policy_words(policy: &str) -> &'static str {
     match policy {
         "field-merge" => "concurrent edits are merged column by column, by the rules that the application declares",
-        "arrival-order" => "whatever arrives last stays: the baseline, which loses edits",
-        "row-latest" => "an edit older than the row is put aside whole, on record",
-        "version-check" => "an edit of a row that has changed meanwhile is put aside whole, on record",
+        "arrival-order" => "what arrives last wins: the baseline, which loses edits",
+        "row-latest" => "an edit older than the row is dropped as a whole, with a conflict record",
+        "version-check" => "an edit of a row that has changed meanwhile is dropped as a whole, with a conflict record",
         "server-wins" => "a column that has changed meanwhile keeps the server's value",
         _ => "",
     }
@@ -114,7 +114,7 @@ fn speed(run: &Run) -> Markup {
                 (tile(&count(totals.transactions), "local transactions"))
                 (tile(&count(totals.operations), "operations queued"))
                 (tile(&seconds(totals.simulated_seconds), if is_simulated(run) { "simulated time" } else { "plan time" }))
-                (tile(&seconds(totals.wall_seconds), "on the clock on the wall"))
+                (tile(&seconds(totals.wall_seconds), "wall-clock time"))
                 (tile(&format!("{:.1}", totals.plans_per_second), "plans a second"))
             }
             (figures::time_bar(&totals.time))
@@ -137,7 +137,7 @@ fn glossary(run: &Run) -> Markup {
         ("conflict", "Two devices wrote the same column, neither having seen the other's write."),
         (
             "overridden",
-            "An accepted write that went, by a declared rule, in favour of one that had not seen it. Lawful only with a record that names loser, winner, column and rule.",
+            "An accepted write that a declared rule replaced by one that had not seen it. Allowed only with a record that names loser, winner, column and rule.",
         ),
         (
             "plain convergence check",

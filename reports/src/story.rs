@@ -55,10 +55,7 @@ pub fn lines(plan: &Plan, history: &History, app: &App, anomalies: &[AnomalyText
         lines.push(format!("{mark} {:>width$}  {}", moment(step.at_us), step.text));
     }
     if story.left_out > 0 {
-        lines.push(format!(
-            "({} not told: they do not bear on it)",
-            counted(story.left_out as u64, "further event", "further events")
-        ));
+        lines.push(format!("({} not shown)", counted(story.left_out as u64, "further event", "further events")));
     }
     lines.extend(story.end);
     for anomaly in anomalies {

@@ -49,7 +49,7 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
     }
     let not_owed: Vec<&ScenarioRun> = run.scenarios.iter().filter(|scenario| !scenario.not_owed.is_empty()).collect();
     if !not_owed.is_empty() {
-        text.push_str(&format!("\nNot owed by {}, and not judged there:\n", visible(&run.policy)));
+        text.push_str(&format!("\nNot promised by {}, and so not judged:\n", visible(&run.policy)));
         for scenario in not_owed {
             text.push_str(&format!("  {}: {}\n", visible(&scenario.name), scenario.not_owed.join(", ")));
         }
@@ -118,7 +118,7 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
             1 => String::new(),
             all => format!(" (and {} more)", all - 1),
         };
-        text.push_str(&format!("  Not judged beside that: {}{more}\n", plain(why)));
+        text.push_str(&format!("  Also not judged: {}{more}\n", plain(why)));
     }
     let failed = counted(u64::from(scenario.failed_plans), "plan", "plans");
     match &scenario.shrunk {

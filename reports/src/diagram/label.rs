@@ -91,7 +91,7 @@ impl Labels<'_, '_> {
             What::Stream { phase: Phase::Invoke, .. } => vec![Line::new(Tone::Muted, "asks for stream")],
             What::Stream { phase: Phase::Ok, .. } => vec![Line::new(Tone::Muted, "stream open")],
             What::Stream { reason, .. } => vec![Line::new(Tone::Warn, format!("no stream: {reason}"))],
-            What::Read { scope: Scope::Final, .. } => vec![Line::new(Tone::Muted, "read in the end")],
+            What::Read { scope: Scope::Final, .. } => vec![Line::new(Tone::Muted, "final read")],
             What::Read { .. } => vec![Line::new(Tone::Muted, "looks")],
             What::Conflicts { .. } | What::Invariants { .. } | What::Barrier { .. } => Vec::new(),
         }
@@ -153,7 +153,7 @@ impl Labels<'_, '_> {
             }
             Phase::Invoke => Vec::new(),
             Phase::Ok | Phase::Fail if upload.outcome == Some(TxOutcome::Refused) => {
-                vec![Line::new(Tone::Warn, "refused, whole")]
+                vec![Line::new(Tone::Warn, "refused as a whole")]
             }
             Phase::Ok if upload.outcome == Some(TxOutcome::NotAttempted) => {
                 vec![Line::new(Tone::Muted, "not tried yet")]
@@ -168,11 +168,11 @@ impl Labels<'_, '_> {
                             Some(Writer::Client { device, .. }) => format!(" by {}", device_name(*device)),
                             _ => String::new(),
                         };
-                        Line::new(Tone::Muted, format!("told: {}{by}", outcome_name(answer.outcome)))
+                        Line::new(Tone::Muted, format!("answer: {}{by}", outcome_name(answer.outcome)))
                     })
                     .collect();
                 if !committed && lines.is_empty() {
-                    lines.push(Line::new(Tone::Muted, "told: done already"));
+                    lines.push(Line::new(Tone::Muted, "answer: already committed"));
                 }
                 limited(lines)
             }
@@ -264,8 +264,8 @@ fn lifecycle(life: Lifecycle) -> &'static str {
     match life {
         Lifecycle::Killed(_) => "killed",
         Lifecycle::Started => "starts",
-        Lifecycle::Suspended => "stands still",
-        Lifecycle::Resumed => "goes on",
+        Lifecycle::Suspended => "suspended",
+        Lifecycle::Resumed => "resumed",
         Lifecycle::TabClosed => "tab closed",
         Lifecycle::TabTookOver => "another tab takes over",
         Lifecycle::CopyTaken(_) => "copied",

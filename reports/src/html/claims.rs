@@ -32,8 +32,8 @@ pub(super) fn section(run: &Run) -> Markup {
                 }
             }
             p class="note" {
-                strong { "Overridden" } " counts accepted writes that a rule let go in favour of a write that had not seen \
-                 them, with a record of it: a policy that loses edits by design does not hide behind green. "
+                strong { "Overridden" } " counts accepted writes that a rule replaced by a write that had not seen them, \
+                 with a conflict record: a policy that loses edits by design shows here how many. "
                 strong { (latency) } " runs " (latency_note(run)) "."
             }
         }
@@ -60,7 +60,7 @@ fn row(scenario: &ScenarioRun, latency: &str) -> Markup {
                 }
                 span { (visible(&scenario.claim)) }
                 @if !scenario.not_owed.is_empty() {
-                    span { em { "This policy does not owe, and nobody judged: " (scenario.not_owed.join(", ")) "." } }
+                    span { em { "Not promised by this policy, and so not judged: " (scenario.not_owed.join(", ")) "." } }
                 }
             }
             td data-label="Verdict" {
@@ -152,7 +152,7 @@ pub(super) fn details(run: &Run) -> Markup {
         @if !ran.is_empty() {
             section class="card" {
                 h2 { "Behind each claim" }
-                p class="note" { "Which checkers looked at it, what did occur while they did, and where the time went." }
+                p class="note" { "Which checkers judged it, what occurred in its plans, and where the time went." }
                 @for scenario in &ran {
                     details id=(anchor("claim", &scenario.name)) open[ran.len() <= 2] {
                         summary { span { (visible(&scenario.name)) } (chip(scenario)) }

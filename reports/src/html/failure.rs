@@ -53,7 +53,7 @@ fn heading(scenario: &ScenarioRun) -> Markup {
                 @if shrunk.searched {
                     " Below is the smallest plan found that fails the same way: " strong { (shrunk_size(shrunk)) } "."
                 } @else {
-                    " Below is one of them as it was drawn; nobody searched for a smaller one: " strong { (shrunk_size(shrunk)) } "."
+                    " Below is one of them as generated; no smaller one was searched for: " strong { (shrunk_size(shrunk)) } "."
                 }
             }
         }
@@ -80,7 +80,7 @@ fn body(failure: &Failure<'_>) -> Markup {
             }
         }
         @if story.left_out > 0 {
-            p class="note" { (counted(story.left_out as u64, "further event does", "further events do")) " not bear on it and are not told." }
+            p class="note" { (counted(story.left_out as u64, "further event is", "further events are")) " not shown." }
         }
         @for line in &story.end { p class="ending" { (line) } }
         (replay(&failure.replay))
@@ -147,7 +147,7 @@ fn events(evidence: &[String]) -> Markup {
 
 fn replay(command: &str) -> Markup {
     html! {
-        h3 { "See it again" }
+        h3 { "Replay it" }
         pre class="command" { code { (visible(command)) } }
     }
 }

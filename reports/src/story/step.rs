@@ -159,10 +159,10 @@ impl Sentences<'_, '_> {
                 Some(TxOutcome::NotAttempted) => Some(format!("the backend did not try {transaction} of {name} yet")),
                 _ if committed => {
                     let answers = self.answers(device, upload);
-                    (!answers.is_empty()).then(|| format!("{name} hears back{answers}"))
+                    (!answers.is_empty()).then(|| format!("{name} gets its answer{answers}"))
                 }
                 _ => Some(format!(
-                    "{name} hears that {transaction} is done already: its first answer again{}",
+                    "{name} gets the first answer again, because {transaction} is already committed{}",
                     self.answers(device, upload)
                 )),
             },
@@ -171,7 +171,9 @@ impl Sentences<'_, '_> {
                 answered(upload.status)
             )),
             Phase::Info => Some(match upload.status {
-                Some(status) => format!("{name} gets HTTP {status} for {transaction}, which tells nothing of its fate"),
+                Some(status) => {
+                    format!("{name} gets HTTP {status} for {transaction}, which does not say what became of it")
+                }
                 None => format!("{name} gets no answer for {transaction}"),
             }),
             Phase::Fail if upload.outcome == Some(TxOutcome::Refused) => {
@@ -213,7 +215,7 @@ impl Sentences<'_, '_> {
             Outcome::Merged => "was merged",
             Outcome::Superseded => "was superseded",
             Outcome::Rejected => "was rejected",
-            Outcome::RolledBack => "went back with the rest",
+            Outcome::RolledBack => "was rolled back with the rest",
         };
         format!("{what} {fate}{into}{by}{reason}")
     }
@@ -324,13 +326,13 @@ fn lifecycle(name: &str, life: Lifecycle) -> String {
     match life {
         Lifecycle::Killed(at) => format!("{name} is killed, {}", upload_progress(at)),
         Lifecycle::Started => format!("{name} starts"),
-        Lifecycle::Suspended => format!("{name} stands still"),
-        Lifecycle::Resumed => format!("{name} goes on"),
+        Lifecycle::Suspended => format!("{name} is suspended"),
+        Lifecycle::Resumed => format!("{name} is resumed"),
         Lifecycle::TabClosed => format!("the tab of {name} that owned the connection is gone"),
         Lifecycle::TabTookOver => format!("another tab of {name} owns the connection"),
         Lifecycle::CopyTaken(_) => format!("the database of {name} is copied"),
         Lifecycle::CopyRestored(_) => {
-            format!("the database of {name} is replaced by the old copy; what starts in its place goes on from there")
+            format!("the database of {name} is replaced by the old copy; what starts in its place continues from there")
         }
         Lifecycle::StorageLost => {
             format!(
@@ -346,7 +348,7 @@ fn upload_progress(at: Moment) -> &'static str {
         Moment::Idle => "with nothing to upload",
         Moment::BeforeSend => "before it sent its upload",
         Moment::AfterSend => "after it sent its upload, before the answer",
-        Moment::AfterAnswer => "after the answer to its upload, before it took note",
+        Moment::AfterAnswer => "after the answer to its upload, before it was recorded",
         Moment::BeforeWriteCheckpoint => "after its upload was done, before its write checkpoint",
     }
 }
