@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use fixtures::App;
 use reports::checklist::Checklist;
 use syncstorm::cli::{Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use syncstorm::commands::{self, CommandError, RunRequest, error};
 use sim_core::scenario::catalogue as scenarios;
-use sim_stack::{catalogue, postgres};
+use sim_stack::postgres;
 use sim_world::child::Child;
 use tracing_subscriber::EnvFilter;
 
@@ -218,7 +219,7 @@ fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
 }
 
 fn list(args: &ListArgs) -> Result<u8, CommandError> {
-    let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+    let app = Arc::new(App::named(&args.app.app).map_err(CommandError::Usage)?);
     let scenarios = scenarios::of_app(&app).map_err(CommandError::Usage)?;
     if args.json {
         let list: Vec<_> = scenarios

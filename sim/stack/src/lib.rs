@@ -4,7 +4,6 @@
 //! else runs: where it is, whose tokens are used, how each part is asked; [`signer`] makes tokens, [`files`] writes whole
 //! files and folders.
 
-pub mod catalogue;
 pub mod deploy;
 pub mod files;
 pub mod postgres;

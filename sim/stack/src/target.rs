@@ -24,7 +24,6 @@ use self::deployment::Deployment;
 use self::http::Http;
 use self::replica_set::Place;
 use self::token::{Source, Token};
-use crate::catalogue;
 use self::args::StackArgs;
 
 /// The subject of tokens where the application names no user.
@@ -98,7 +97,7 @@ impl Target {
             check_redis(url)?;
         }
         let app_name = app.map(str::to_owned).or_else(|| of_folder.map(Deployment::app));
-        let app = Arc::new(catalogue::app(app_name.as_deref().unwrap_or("flowstate"))?);
+        let app = Arc::new(App::named(app_name.as_deref().unwrap_or("flowstate"))?);
         let origin = args.origin.clone().or_else(|| of_folder.map(|folder| folder.origin().to_owned()));
         if let Some(origin) = &origin {
             check_origin(origin)?;

@@ -7,7 +7,6 @@ use fixtures::App;
 use sim_core::plan::Plan;
 use sim_core::promise::NO_POLICY;
 use sim_core::regression::Regression;
-use sim_stack::catalogue;
 use sim_world::TrialConfig;
 
 use super::error::CommandError;
@@ -18,7 +17,7 @@ use crate::artifacts;
 pub(super) fn open_case(path: &Path, request: &WorldRequest<'_>) -> Result<(Regression, TrialConfig), CommandError> {
     let case = artifacts::read_case(path).map_err(|error| CommandError::Usage(error.to_string()))?;
     let name = case.versions.get("app").map_or(case.plan.app.as_str(), String::as_str);
-    let app = catalogue::app(name).map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))?;
+    let app = App::named(name).map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))?;
     if app.hash != case.app_hash {
         return Err(CommandError::Usage(format!(
             "{}: app_hash: the application {name} has changed since this case was found (it was {}, it is {}); run the scenario again",

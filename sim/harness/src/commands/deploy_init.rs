@@ -1,6 +1,7 @@
 //! `deploy init`: makes a deployment's folder.
 
-use sim_stack::{catalogue, deploy};
+use fixtures::App;
+use sim_stack::deploy;
 
 use super::error::CommandError;
 use crate::cli::DeployInitArgs;
@@ -10,7 +11,7 @@ use crate::cli::DeployInitArgs;
 /// # Errors
 /// What is wrong with the arguments, or why the folder could not be made.
 pub fn deploy_init(args: &DeployInitArgs) -> Result<(), CommandError> {
-    let app = catalogue::app(&args.app.app).map_err(CommandError::Usage)?;
+    let app = App::named(&args.app.app).map_err(CommandError::Usage)?;
     let choice = deploy::Choice {
         storage: args.containers.storage,
         audience: args.audience.clone(),

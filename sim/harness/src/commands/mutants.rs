@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backend::PolicyKind;
+use fixtures::App;
 use sim_core::run::MutantResult;
 use sim_core::scenario::{Scenario, catalogue as scenarios};
 use sim_core::verdict::Verdict;
 use sim_core::workload;
-use sim_stack::catalogue;
 use sim_world::TrialConfig;
 
 use super::error::CommandError;
@@ -37,7 +37,7 @@ pub fn mutants(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Re
             })
             .collect::<Result<_, _>>()?
     };
-    let app = Arc::new(catalogue::app("flowstate").map_err(CommandError::Harness)?);
+    let app = Arc::new(App::named("flowstate").map_err(CommandError::Harness)?);
     let scenarios = scenarios::of_app(&app).map_err(CommandError::Harness)?;
     let request = WorldRequest { name: &args.world, containers: Some(&args.containers), ..WorldRequest::default() };
     let sound = trial_config(app, "flowstate", Some(PolicyKind::FieldMerge), &request)?;

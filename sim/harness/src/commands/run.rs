@@ -6,12 +6,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use backend::PolicyKind;
+use fixtures::App;
 use reports::Failure;
 use sim_core::run::Run;
 use sim_core::scenario::{Scenario, catalogue as scenarios};
 use sim_core::verdict::Class;
 use sim_core::workload;
-use sim_stack::{catalogue, files};
+use sim_stack::files;
 use sim_world::{TrialConfig, WorldKind};
 
 use super::error::CommandError;
@@ -56,7 +57,7 @@ impl RunRequest {
     /// # Errors
     /// The first thing that is wrong.
     pub fn new(args: &RunArgs) -> Result<Self, CommandError> {
-        let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+        let app = Arc::new(App::named(&args.app.app).map_err(CommandError::Usage)?);
         let all = scenarios::of_app(&app).map_err(CommandError::Usage)?;
         let chosen = scenarios::choose(all, &args.scenarios).map_err(CommandError::Usage)?;
         if chosen.is_empty() {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sim_stack::catalogue;
 use sim_world::{WorldKind, embedded};
 
 use super::error::CommandError;
@@ -14,7 +13,7 @@ use crate::cli::UpArgs;
 /// # Errors
 /// Why it did not come up.
 pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
-    let app = Arc::new(catalogue::app(&args.app.app).map_err(CommandError::Usage)?);
+    let app = Arc::new(App::named(&args.app.app).map_err(CommandError::Usage)?);
     let request = WorldRequest { name: "embedded", ..WorldRequest::default() };
     let config = trial_config(app, &args.app.app, Some(args.policy), &request)?;
     let WorldKind::Embedded(pool) = &config.world else { unreachable!("it was just asked for") };
