@@ -11,7 +11,7 @@ use sim_core::history::{Change, Commit, LocalOp, Op, Phase, RowId, Scope, Upload
 use sim_core::plan::{Expr, Fault};
 use sim_core::{History, Plan};
 
-use crate::faults::{Target, state, target};
+use crate::faults::{Lifeline, lifeline, state};
 use crate::words::{Names, device_of};
 
 /// A history, joined.
@@ -111,7 +111,7 @@ impl<'a> Reading<'a> {
             let device = device_of(event.who);
             match (&event.what, device) {
                 (What::Tx(tx), Some(device)) => {
-                    let held = active.iter().filter(|(_, fault)| target(fault) == Target::Device(device));
+                    let held = active.iter().filter(|(_, fault)| lifeline(fault) == Lifeline::Device(device));
                     self.conditions.insert(index, held.filter_map(|(_, fault)| state(fault)).collect());
                     if let Some(tx_id) = tx.tx_id {
                         self.transactions.insert((device, tx_id), index);

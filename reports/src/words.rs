@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fixtures::{App, Rule, Value};
 use sim_core::history::{RowId, Who, Writer};
-use sim_core::plan::{EPOCH_US, Kind};
+use sim_core::plan::{DeviceKind, EPOCH_US};
 use sim_core::verdict::Verdict;
 use sim_core::{History, Plan};
 
@@ -136,11 +136,11 @@ pub(crate) fn device_of(who: Who) -> Option<u32> {
 }
 
 /// The name of a platform.
-pub(crate) fn kind_name(kind: Kind) -> &'static str {
+pub(crate) fn kind_name(kind: DeviceKind) -> &'static str {
     match kind {
-        Kind::Web => "web",
-        Kind::Tauri => "tauri",
-        Kind::Mobile => "mobile",
+        DeviceKind::Web => "web",
+        DeviceKind::Tauri => "tauri",
+        DeviceKind::Mobile => "mobile",
     }
 }
 

@@ -5,7 +5,7 @@ use maud::{Markup, PreEscaped, html};
 use super::label::Tone;
 use super::scene::{Band, Cell, FINAL_ROW, Final, GUTTER, Glyph, Hue, LINE, Lane, Message, MessageKind, Row, Scene};
 use super::{STYLE, Style};
-use crate::faults::Target;
+use crate::faults::Lifeline;
 use crate::words::{counted, duration, shortened};
 
 const COMMIT_RADIUS: f64 = 11.0;
@@ -319,7 +319,7 @@ fn legend(scene: &Scene) -> Markup {
             text class="st-muted" x=(px(x + 18.0)) y=(px(y + 4.0)) { (text) }
         }
         text class="st-muted" x="14" y=(px(y + 22.0)) { (note) }
-        @if scene.lanes.iter().all(|lane| !matches!(lane.who, Target::Device(_))) {
+        @if scene.lanes.iter().all(|lane| !matches!(lane.who, Lifeline::Device(_))) {
             text class="st-muted" x="14" y="80" { "no device takes part" }
         }
     }

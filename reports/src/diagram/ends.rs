@@ -6,7 +6,7 @@ use sim_core::history::{Lifecycle, Phase, What};
 use sim_core::plan::Fault;
 
 use super::scene::{Band, Cell, Final, Hue, Lane};
-use crate::faults::{Target, state, target};
+use crate::faults::{Lifeline, lifeline, state};
 use crate::reading::{Held, Reading, Register};
 use crate::words::device_of;
 
@@ -35,14 +35,14 @@ pub(super) fn bands(
     for (index, event) in reading.names.history.events.iter().enumerate() {
         match (&event.what, device_of(event.who)) {
             // That an app is down is told by its own stop and start.
-            (What::Fault { phase: Phase::Invoke, fault: Fault::Crash { .. } | Fault::StorageLost { .. } | Fault::CopyRestored { .. }, .. }, _) => {}
+            (What::Fault { phase: Phase::Invoke, fault, .. }, _) if fault.spec().shown_by_lifecycle => {}
             (What::Fault { phase: Phase::Invoke, key, fault }, _) => {
                 open.insert(*key, (index, fault));
             }
             (What::Fault { key, .. }, _) => {
                 if let Some((from, fault)) = open.remove(key) {
                     let Some(name) = state(fault) else { continue };
-                    close(position(target(fault)), from, y_at(index), false, name);
+                    close(position(lifeline(fault)), from, y_at(index), false, name);
                 }
             }
             (What::Lifecycle(Lifecycle::Killed(_) | Lifecycle::StorageLost | Lifecycle::CopyRestored(_)), Some(device)) => {
@@ -50,7 +50,7 @@ pub(super) fn bands(
             }
             (What::Lifecycle(Lifecycle::Started), Some(device)) => {
                 if let Some(from) = down.remove(&device) {
-                    close(position(Target::Device(device)), from, y_at(index), true, "not running".to_owned());
+                    close(position(Lifeline::Device(device)), from, y_at(index), true, "not running".to_owned());
                 }
             }
             _ => {}
@@ -58,10 +58,10 @@ pub(super) fn bands(
     }
     for (from, fault) in open.into_values() {
         let Some(name) = state(fault) else { continue };
-        close(position(target(fault)), from, end_y, false, name);
+        close(position(lifeline(fault)), from, end_y, false, name);
     }
     for (device, from) in down {
-        close(position(Target::Device(device)), from, end_y, true, "not running".to_owned());
+        close(position(Lifeline::Device(device)), from, end_y, true, "not running".to_owned());
     }
     bands
 }
@@ -71,7 +71,7 @@ pub(super) fn end_of(reading: &Reading<'_>, lanes: &[Lane], register: &Register)
     let names = &reading.names;
     let server = reading.server_held(register);
     let hue_of = |device: Option<u32>| {
-        let lane = lanes.iter().find(|lane| device.is_some_and(|device| lane.who == Target::Device(device)));
+        let lane = lanes.iter().find(|lane| device.is_some_and(|device| lane.who == Lifeline::Device(device)));
         lane.map_or(Hue::Neutral, |lane| lane.hue)
     };
     let cells = lanes
@@ -79,9 +79,9 @@ pub(super) fn end_of(reading: &Reading<'_>, lanes: &[Lane], register: &Register)
         .enumerate()
         .filter_map(|(lane, at)| {
             let held = match at.who {
-                Target::Device(device) => reading.device_held(device, register),
-                Target::Backend => server.clone(),
-                Target::Service => return None,
+                Lifeline::Device(device) => reading.device_held(device, register),
+                Lifeline::Backend => server.clone(),
+                Lifeline::Service => return None,
             };
             let hue = match (&held, register.column) {
                 (Held::Value(value), Some(column)) => hue_of(reading.wrote(register.row, column, value)),

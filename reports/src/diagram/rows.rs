@@ -6,7 +6,7 @@ use sim_core::history::{Lifecycle, Phase, RowId, What};
 
 use super::label::Labels;
 use super::scene::{Glyph, Hue, LINE, Lane, Message, MessageKind, Row};
-use crate::faults::{Target, target};
+use crate::faults::{Lifeline, lifeline};
 use crate::reading::{Difference, Reading, Register};
 use crate::words::{device_of, moment, shortened};
 
@@ -75,12 +75,12 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
         }
     }
 
-    fn lane(&self, who: Target) -> Option<usize> {
+    fn lane(&self, who: Lifeline) -> Option<usize> {
         self.lanes.iter().position(|lane| lane.who == who)
     }
 
     fn hue(&self, device: Option<u32>) -> Hue {
-        device.and_then(|device| self.lane(Target::Device(device))).map_or(Hue::Neutral, |lane| self.lanes[lane].hue)
+        device.and_then(|device| self.lane(Lifeline::Device(device))).map_or(Hue::Neutral, |lane| self.lanes[lane].hue)
     }
 
     /// What everybody shows before anything happens.
@@ -120,9 +120,9 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
         let event = &self.labels.reading.names.history.events[index];
         let across = self.labels.across(event);
         let who = match (&event.what, device_of(event.who)) {
-            (What::Fault { fault, .. }, _) => Some(target(fault)),
-            (What::Commit(_), _) => Some(Target::Backend),
-            (_, Some(device)) => Some(Target::Device(device)),
+            (What::Fault { fault, .. }, _) => Some(lifeline(fault)),
+            (What::Commit(_), _) => Some(Lifeline::Backend),
+            (_, Some(device)) => Some(Lifeline::Device(device)),
             _ => None,
         };
         let lane = who.and_then(|who| self.lane(who));
@@ -134,7 +134,7 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
         let mut left = lane.is_some_and(|lane| self.lanes[lane].left);
         let mut below = false;
         if let What::Commit(commit) = &event.what {
-            let origin = commit.origin.and_then(|origin| self.lane(Target::Device(origin.device)));
+            let origin = commit.origin.and_then(|origin| self.lane(Lifeline::Device(origin.device)));
             left = origin.is_some_and(|origin| !self.lanes[origin].left);
             below = !left;
         }
@@ -204,11 +204,11 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
     /// Draws the messages between the events that are shown.
     fn connect(&mut self) {
         let reading = self.labels.reading;
-        let (Some(backend), Some(service)) = (self.lane(Target::Backend), self.lane(Target::Service)) else { return };
+        let (Some(backend), Some(service)) = (self.lane(Lifeline::Backend), self.lane(Lifeline::Service)) else { return };
         let (backend_x, service_x) = (self.lanes[backend].x, self.lanes[service].x);
         let mut messages = Vec::new();
         for attempt in &reading.attempts {
-            let Some(lane) = self.lane(Target::Device(attempt.device)) else { continue };
+            let Some(lane) = self.lane(Lifeline::Device(attempt.device)) else { continue };
             let (x, hue) = (self.lanes[lane].x, self.lanes[lane].hue);
             let sent = self.y_of.get(&attempt.invoke).copied();
             let end = attempt.end.and_then(|end| Some((end, *self.y_of.get(&end)?)));
@@ -277,7 +277,7 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
                     hue: self.hue(commit.origin.map(|origin| origin.device)),
                 }),
                 (What::Apply(_), Some(device)) => {
-                    let Some(lane) = self.lane(Target::Device(device)) else { continue };
+                    let Some(lane) = self.lane(Lifeline::Device(device)) else { continue };
                     let hue = self.author(*index);
                     let (from, to) = ((service_x, y - 14.0), (self.lanes[lane].x, *y));
                     messages.push(Message { from, to, kind: MessageKind::Download, hue });

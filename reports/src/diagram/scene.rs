@@ -7,7 +7,7 @@ use sim_core::history::What;
 use super::ends;
 use super::label::Line;
 use super::rows::{self, Drawn, FIRST_Y};
-use crate::faults::Target;
+use crate::faults::Lifeline;
 use crate::reading::Reading;
 use crate::selection::select;
 use crate::words::{device_name, device_of, visible};
@@ -56,7 +56,7 @@ pub(super) struct Scene {
 /// A vertical line.
 pub(super) struct Lane {
     pub(super) x: f64,
-    pub(super) who: Target,
+    pub(super) who: Lifeline,
     pub(super) head: String,
     pub(super) sub: String,
     /// Whether words stand on its left.
@@ -214,7 +214,7 @@ fn lanes(reading: &Reading<'_>, devices: &[u32]) -> (Vec<Lane>, f64) {
             true => format!("{} · {}", names.kind(device), visible(names.user(device))),
             false => names.kind(device).to_owned(),
         };
-        Lane { x, who: Target::Device(device), head: device_name(device), sub, left, hue: Hue::Device(place) }
+        Lane { x, who: Lifeline::Device(device), head: device_name(device), sub, left, hue: Hue::Device(place) }
     };
     for place in 0..lefts {
         // The outermost words have nothing beside them but the times, or the edge.
@@ -230,9 +230,9 @@ fn lanes(reading: &Reading<'_>, devices: &[u32]) -> (Vec<Lane>, f64) {
         left: false,
         hue: Hue::Neutral,
     };
-    lanes.push(server(x, Target::Backend, "backend", "PostgreSQL"));
+    lanes.push(server(x, Lifeline::Backend, "backend", "PostgreSQL"));
     x += INNER;
-    lanes.push(server(x, Target::Service, "sync service", "streams changes"));
+    lanes.push(server(x, Lifeline::Service, "sync service", "streams changes"));
     x += NARROW;
     for place in lefts..devices.len() {
         lanes.push(device_lane(x, place, false));

@@ -9,7 +9,7 @@ use sim_core::history::{
     Apply, Barrier, Change, Commit, ConflictRecord, DeviceName, Event, Header, LocalOp, LocalTx, Op, OpAnswer, Origin,
     Outcome, Phase, RowId, RowName, Scope, TxOutcome, Upload, What, Who, Writer,
 };
-use sim_core::plan::{Action, Device, EPOCH_US, Expr, Fault, Intent, Kind, Link, SeedRow, Step};
+use sim_core::plan::{Action, Device, DeviceKind, EPOCH_US, Expr, Fault, Intent, Link, SeedRow, Step};
 use sim_core::run::{
     AnomalyText, CheckerCount, Division, FailureKind, MutantResult, Percentiles, Place, Run, ScenarioRun, Shrunk, Totals,
 };
@@ -63,7 +63,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Devices of these platforms, and rows with these titles on the server.
-    pub(crate) fn new(kinds: &[Kind], titles: &[&str]) -> Self {
+    pub(crate) fn new(kinds: &[DeviceKind], titles: &[&str]) -> Self {
         let seed = Seed(0x5eed);
         let user = "ann";
         let plan = Plan {
@@ -325,7 +325,7 @@ pub(crate) fn applied(op_id: i64) -> OpAnswer {
 
 /// A write is overridden by one that had not seen it, and nobody tells its author.
 pub(crate) fn lost_update(app: &App) -> Failure<'_> {
-    let mut sample = Sample::new(&[Kind::Web, Kind::Tauri], &["Plan trip"]);
+    let mut sample = Sample::new(&[DeviceKind::Web, DeviceKind::Tauri], &["Plan trip"]);
     let offline = Fault::Offline { device: 1, for_us: 20_000_000 };
     let key = sample.strike(1.0, &offline);
     let (first, tx0) =
@@ -392,7 +392,7 @@ pub(crate) fn lost_update(app: &App) -> Failure<'_> {
 
 /// A device that was killed never shows what the others agree on.
 pub(crate) fn divergence(app: &App) -> Failure<'_> {
-    let kinds = [Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Mobile];
+    let kinds = [DeviceKind::Web, DeviceKind::Tauri, DeviceKind::Mobile, DeviceKind::Web, DeviceKind::Mobile];
     let mut sample = Sample::new(&kinds, &["Shopping", "Packing list"]);
     let crash = Fault::Crash { device: 3, after_steps: 1, down_us: 8_000_000 };
     let slow = Fault::Slow { device: 0, latency_us: 300_000, jitter_us: 50_000, bandwidth: 0, for_us: 6_000_000 };

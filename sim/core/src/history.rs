@@ -12,7 +12,7 @@ use std::sync::Arc;
 use fixtures::{Row, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Fault, Kind};
+use crate::plan::{DeviceKind, Fault};
 use crate::seed::Seed;
 
 mod jsonl;
@@ -82,7 +82,7 @@ impl Time {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceName {
     /// Its platform.
-    pub kind: Kind,
+    pub kind: DeviceKind,
     /// The subject of its tokens.
     pub user: String,
     /// The client id of its database.

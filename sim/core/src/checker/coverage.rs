@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::durability::{self, Stats};
 use super::{Context, Timeline};
 use crate::history::{Commit, Lifecycle, LocalTx, Moment, Outcome, Phase, TxOutcome, Upload, What, Who};
-use crate::plan::{Fault, Instant};
+use crate::plan::{Fault, KillInstant};
 use crate::promise::OWN_RULES;
 use crate::verdict::Finding;
 
@@ -346,7 +346,7 @@ impl Counter<'_, '_> {
     }
 
     /// A kill in the middle of an upload: after the commit, that commit is the last thing that happened.
-    fn killed(&mut self, event: usize, device: u32, instant: Instant) {
+    fn killed(&mut self, event: usize, device: u32, instant: KillInstant) {
         if !self.uploading.contains(&device) {
             return;
         }
@@ -355,9 +355,9 @@ impl Counter<'_, '_> {
         let committed = at.is_some_and(|at| at + 1 == event)
             && last.and_then(|commit| commit.origin).is_some_and(|origin| origin.device == device);
         match instant {
-            Instant::AfterCommit if committed => self.one("backend-killed:after-commit"),
-            Instant::BeforeCommit => self.one("backend-killed:before-commit"),
-            Instant::AfterCommit => {}
+            KillInstant::AfterCommit if committed => self.one("backend-killed:after-commit"),
+            KillInstant::BeforeCommit => self.one("backend-killed:before-commit"),
+            KillInstant::AfterCommit => {}
         }
     }
 

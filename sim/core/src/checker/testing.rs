@@ -16,7 +16,7 @@ use crate::history::{
     Apply, Barrier, Change, Commit, ConflictRecord, DeviceName, Event, Header, History, LocalOp, LocalTx, Op, OpAnswer,
     Origin, Outcome, Phase, RowId, RowName, Scope, TxOutcome, Upload, VERSION, What, Who,
 };
-use crate::plan::{EPOCH_US, Kind};
+use crate::plan::{DeviceKind, EPOCH_US};
 use crate::promise::Promises;
 use crate::seed::Seed;
 use crate::verdict::{Finding, Verdict};
@@ -56,7 +56,7 @@ impl Story {
     pub(crate) fn new(devices: usize) -> Self {
         let app = app();
         let names = (0..devices)
-            .map(|device| DeviceName { kind: Kind::Tauri, user: app.users[0].clone(), client_id: format!("client-{device}"), after: None, copy: None })
+            .map(|device| DeviceName { kind: DeviceKind::Tauri, user: app.users[0].clone(), client_id: format!("client-{device}"), after: None, copy: None })
             .collect();
         Self {
             history: History {

@@ -24,7 +24,7 @@ use crate::history::{
 };
 use crate::model::facts::Discipline;
 use crate::model::{Expected, Model, Party, Prediction, Upload};
-use crate::plan::Kind;
+use crate::plan::DeviceKind;
 use crate::seed::Seed;
 
 static GARDEN: LazyLock<App> = LazyLock::new(|| {
@@ -72,7 +72,7 @@ pub(crate) fn play_with(policy: &str, script: &str) -> History {
             time: crate::history::Time::Virtual,
             policy: policy.to_owned(),
             devices: (0..3)
-                .map(|device| DeviceName { kind: Kind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}"), after: None, copy: None })
+                .map(|device| DeviceName { kind: DeviceKind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}"), after: None, copy: None })
                 .collect(),
         },
         rows: names.rows,
