@@ -27,14 +27,14 @@ use crate::model::{Expected, Model, Party, Prediction, Upload};
 use crate::plan::DeviceKind;
 use crate::seed::Seed;
 
-static GARDEN: LazyLock<App> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model/tests/garden");
+static APP: LazyLock<App> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model/tests/script");
     App::load(&folder).expect("the application of the decision tables is sound")
 });
 
 /// The application of the decision tables.
 pub(crate) fn app() -> &'static App {
-    &GARDEN
+    &APP
 }
 
 /// One line of a script.
@@ -65,7 +65,7 @@ pub(crate) fn play_with(policy: &str, script: &str) -> History {
     let mut history = History {
         header: Header {
             v: VERSION,
-            app: "garden".to_owned(),
+            app: "script".to_owned(),
             scenario: "unit".to_owned(),
             seed: Seed(1),
             world: "deterministic".to_owned(),
@@ -189,7 +189,7 @@ fn committed(
 fn local(tx_id: i64, ops: &[LocalOp]) -> LocalTx {
     LocalTx {
         step: 0,
-        activity: "garden".to_owned(),
+        activity: "script".to_owned(),
         tx_id: Some(tx_id),
         ops: ops.to_vec(),
         skipped: 0,
