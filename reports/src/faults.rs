@@ -1,263 +1,155 @@
-//! Faults in plain words: what begins, what ends, what a device is meanwhile.
+//! Faults in plain words: what begins, what ends, what holds meanwhile.
+//!
+//! The words are in the table of faults ([`sim_core::fault`]); here its parameters are filled in.
 
-use sim_core::plan::{Befalls, Direction, Fault, Instant, Part, Server};
+use sim_core::fault::{Carrier, ContainerFault, Direction, End, Fault, KillInstant, Server, StackPart};
 
 use crate::words::{device_name, duration};
 
-/// What a fault strikes. Of the database, the backend shows what becomes of it.
+/// The line of the diagram that a fault is drawn on. Faults of the database show at the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Target {
+pub(crate) enum Lifeline {
     Device(u32),
     Backend,
     Service,
 }
 
-/// What the fault strikes.
-pub(crate) fn target(fault: &Fault) -> Target {
-    match fault {
-        Fault::BackendDown { .. }
-        | Fault::BackendKilled { .. }
-        | Fault::PostgresDown { .. }
-        | Fault::PostgresPaused { .. }
-        | Fault::KeyRotated { .. }
-        | Fault::Container { part: Part::Backend | Part::Postgres | Part::Redis, .. }
-        | Fault::CacheFlushed
-        | Fault::ServerWrite { .. } => Target::Backend,
-        Fault::ServiceDown { .. } | Fault::ServicePaused { .. } | Fault::ReplicationStalled { .. } => Target::Service,
-        other => other.device().map_or(Target::Service, Target::Device),
+/// The line that the fault is drawn on.
+pub(crate) fn lifeline(fault: &Fault) -> Lifeline {
+    match fault.spec().carrier {
+        Carrier::Device | Carrier::Network | Carrier::Tokens => {
+            fault.device().map_or(Lifeline::Service, Lifeline::Device)
+        }
+        Carrier::Backend | Carrier::Database | Carrier::Cache => Lifeline::Backend,
+        Carrier::Service | Carrier::Replication => Lifeline::Service,
+        Carrier::Container => match fault {
+            Fault::Container { part: StackPart::Service | StackPart::Mongodb, .. } => Lifeline::Service,
+            _ => Lifeline::Backend,
+        },
     }
 }
 
 /// What holds while the fault lasts, in two or three words; `None` for one that is over at once.
 pub(crate) fn state(fault: &Fault) -> Option<String> {
-    let text = match fault {
-        Fault::Offline { .. } => "offline",
-        Fault::Partition { from, direction, .. } => {
-            let way = match direction {
-                Direction::Up => "cannot send to",
-                Direction::Down => "hears nothing from",
-                Direction::Both => "cut off from",
-            };
-            return Some(format!("{way} {}", short_server(*from)));
-        }
-        Fault::Slow { .. } => "slow network",
-        Fault::Lossy { request_lost, reply_lost, duplicated, .. } => {
-            let greatest = *request_lost.max(reply_lost).max(duplicated);
-            if *reply_lost == greatest {
-                "losing replies"
-            } else if *request_lost == greatest {
-                "losing requests"
-            } else {
-                "doubling requests"
-            }
-        }
-        Fault::HalfOpen { .. } => "stream silent",
-        Fault::Crash { .. } => "killed",
-        Fault::Suspend { .. } => "asleep",
-        Fault::TabClose { .. } => "tab closed",
-        Fault::WrongAudience { .. } => "wrong audience",
-        Fault::BackendDown { .. } => "backend down",
-        Fault::ServiceDown { .. } => "service down",
-        Fault::ServicePaused { .. } => "service paused",
-        Fault::ReplicationStalled { .. } => "replication stalled",
-        Fault::ReplicationCut { .. } => "replication cut",
-        Fault::SlotDropped { .. } => "slot lost",
-        Fault::PostgresDown { .. } => "database down",
-        Fault::PostgresPaused { .. } => "database paused",
-        Fault::BackendKilled { .. } => "backend killed",
-        Fault::SyncConfigChanged { .. } => "redeployed",
-        Fault::StorageLost { .. } => "storage lost",
-        Fault::CopyRestored { .. } => "copy restored",
-        Fault::KeyRotated { .. } => "new key unknown",
-        Fault::Container { how: Befalls::Restart, .. } => return None,
-        Fault::Container { part, how, .. } => {
-            return Some(match how {
-                Befalls::Pause => format!("{} paused", part_name(*part)),
-                Befalls::Disconnect => format!("{} unreachable", part_name(*part)),
-                _ => format!("{} down", part_name(*part)),
-            });
-        }
-        Fault::StreamCut { .. }
-        | Fault::ClockJump { .. }
-        | Fault::Compaction
-        | Fault::CacheFlushed
-        | Fault::ServerWrite { .. } => return None,
-    };
-    Some(text.to_owned())
-}
-
-fn part_name(part: Part) -> &'static str {
-    match part {
-        Part::Backend => "backend",
-        Part::Service => "sync service",
-        Part::Postgres => "database",
-        Part::Redis => "cache",
-        Part::Mongodb => "bucket storage",
-    }
+    let during = fault.spec().during.filter(|_| fault.end() != End::AtOnce)?;
+    Some(filled(during, fault))
 }
 
 /// A sentence for the moment at which the fault strikes.
 pub(crate) fn begins(fault: &Fault) -> String {
-    match fault {
-        Fault::Offline { device, for_us } => format!("{} goes offline for {}", device_name(*device), duration(*for_us)),
-        Fault::Partition { device, from, direction, for_us } => {
-            let device = device_name(*device);
-            let (server, long) = (server_name(*from), duration(*for_us));
+    filled(fault.spec().begins, fault)
+}
+
+/// A sentence for the moment at which the fault ends; `None` for one that was over at once.
+pub(crate) fn ends(fault: &Fault) -> Option<String> {
+    let ends = fault.spec().ends.filter(|_| fault.end() != End::AtOnce)?;
+    Some(filled(ends, fault))
+}
+
+/// The text with its parameters, `{device}`, filled in.
+fn filled(text: &str, fault: &Fault) -> String {
+    let mut filled = String::new();
+    for (place, part) in text.split(['{', '}']).enumerate() {
+        if place % 2 == 0 {
+            filled.push_str(part);
+        } else {
+            filled.push_str(&parameter(part, fault).unwrap_or_else(|| "?".to_owned()));
+        }
+    }
+    filled
+}
+
+/// A parameter of the fault in words; `None` if it has no such parameter.
+fn parameter(name: &str, fault: &Fault) -> Option<String> {
+    let time = fault.time_us().map(duration);
+    let text = match (name, fault) {
+        ("device", _) => device_name(fault.device()?),
+        ("time", _) => time?,
+        ("server", Fault::Partition { from: server, .. } | Fault::Lossy { server, .. }) => server_name(*server).to_owned(),
+        ("servers", Fault::Partition { from, .. }) => short_server(*from).to_owned(),
+        ("direction", Fault::Partition { direction, .. }) => match direction {
+            Direction::Up => "cannot send to".to_owned(),
+            Direction::Down => "hears nothing from".to_owned(),
+            Direction::Both => "cut off from".to_owned(),
+        },
+        ("silence", Fault::Partition { device, from, direction, .. }) => {
+            let (device, server) = (device_name(*device), server_name(*from));
             match direction {
-                Direction::Up => {
-                    format!("for {long}, nothing that {device} sends reaches {server}, and nobody is told")
-                }
-                Direction::Down => format!("for {long}, nothing from {server} reaches {device}, and nobody is told"),
-                Direction::Both => {
-                    format!("for {long}, nothing passes between {device} and {server}, and nobody is told")
-                }
+                Direction::Up => format!("nothing that {device} sends reaches {server}"),
+                Direction::Down => format!("nothing from {server} reaches {device}"),
+                Direction::Both => format!("nothing passes between {device} and {server}"),
             }
         }
-        Fault::Slow { device, latency_us, for_us, .. } => {
-            let (added, long) = (duration(*latency_us), duration(*for_us));
-            format!("the network of {} slows down by {added} a message for {long}", device_name(*device))
-        }
-        Fault::Lossy { device, server, request_lost, reply_lost, duplicated, for_us } => {
+        ("latency", Fault::Slow { latency_us, .. }) => duration(*latency_us),
+        ("fates", Fault::Lossy { request_lost, reply_lost, duplicated, .. }) => {
             let fates = [
                 (*request_lost, "requests are lost"),
                 (*reply_lost, "replies are lost after the server acted"),
                 (*duplicated, "requests arrive twice"),
             ];
-            let fates: Vec<String> = fates
-                .iter()
-                .filter(|(percent, _)| *percent > 0)
-                .map(|(percent, fate)| format!("{percent} % of its {fate}"))
-                .collect();
-            let device = device_name(*device);
-            format!(
-                "the network between {device} and {} turns bad for {}: {}",
-                server_name(*server),
-                duration(*for_us),
-                fates.join(", ")
-            )
+            let fates = fates.iter().filter(|(percent, _)| *percent > 0);
+            fates.map(|(percent, fate)| format!("{percent} % of its {fate}")).collect::<Vec<_>>().join(", ")
         }
-        Fault::StreamCut { device } => {
-            format!("the sync stream of {} is cut in the middle of a line", device_name(*device))
-        }
-        Fault::HalfOpen { device, for_us } => {
-            let device = device_name(*device);
-            format!("the sync stream of {device} goes silent for {} without ending", duration(*for_us))
-        }
-        Fault::Crash { device, after_steps, down_us } => {
-            let when = match after_steps {
-                0 => String::new(),
-                1 => " after 1 more step".to_owned(),
-                steps => format!(" after {steps} more steps"),
+        ("fate", Fault::Lossy { request_lost, reply_lost, duplicated, .. }) => {
+            let greatest = request_lost.max(reply_lost).max(duplicated);
+            let fate = if reply_lost == greatest {
+                "losing replies"
+            } else if request_lost == greatest {
+                "losing requests"
+            } else {
+                "doubling requests"
             };
-            format!("{} will be killed{when} and stay down for {}", device_name(*device), duration(*down_us))
+            fate.to_owned()
         }
-        Fault::Suspend { device, for_us } => format!("{} falls asleep for {}", device_name(*device), duration(*for_us)),
-        Fault::TabClose { device, .. } => {
-            format!("on {}, the tab that owns the connection is closed", device_name(*device))
+        ("after_steps", Fault::Crash { after_steps, .. }) => match after_steps {
+            0 => String::new(),
+            1 => " after 1 more step".to_owned(),
+            steps => format!(" after {steps} more steps"),
+        },
+        ("by", Fault::ClockJump { by_us, .. }) => {
+            let direction = if *by_us < 0 { "back" } else { "ahead" };
+            format!("{} {direction}", duration(by_us.unsigned_abs()))
         }
-        Fault::ClockJump { device, by_us } => {
-            let way = if *by_us < 0 { "back" } else { "ahead" };
-            format!("the clock of {} jumps {} {way}", device_name(*device), duration(by_us.unsigned_abs()))
-        }
-        Fault::WrongAudience { device, for_us } => {
-            let device = device_name(*device);
-            format!("for {}, tokens that {device} fetches name another audience", duration(*for_us))
-        }
-        Fault::BackendDown { for_us } => format!("the backend is killed and stays down for {}", duration(*for_us)),
-        Fault::ServiceDown { for_us } => format!("the sync service is killed and stays down for {}", duration(*for_us)),
-        Fault::ServicePaused { for_us } => format!("the sync service stops answering for {}", duration(*for_us)),
-        Fault::ReplicationStalled { for_us } => {
-            format!("replication from the database to the sync service stands still for {}", duration(*for_us))
-        }
-        Fault::ReplicationCut { for_us } => format!(
-            "the replication connection is cut, and the sync service takes {} to connect again",
-            duration(*for_us)
-        ),
-        Fault::SlotDropped { for_us } => format!(
-            "the replication slot is lost; the sync service takes a new snapshot {} later",
-            duration(*for_us)
-        ),
-        Fault::PostgresDown { for_us } => format!("the database is killed and stays down for {}", duration(*for_us)),
-        Fault::PostgresPaused { for_us } => format!("the database stops answering for {}", duration(*for_us)),
-        Fault::BackendKilled { device, instant, down_us } => {
-            let instant = match instant {
-                Instant::BeforeCommit => "before it commits",
-                Instant::AfterCommit => "after it has committed and before it replies",
-            };
-            let (device, long) = (device_name(*device), duration(*down_us));
-            format!("the backend is killed in the middle of an upload of {device}, {instant}, and stays down for {long}")
-        }
-        Fault::Compaction => "the sync service compacts its buckets".to_owned(),
-        Fault::CopyRestored { device, age_us, down_us } => format!(
-            "a copy of the database of {}, {} old, takes its place, and the app starts {} later",
-            device_name(*device),
-            duration(*age_us),
-            duration(*down_us)
-        ),
-        Fault::StorageLost { device, down_us } => {
-            format!("the storage of {} is lost, and the app starts anew {} later", device_name(*device), duration(*down_us))
-        }
-        Fault::SyncConfigChanged { down_us } => format!(
-            "the sync service is stopped and, {} later, started with a changed sync configuration: all buckets are new",
-            duration(*down_us)
-        ),
-        Fault::KeyRotated { lag_us: 0 } => "tokens are signed with a new key from now on".to_owned(),
-        Fault::KeyRotated { lag_us } => format!(
-            "tokens are signed with a new key from now on, and the sync service learns of it {} later",
-            duration(*lag_us)
-        ),
-        Fault::CacheFlushed => "the cache forgets everything".to_owned(),
-        Fault::Container { part, how, for_us } => {
-            let (part, long) = (part_name(*part), duration(*for_us));
+        ("instant", Fault::BackendKilled { instant, .. }) => match instant {
+            KillInstant::BeforeCommit => "before it commits".to_owned(),
+            KillInstant::AfterCommit => "after it has committed and before it replies".to_owned(),
+        },
+        ("age", Fault::CopyRestored { age_us, .. }) => duration(*age_us),
+        ("lag", Fault::KeyRotated { lag_us: 0 }) => String::new(),
+        ("lag", Fault::KeyRotated { .. }) => format!(", and the sync service learns of it {} later", time?),
+        ("part", Fault::Container { part, .. }) => part_name(*part).to_owned(),
+        ("event", Fault::Container { how, .. }) => {
+            let time = time?;
             match how {
-                Befalls::Kill => format!("the container of the {part} is killed and stays down for {long}"),
-                Befalls::Stop => format!("the container of the {part} is stopped and stays down for {long}"),
-                Befalls::Restart => format!("the container of the {part} is restarted"),
-                Befalls::Pause => format!("the container of the {part} is paused for {long}"),
-                Befalls::Disconnect => format!("the container of the {part} is cut off from the network for {long}"),
+                ContainerFault::Kill => format!("is killed and stays down for {time}"),
+                ContainerFault::Stop => format!("is stopped and stays down for {time}"),
+                ContainerFault::Restart => "is restarted".to_owned(),
+                ContainerFault::Pause => format!("is paused for {time}"),
+                ContainerFault::Disconnect => format!("is cut off from the network for {time}"),
             }
         }
-        Fault::ServerWrite { intents } => {
-            let things = if intents.len() == 1 { "one thing".to_owned() } else { format!("{} things", intents.len()) };
-            format!("an administrator writes to the database, past the backend: {things} in one transaction")
-        }
-    }
-}
-
-/// A sentence for the moment at which the fault is undone; `None` for one that was over at once.
-pub(crate) fn ends(fault: &Fault) -> Option<String> {
-    let device = fault.device().map(device_name).unwrap_or_default();
-    let text = match fault {
-        Fault::Offline { .. } => format!("{device} is online again"),
-        Fault::Partition { from, .. } => format!("{device} reaches {} again", server_name(*from)),
-        Fault::Slow { .. } | Fault::Lossy { .. } => format!("the network of {device} is well again"),
-        Fault::HalfOpen { .. } => format!("the silent stream of {device} is reset"),
-        Fault::Suspend { .. } => format!("{device} wakes up"),
-        Fault::TabClose { .. } => format!("another tab of {device} takes over"),
-        Fault::WrongAudience { .. } => format!("{device} gets good tokens again"),
-        Fault::BackendDown { .. } => "the backend is up again".to_owned(),
-        Fault::ServiceDown { .. } => "the sync service is up again".to_owned(),
-        Fault::ServicePaused { .. } => "the sync service goes on".to_owned(),
-        Fault::ReplicationStalled { .. } => "replication goes on".to_owned(),
-        Fault::ReplicationCut { .. } => "the sync service is connected to the database again".to_owned(),
-        Fault::SlotDropped { .. } => "the sync service follows the database again, from a new snapshot".to_owned(),
-        Fault::PostgresDown { .. } => "the database is up again".to_owned(),
-        Fault::PostgresPaused { .. } => "the database goes on".to_owned(),
-        Fault::BackendKilled { .. } => "the backend is up again".to_owned(),
-        Fault::SyncConfigChanged { .. } => "the sync service is up again, with the changed configuration".to_owned(),
-        Fault::KeyRotated { .. } => "the sync service knows the new key".to_owned(),
-        Fault::Container { how: Befalls::Restart, .. } => return None,
-        Fault::Container { part, .. } => format!("the container of the {} is well again", part_name(*part)),
-        Fault::StreamCut { .. }
-        | Fault::ClockJump { .. }
-        | Fault::CacheFlushed
-        | Fault::Crash { .. }
-        | Fault::StorageLost { .. }
-        | Fault::CopyRestored { .. }
-        | Fault::Compaction
-        | Fault::ServerWrite { .. } => return None,
+        ("condition", Fault::Container { how, .. }) => match how {
+            ContainerFault::Pause => "paused".to_owned(),
+            ContainerFault::Disconnect => "unreachable".to_owned(),
+            ContainerFault::Kill | ContainerFault::Stop | ContainerFault::Restart => "down".to_owned(),
+        },
+        ("things", Fault::ServerWrite { intents }) => match intents.len() {
+            1 => "one thing".to_owned(),
+            several => format!("{several} things"),
+        },
+        _ => return None,
     };
     Some(text)
+}
+
+fn part_name(part: StackPart) -> &'static str {
+    match part {
+        StackPart::Backend => "backend",
+        StackPart::Service => "sync service",
+        StackPart::Postgres => "database",
+        StackPart::Redis => "cache",
+        StackPart::Mongodb => "bucket storage",
+    }
 }
 
 fn server_name(server: Server) -> &'static str {
@@ -278,10 +170,12 @@ fn short_server(server: Server) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use sim_core::fault::{FAULTS, FaultName};
+
     use super::*;
 
     #[test]
-    fn every_fault_is_told() {
+    fn faults_are_put_into_words() {
         let check = |fault: Fault, begin: &str, during: Option<&str>, end: Option<&str>| {
             assert_eq!(begins(&fault), begin);
             assert_eq!(state(&fault).as_deref(), during);
@@ -320,12 +214,50 @@ mod tests {
             Some("device 0 reaches the sync service again"),
         );
         check(
-            Fault::BackendKilled { device: 1, instant: Instant::AfterCommit, down_us: 2_000_000 },
+            Fault::BackendKilled { device: 1, instant: KillInstant::AfterCommit, down_us: 2_000_000 },
             "the backend is killed in the middle of an upload of device 1, after it has committed and before it \
              replies, and stays down for 2 s",
             Some("backend killed"),
             Some("the backend is up again"),
         );
         check(Fault::Compaction, "the sync service compacts its buckets", None, None);
+    }
+    #[test]
+    fn every_parameter_in_the_table_has_words() {
+        for spec in FAULTS {
+            let fault = sample(spec.fault);
+            let texts = [Some(spec.begins), spec.during, spec.ends];
+            for text in texts.into_iter().flatten() {
+                let filled = filled(text, &fault);
+                assert!(!filled.contains(['{', '}', '?']), "{}: {filled}", spec.name);
+            }
+        }
+    }
+
+    /// A fault of this name, from a plan file.
+    fn sample(name: FaultName) -> Fault {
+        let all = serde_json::json!({
+            "device": 1, "for_us": 1000, "down_us": 1000, "handover_us": 1000, "lag_us": 1000, "age_us": 1000,
+            "from": "both", "direction": "up", "server": "both", "request_lost": 1, "reply_lost": 2, "duplicated": 3,
+            "latency_us": 1000, "jitter_us": 0, "bandwidth": 0, "after_steps": 2, "by_us": -5, "instant": "before-commit",
+            "part": "redis", "how": "pause", "intents": [],
+        });
+        let mut fields = all.as_object().expect("an object").clone();
+        let name = name.spec().name;
+        loop {
+            let written = if fields.is_empty() { name.into() } else { serde_json::json!({ name: fields }) };
+            match serde_json::from_value(written) {
+                Ok(fault) => return fault,
+                // Fields that the fault does not have are named in the error, one at a time.
+                Err(error) => {
+                    let error = error.to_string();
+                    let field = error.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+                    match field {
+                        Some(field) => drop(fields.remove(field)),
+                        None => fields.clear(),
+                    }
+                }
+            }
+        }
     }
 }

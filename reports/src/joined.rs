@@ -12,7 +12,7 @@ use sim_core::plan::Fault;
 use sim_core::{History, Plan};
 
 use crate::difference::{Difference, differences};
-use crate::faults::{Target, state, target};
+use crate::faults::{Lifeline, lifeline, state};
 use crate::initial_rows::initial_rows;
 use crate::registers::{Register, RegisterState};
 use crate::words::{Names, device_of};
@@ -84,7 +84,7 @@ impl<'a> JoinedHistory<'a> {
             let device = device_of(event.who);
             match (&event.what, device) {
                 (What::Tx(tx), Some(device)) => {
-                    let own_faults = active.iter().filter(|(_, fault)| target(fault) == Target::Device(device));
+                    let own_faults = active.iter().filter(|(_, fault)| lifeline(fault) == Lifeline::Device(device));
                     self.conditions.insert(index, own_faults.filter_map(|(_, fault)| state(fault)).collect());
                     if let Some(tx_id) = tx.tx_id {
                         self.transactions.insert((device, tx_id), index);

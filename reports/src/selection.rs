@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sim_core::history::{Event, InvariantAnswer, Lifecycle, Phase, RowId, Scope, What, Who};
-use sim_core::plan::Fault;
 
 use crate::joined::JoinedHistory;
 
@@ -72,10 +71,9 @@ fn matters(joined: &JoinedHistory<'_>, index: usize) -> bool {
         What::Tx(tx) => !tx.ops.is_empty() || tx.failed.is_some() || tx.skipped > 0,
         What::Upload(_) | What::Commit(_) | What::Protocol { .. } | What::Conflicts { .. } => true,
         // The app's own stop and start show that better.
-        What::Fault { fault: Fault::Crash { after_steps, .. }, phase, .. } => {
-            *phase == Phase::Invoke && *after_steps > 0
+        What::Fault { fault, phase, .. } if fault.spec().shown_by_lifecycle => {
+            *phase == Phase::Invoke && fault.waits_us() > 0
         }
-        What::Fault { fault: Fault::StorageLost { .. } | Fault::CopyRestored { .. }, .. } => false,
         What::Fault { .. } => true,
         What::Invariants { answers } => answers.iter().any(|(_, answer)| *answer != InvariantAnswer::Holds),
         What::Apply(_) => joined.applied.get(&index).is_some_and(|differences| !differences.is_empty()),

@@ -7,7 +7,7 @@ use sim_core::plan::Fault;
 
 use super::elements::{Band, Lane};
 use super::lanes::lane_of;
-use crate::faults::{Target, state, target};
+use crate::faults::{Lifeline, lifeline, state};
 use crate::joined::JoinedHistory;
 use crate::words::device_of;
 
@@ -36,21 +36,14 @@ pub(super) fn bands(
     for (index, event) in joined.names.history.events.iter().enumerate() {
         match (&event.what, device_of(event.who)) {
             // The app's own stop and start show that it is down.
-            (
-                What::Fault {
-                    phase: Phase::Invoke,
-                    fault: Fault::Crash { .. } | Fault::StorageLost { .. } | Fault::CopyRestored { .. },
-                    ..
-                },
-                _,
-            ) => {}
+            (What::Fault { phase: Phase::Invoke, fault, .. }, _) if fault.spec().shown_by_lifecycle => {}
             (What::Fault { phase: Phase::Invoke, key, fault }, _) => {
                 open.insert(*key, (index, fault));
             }
             (What::Fault { key, .. }, _) => {
                 if let Some((from, fault)) = open.remove(key) {
                     let Some(name) = state(fault) else { continue };
-                    close(position(target(fault)), from, y_at(index), false, name);
+                    close(position(lifeline(fault)), from, y_at(index), false, name);
                 }
             }
             (
@@ -61,7 +54,7 @@ pub(super) fn bands(
             }
             (What::Lifecycle(Lifecycle::Started), Some(device)) => {
                 if let Some(from) = down.remove(&device) {
-                    close(position(Target::Device(device)), from, y_at(index), true, "not running".to_owned());
+                    close(position(Lifeline::Device(device)), from, y_at(index), true, "not running".to_owned());
                 }
             }
             _ => {}
@@ -69,10 +62,10 @@ pub(super) fn bands(
     }
     for (from, fault) in open.into_values() {
         let Some(name) = state(fault) else { continue };
-        close(position(target(fault)), from, end_y, false, name);
+        close(position(lifeline(fault)), from, end_y, false, name);
     }
     for (device, from) in down {
-        close(position(Target::Device(device)), from, end_y, true, "not running".to_owned());
+        close(position(Lifeline::Device(device)), from, end_y, true, "not running".to_owned());
     }
     bands
 }

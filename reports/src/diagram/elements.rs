@@ -1,7 +1,7 @@
 //! What a diagram consists of: lines, events, messages, faults and final states, each with its place in pixels.
 
 use super::label::Line;
-use crate::faults::Target;
+use crate::faults::Lifeline;
 
 /// The room for times, left of all lines.
 pub(super) const GUTTER: f64 = 84.0;
@@ -13,7 +13,7 @@ pub(super) const FINAL_ROW: f64 = 34.0;
 /// A vertical line.
 pub(super) struct Lane {
     pub(super) x: f64,
-    pub(super) owner: Target,
+    pub(super) owner: Lifeline,
     pub(super) title: String,
     pub(super) subtitle: String,
     /// Whether its words stand on its left.

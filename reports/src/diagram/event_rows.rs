@@ -7,7 +7,7 @@ use sim_core::history::{Lifecycle, RowId, What};
 use super::elements::{EventRow, Glyph, Hue, LINE, Lane};
 use super::label::Labels;
 use super::lanes::{hue_of, hue_of_apply, lane_of};
-use crate::faults::{Target, target};
+use crate::faults::{Lifeline, lifeline};
 use crate::joined::JoinedHistory;
 use crate::registers::Register;
 use crate::words::{device_of, moment, shortened};
@@ -112,9 +112,9 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
         let event = &self.labels.joined.names.history.events[index];
         let banner = self.labels.banner(event);
         let owner = match (&event.what, device_of(event.who)) {
-            (What::Fault { fault, .. }, _) => Some(target(fault)),
-            (What::Commit(_), _) => Some(Target::Backend),
-            (_, Some(device)) => Some(Target::Device(device)),
+            (What::Fault { fault, .. }, _) => Some(lifeline(fault)),
+            (What::Commit(_), _) => Some(Lifeline::Backend),
+            (_, Some(device)) => Some(Lifeline::Device(device)),
             _ => None,
         };
         let lane = owner.and_then(|owner| lane_of(self.lanes, owner));
@@ -126,7 +126,7 @@ impl<'r, 'a, 'l> Builder<'r, 'a, 'l> {
         let mut left = lane.is_some_and(|lane| self.lanes[lane].left);
         let mut below = false;
         if let What::Commit(commit) = &event.what {
-            let origin = commit.origin.and_then(|origin| lane_of(self.lanes, Target::Device(origin.device)));
+            let origin = commit.origin.and_then(|origin| lane_of(self.lanes, Lifeline::Device(origin.device)));
             left = origin.is_some_and(|origin| !self.lanes[origin].left);
             below = !left;
         }

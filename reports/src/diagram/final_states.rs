@@ -2,7 +2,7 @@
 
 use super::elements::{Cell, FinalState, Hue, Lane};
 use super::lanes::hue_of;
-use crate::faults::Target;
+use crate::faults::Lifeline;
 use crate::joined::JoinedHistory;
 use crate::registers::{Register, RegisterState};
 
@@ -15,9 +15,9 @@ pub(super) fn of_register(joined: &JoinedHistory<'_>, lanes: &[Lane], register: 
         .enumerate()
         .filter_map(|(lane, at)| {
             let state = match at.owner {
-                Target::Device(device) => joined.device_state(device, register),
-                Target::Backend => server.clone(),
-                Target::Service => return None,
+                Lifeline::Device(device) => joined.device_state(device, register),
+                Lifeline::Backend => server.clone(),
+                Lifeline::Service => return None,
             };
             let hue = match (&state, register.column) {
                 (RegisterState::Value(value), Some(column)) => {

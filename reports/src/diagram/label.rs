@@ -3,7 +3,6 @@
 use sim_core::history::{
     Barrier, Commit, Event, Lifecycle, LocalOp, Op, Outcome, Phase, Scope, TxOutcome, Upload, What, Writer,
 };
-use sim_core::plan::Fault;
 
 use crate::difference::{Difference, differences};
 use crate::faults;
@@ -74,10 +73,9 @@ impl Labels<'_, '_> {
             What::Fault { phase, fault, .. } => {
                 let state = faults::state(fault).unwrap_or_else(|| fault.name().replace('-', " "));
                 match phase {
-                    Phase::Invoke if matches!(fault, Fault::Crash { .. }) => {
-                        vec![Line::new(Tone::Muted, "will be killed")]
+                    Phase::Invoke => {
+                        vec![Line::new(Tone::Muted, fault.spec().armed.map_or(state, str::to_owned))]
                     }
-                    Phase::Invoke => vec![Line::new(Tone::Muted, state)],
                     Phase::Ok => vec![Line::new(Tone::Muted, format!("{state}: over"))],
                     Phase::Fail | Phase::Info => vec![Line::new(Tone::Warn, format!("{state}: not injected"))],
                 }

@@ -6,7 +6,7 @@ use sim_core::history::What;
 
 use super::elements::{GUTTER, Hue, Lane};
 use crate::difference::Difference;
-use crate::faults::Target;
+use crate::faults::Lifeline;
 use crate::joined::JoinedHistory;
 use crate::words::{device_name, device_of, visible};
 
@@ -64,7 +64,7 @@ pub(super) fn lanes(joined: &JoinedHistory<'_>, devices: &[u32]) -> (Vec<Lane>, 
             true => format!("{} · {}", names.kind(device), visible(names.user(device))),
             false => names.kind(device).to_owned(),
         };
-        Lane { x, owner: Target::Device(device), title: device_name(device), subtitle, left, hue: Hue::Device(place) }
+        Lane { x, owner: Lifeline::Device(device), title: device_name(device), subtitle, left, hue: Hue::Device(place) }
     };
     for place in 0..left_devices {
         // Beside the outermost words there are only the times, or the edge.
@@ -80,9 +80,9 @@ pub(super) fn lanes(joined: &JoinedHistory<'_>, devices: &[u32]) -> (Vec<Lane>, 
         left: false,
         hue: Hue::Neutral,
     };
-    lanes.push(server(x, Target::Backend, "backend", "PostgreSQL"));
+    lanes.push(server(x, Lifeline::Backend, "backend", "PostgreSQL"));
     x += SERVER_LEFT;
-    lanes.push(server(x, Target::Service, "sync service", "streams changes"));
+    lanes.push(server(x, Lifeline::Service, "sync service", "streams changes"));
     x += SERVER_RIGHT;
     for place in left_devices..devices.len() {
         lanes.push(device_lane(x, place, false));
@@ -92,13 +92,13 @@ pub(super) fn lanes(joined: &JoinedHistory<'_>, devices: &[u32]) -> (Vec<Lane>, 
 }
 
 /// The index of the line of this device or server.
-pub(super) fn lane_of(lanes: &[Lane], owner: Target) -> Option<usize> {
+pub(super) fn lane_of(lanes: &[Lane], owner: Lifeline) -> Option<usize> {
     lanes.iter().position(|lane| lane.owner == owner)
 }
 
 /// The colour of a device.
 pub(super) fn hue_of(lanes: &[Lane], device: Option<u32>) -> Hue {
-    device.and_then(|device| lane_of(lanes, Target::Device(device))).map_or(Hue::Neutral, |lane| lanes[lane].hue)
+    device.and_then(|device| lane_of(lanes, Lifeline::Device(device))).map_or(Hue::Neutral, |lane| lanes[lane].hue)
 }
 
 /// The colour of the device whose writes an apply brought, if they are one device's.

@@ -6,19 +6,19 @@ use sim_core::history::{Phase, What};
 
 use super::elements::{Lane, Message, MessageKind};
 use super::lanes::{hue_of, hue_of_apply, lane_of};
-use crate::faults::Target;
+use crate::faults::Lifeline;
 use crate::joined::{Attempt, JoinedHistory};
 use crate::words::device_of;
 
 /// All messages; `y_of` is the height of each event that is shown.
 pub(super) fn between(joined: &JoinedHistory<'_>, lanes: &[Lane], y_of: &BTreeMap<usize, f64>) -> Vec<Message> {
-    let (Some(backend), Some(service)) = (lane_of(lanes, Target::Backend), lane_of(lanes, Target::Service)) else {
+    let (Some(backend), Some(service)) = (lane_of(lanes, Lifeline::Backend), lane_of(lanes, Lifeline::Service)) else {
         return Vec::new();
     };
     let (backend_x, service_x) = (lanes[backend].x, lanes[service].x);
     let mut messages = Vec::new();
     for attempt in &joined.attempts {
-        if let Some(lane) = lane_of(lanes, Target::Device(attempt.device)) {
+        if let Some(lane) = lane_of(lanes, Lifeline::Device(attempt.device)) {
             messages.extend(of_attempt(joined, attempt, &lanes[lane], backend_x, y_of));
         }
     }
@@ -32,7 +32,7 @@ pub(super) fn between(joined: &JoinedHistory<'_>, lanes: &[Lane], y_of: &BTreeMa
                 hue: hue_of(lanes, commit.origin.map(|origin| origin.device)),
             }),
             (What::Apply(_), Some(device)) => {
-                let Some(lane) = lane_of(lanes, Target::Device(device)) else { continue };
+                let Some(lane) = lane_of(lanes, Lifeline::Device(device)) else { continue };
                 let hue = hue_of_apply(joined, lanes, *index);
                 let (from, to) = ((service_x, y - 14.0), (lanes[lane].x, *y));
                 messages.push(Message { from, to, kind: MessageKind::Download, hue });

@@ -8,7 +8,7 @@ use super::elements::{
 use super::label::Tone;
 use super::layout::Layout;
 use super::style::{STYLE, Style};
-use crate::faults::Target;
+use crate::faults::Lifeline;
 use crate::words::{counted, duration, shortened};
 
 const COMMIT_RADIUS: f64 = 11.0;
@@ -322,7 +322,7 @@ fn legend(layout: &Layout) -> Markup {
             text class="st-muted" x=(px(x + 18.0)) y=(px(y + 4.0)) { (text) }
         }
         text class="st-muted" x="14" y=(px(y + 22.0)) { (note) }
-        @if layout.lanes.iter().all(|lane| !matches!(lane.owner, Target::Device(_))) {
+        @if layout.lanes.iter().all(|lane| !matches!(lane.owner, Lifeline::Device(_))) {
             text class="st-muted" x="14" y="80" { "no device takes part" }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fixtures::{App, Rule, Value};
 use sim_core::history::{LocalOp, Op, RowId, Who, Writer};
-use sim_core::plan::Kind;
+use sim_core::plan::DeviceKind;
 use sim_core::verdict::Verdict;
 use sim_core::{History, Plan};
 
@@ -146,11 +146,11 @@ pub(crate) fn device_of(who: Who) -> Option<u32> {
 }
 
 /// The name of a platform.
-pub(crate) fn kind_name(kind: Kind) -> &'static str {
+pub(crate) fn kind_name(kind: DeviceKind) -> &'static str {
     match kind {
-        Kind::Web => "web",
-        Kind::Tauri => "tauri",
-        Kind::Mobile => "mobile",
+        DeviceKind::Web => "web",
+        DeviceKind::Tauri => "tauri",
+        DeviceKind::Mobile => "mobile",
     }
 }
 

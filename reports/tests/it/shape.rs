@@ -3,7 +3,7 @@
 use fixtures::Value;
 use reports::{diagram, html, junit, story, text};
 use sim_core::history::Phase;
-use sim_core::plan::Kind;
+use sim_core::plan::DeviceKind;
 use sim_core::run::{Run, ScenarioRun, Totals};
 
 use crate::elements::elements;
@@ -87,7 +87,7 @@ fn a_failure_of_an_unlisted_scenario_is_shown() {
 fn diagrams_are_well_formed() {
     let app = sample::app();
     let check = |devices: usize| {
-        let kinds = [Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Web];
+        let kinds = [DeviceKind::Web, DeviceKind::Tauri, DeviceKind::Mobile, DeviceKind::Web, DeviceKind::Tauri, DeviceKind::Mobile, DeviceKind::Web, DeviceKind::Web];
         let builder = HistoryBuilder::new(&kinds[..devices], &["Plan"]);
         let svg = diagram::svg(&builder.plan, &builder.history, &app, &[]);
         assert!(elements(&svg).contains(&"title".to_owned()));
@@ -101,7 +101,7 @@ fn diagrams_are_well_formed() {
 fn large_history() -> (HistoryBuilder, Vec<usize>) {
     let titles: Vec<String> = (0..40).map(|row| format!("Note {row}")).collect();
     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-    let mut builder = HistoryBuilder::new(&[Kind::Web, Kind::Tauri, Kind::Mobile], &titles);
+    let mut builder = HistoryBuilder::new(&[DeviceKind::Web, DeviceKind::Tauri, DeviceKind::Mobile], &titles);
     let mut marked = Vec::new();
     for round in 0..300_u32 {
         let (device, row) = (round % 3, round % 40);

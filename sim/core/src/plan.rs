@@ -1,25 +1,19 @@
 //! What will be done: timed intents of devices, and faults. A function of (scenario, seed) alone.
 //!
-//! Intents name symbolic rows (`#12`), never ids or values that a device would have to know; the device turns an
-//! intent into SQL from what it sees at that moment. Times are microseconds of plan time, from 0. Every step has
-//! a key that shrinking never changes, so that the fate of its messages stays the same when others are removed.
+//! Times are microseconds of plan time, from 0. Every step has a key that shrinking never changes, so that its
+//! messages meet the same fate when other steps are removed.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
+pub use crate::device::{Device, DeviceKind};
+pub use crate::fault::{ContainerFault, Direction, Fault, KILL_WAITS_US, KillInstant, Server, StackPart};
+pub use crate::intent::{Expr, Intent};
 use crate::seed::Seed;
-
-mod fault;
-
-pub use fault::{Befalls, Direction, Fault, Instant, Part, Server};
 
 /// The instant that plan time 0 stands for: 2026-01-05T08:00:00Z, in microseconds since 1970.
 pub const EPOCH_US: i64 = 1_767_600_000_000_000;
 
-/// A kill that waits for an upload strikes at last so long after it was told to.
-pub const KILL_WAITS_US: u64 = 10_000_000;
-
-/// Tokens that live so many seconds outlive any plan.
+/// A token lifetime, in seconds, that is longer than any plan.
 pub const TOKEN_OUTLIVES_S: u32 = 600;
 
 /// The format that [`Plan::version`] names.
@@ -55,30 +49,6 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The traffic that resumes after healing and settling; times count from its start.
     pub resume: Vec<Step>,
-}
-
-/// One installation of the app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Device {
-    /// Its platform.
-    pub kind: Kind,
-    /// The `sub` of its tokens.
-    pub user: String,
-    /// How far its clock is ahead, in microseconds.
-    pub clock_skew_us: i64,
-}
-
-/// A platform: timer constants and lifecycle (see the harness's device kinds).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A browser with tabs that share one database.
-    Web,
-    /// A desktop program.
-    Tauri,
-    /// A phone.
-    Mobile,
 }
 
 /// A link's behaviour, one way.
@@ -130,103 +100,6 @@ pub enum Action {
     Fault(Fault),
 }
 
-/// One operation that a person or program intends, in terms of symbolic rows.
-///
-/// If the row that it acts on is not visible on the device at that moment, the intent is recorded as skipped.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Intent {
-    /// `INSERT` the row. Skipped if a row with its id is visible, unless `replace` (then `INSERT OR REPLACE`).
-    Insert {
-        /// The symbolic row.
-        row: u32,
-        /// Columns to name; the others take no value on the device and their default on the server.
-        set: Vec<(String, Expr)>,
-        /// Whether a visible row is replaced whole.
-        replace: bool,
-    },
-    /// `INSERT` the row unless a row with the same values in `key` is visible; then `UPDATE` that one. The device
-    /// takes the visible row for this symbolic row from then on.
-    Ensure {
-        /// The symbolic row.
-        row: u32,
-        /// The columns of the unique key, each of which is in `set`.
-        key: Vec<String>,
-        /// Columns to name.
-        set: Vec<(String, Expr)>,
-    },
-    /// `UPDATE` columns of the row.
-    Set {
-        /// The symbolic row.
-        row: u32,
-        /// Columns and their new values.
-        set: Vec<(String, Expr)>,
-    },
-    /// Adds an element to a JSON array of strings, read and written whole as apps do.
-    Add {
-        /// The symbolic row.
-        row: u32,
-        /// The set column.
-        column: String,
-        /// The element; a no-op write if it is there already.
-        element: Expr,
-    },
-    /// Removes an element from a JSON array of strings.
-    Remove {
-        /// The symbolic row.
-        row: u32,
-        /// The set column.
-        column: String,
-        /// The element; skipped if it is not there.
-        element: Expr,
-    },
-    /// `column = coalesce(column, 0) + by`.
-    Increment {
-        /// The symbolic row.
-        row: u32,
-        /// The integer column.
-        column: String,
-        /// The difference.
-        by: i64,
-    },
-    /// Moves the row right behind another in the list of its table by renumbering: every visible row of `list`
-    /// gets its position, as one `UPDATE` a row whose position changes.
-    MoveAfter {
-        /// The symbolic row that moves.
-        row: u32,
-        /// The row that it then follows; `None` moves it to the front.
-        after: Option<u32>,
-        /// The integer position column.
-        column: String,
-        /// The rows of the list.
-        list: Vec<u32>,
-    },
-    /// `DELETE` the row.
-    Delete {
-        /// The symbolic row.
-        row: u32,
-    },
-    /// Reads the rows (by id), each whole; rows that are not visible are recorded as absent.
-    Read {
-        /// The symbolic rows.
-        rows: Vec<u32>,
-    },
-}
-
-/// A value that a device computes when it runs the intent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Expr {
-    /// This JSON scalar.
-    Value(Json),
-    /// The id of a symbolic row, as the device knows it.
-    Id(u32),
-    /// The device's clock, as ISO 8601 with milliseconds and `Z`.
-    Now,
-    /// The device's own name, such as `device-2`.
-    Device,
-}
-
 impl Plan {
     /// The id of a symbolic row: a UUID drawn from the fork `ids`.
     #[must_use]
@@ -244,7 +117,7 @@ impl Plan {
         self.identity().uuid("client", &[u64::from(device)])
     }
 
-    /// The client id that a device makes after it lost its database so many times.
+    /// The client id that a device makes after this many losses of its database.
     #[must_use]
     pub fn client_id_again(&self, device: u32, losses: u32) -> String {
         self.identity().uuid("client", &[u64::from(device), u64::from(losses)])
@@ -263,7 +136,10 @@ impl Plan {
     #[must_use]
     pub fn client_ids(&self) -> Vec<String> {
         let again = |device: u32| {
-            let is_loss = |step: &&Step| matches!(step.action, Action::Fault(Fault::StorageLost { device: of, .. } | Fault::CopyRestored { device: of, .. }) if of == device);
+            let is_loss = |step: &&Step| match &step.action {
+                Action::Fault(fault) => fault.spec().new_installation && fault.device() == Some(device),
+                Action::Tx { .. } => false,
+            };
             let losses = self.steps.iter().chain(&self.resume).filter(is_loss).count();
             (1..=u32::try_from(losses).unwrap_or(u32::MAX)).map(move |losses| self.client_id_again(device, losses))
         };
@@ -319,36 +195,5 @@ impl Step {
             Some(row) => Err(format!("row {row} is not in rows, which has {rows}")),
             None => Ok(()),
         }
-    }
-}
-
-impl Intent {
-    /// Every symbolic row that it names.
-    #[must_use]
-    pub fn rows(&self) -> Vec<u32> {
-        let ids = |set: &[(String, Expr)]| {
-            set.iter().filter_map(|(_, expr)| if let Expr::Id(row) = expr { Some(*row) } else { None }).collect()
-        };
-        let mut rows: Vec<u32> = match self {
-            Self::Insert { set, .. } | Self::Ensure { set, .. } | Self::Set { set, .. } => ids(set),
-            Self::Add { element, .. } | Self::Remove { element, .. } => {
-                if let Expr::Id(row) = element { vec![*row] } else { Vec::new() }
-            }
-            Self::MoveAfter { after, list, .. } => list.iter().copied().chain(*after).collect(),
-            Self::Read { rows } => rows.clone(),
-            Self::Increment { .. } | Self::Delete { .. } => Vec::new(),
-        };
-        match self {
-            Self::Insert { row, .. }
-            | Self::Ensure { row, .. }
-            | Self::Set { row, .. }
-            | Self::Add { row, .. }
-            | Self::Remove { row, .. }
-            | Self::Increment { row, .. }
-            | Self::MoveAfter { row, .. }
-            | Self::Delete { row } => rows.push(*row),
-            Self::Read { .. } => {}
-        }
-        rows
     }
 }

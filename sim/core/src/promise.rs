@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The policies that decide by a rule of their own, in place of the rules of policy.toml; it bears the policy's name.
+/// The policies that decide by a rule of their own, which has the policy's name, instead of the rules of policy.toml.
 pub const OWN_RULES: [&str; 3] = ["row-latest", "version-check", "server-wins"];
 
-/// The policy of a backend that promises none: the rules of policy.toml say what is lost, and there is no model of it.
+/// The policy of a backend that promises none: it is held to the rules of policy.toml, and has no model.
 pub const NO_POLICY: &str = "none";
 
 /// Claims of a scenario on each of its histories; each is judged by the checker `claims`.

@@ -62,7 +62,7 @@ impl Regression {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Action, Device, Expr, Intent, Kind, Link, SeedRow, Step};
+    use crate::plan::{Action, Device, DeviceKind, Expr, Intent, Link, SeedRow, Step};
     use crate::seed::Seed;
 
     fn sample() -> Regression {
@@ -72,7 +72,7 @@ mod tests {
             scenario: "same-page".to_owned(),
             seed: Seed(0x5eed),
             identity: None,
-            devices: vec![Device { kind: Kind::Web, user: "ann".to_owned(), clock_skew_us: 0 }],
+            devices: vec![Device { kind: DeviceKind::Web, user: "ann".to_owned(), clock_skew_us: 0 }],
             link: Link { latency_min_us: 5_000, latency_max_us: 80_000 },
             token_lifetime_s: 3600,
             rows: vec!["pages".to_owned()],

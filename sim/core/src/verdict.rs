@@ -50,7 +50,7 @@ pub struct Anomaly {
     pub operations: Vec<(u32, i64)>,
 }
 
-/// What tells whether two failures are the same one.
+/// What decides whether two failures are the same one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Signature {
     /// The checker.

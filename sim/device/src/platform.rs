@@ -23,19 +23,19 @@ pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 impl Platform {
     /// The constants of a platform (`powersync-js` for web and mobile, the Rust SDK for Tauri).
     #[must_use]
-    pub const fn of(kind: plan::Kind) -> Self {
+    pub const fn of(kind: plan::DeviceKind) -> Self {
         match kind {
-            plan::Kind::Web => Self {
+            plan::DeviceKind::Web => Self {
                 upload_throttle: Duration::from_secs(1),
                 retry: Duration::from_secs(5),
                 background_timer: Duration::from_secs(1),
             },
-            plan::Kind::Tauri => Self {
+            plan::DeviceKind::Tauri => Self {
                 upload_throttle: Duration::ZERO,
                 retry: Duration::from_secs(5),
                 background_timer: Duration::ZERO,
             },
-            plan::Kind::Mobile => Self {
+            plan::DeviceKind::Mobile => Self {
                 upload_throttle: Duration::from_secs(1),
                 retry: Duration::from_secs(5),
                 background_timer: Duration::ZERO,

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use rand::Rng as _;
 use sim_core::Plan;
-use sim_core::plan::{self, Direction, Fault, Server};
+use sim_core::plan::{Direction, Fault, Server, self};
 use crate::changes::Changes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -45,7 +45,7 @@ struct Inner {
 struct Kill {
     key: u32,
     device: u32,
-    instant: plan::Instant,
+    instant: plan::KillInstant,
     is_inside: bool,
     strike: Rc<dyn Fn()>,
 }
@@ -127,7 +127,7 @@ impl SimNetwork {
         &self,
         key: u32,
         device: u32,
-        instant: plan::Instant,
+        instant: plan::KillInstant,
         is_inside: bool,
         strike: Box<dyn Fn()>,
     ) {
@@ -416,14 +416,14 @@ impl Inner {
             });
         }
         let epoch = self.epoch(device, ask.target);
-        let before = self.kill(device, ask, plan::Instant::BeforeCommit);
+        let before = self.kill(device, ask, plan::KillInstant::BeforeCommit);
         if let Some((false, strike)) = before {
             strike();
             return Err(NetError::Reset);
         }
         let response = self.act(device, ask, before.map(|(_, strike)| strike)).await?;
         if response.status().is_success()
-            && let Some((_, strike)) = self.kill(device, ask, plan::Instant::AfterCommit)
+            && let Some((_, strike)) = self.kill(device, ask, plan::KillInstant::AfterCommit)
         {
             // The connection is of an earlier epoch from here on: no reply arrives.
             strike();
@@ -432,7 +432,7 @@ impl Inner {
     }
 
     /// What kills the backend at this instant of the request, if anything does, and whether from inside.
-    fn kill(&self, device: u32, ask: &Ask, instant: plan::Instant) -> Option<(bool, Rc<dyn Fn()>)> {
+    fn kill(&self, device: u32, ask: &Ask, instant: plan::KillInstant) -> Option<(bool, Rc<dyn Fn()>)> {
         if ask.purpose != Purpose::Upload || self.routers.borrow().backend.is_none() {
             return None;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use fixtures::{App, ValueShape};
 use serde_json::{Value as Json, json};
 use sim_core::history::{Event, History, Outcome as Answered, Scope, Time, What, Who};
-use sim_core::plan::{Device, EPOCH_US, Expr, Intent, Kind, Link, VERSION};
+use sim_core::plan::{Device, DeviceKind, EPOCH_US, Expr, Intent, Link, VERSION};
 use sim_core::{Plan, Seed};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -105,14 +105,14 @@ impl Trip {
         let seed = Seed(u64::from_str_radix(word.get(..16).unwrap_or("0"), 16).unwrap_or(0));
         // Devices count from the plan's epoch: here they are to show the real time.
         let clock_skew_us = ::backend::server::machine_clock_us() - EPOCH_US;
-        let device = |kind: Kind| Device { kind, user: token.subject(), clock_skew_us };
+        let device = |kind: DeviceKind| Device { kind, user: token.subject(), clock_skew_us };
         let plan = Rc::new(Plan {
             version: VERSION,
             app: app.name.clone(),
             scenario: "verify".to_owned(),
             seed,
             identity: None,
-            devices: vec![device(Kind::Web), device(Kind::Tauri)],
+            devices: vec![device(DeviceKind::Web), device(DeviceKind::Tauri)],
             link: Link { latency_min_us: 0, latency_max_us: 0 },
             token_lifetime_s: 900,
             rows: vec![app.schema.tables[table].name.clone(); 2],

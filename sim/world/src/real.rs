@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use sim_core::Plan;
 use sim_core::history::{Commit, ConflictRecord, Scope, What, Who};
-use sim_core::plan::{Action, Befalls, EPOCH_US, Fault, Intent, Part, TOKEN_OUTLIVES_S};
+use sim_core::plan::{Action, ContainerFault, EPOCH_US, Fault, Intent, StackPart, TOKEN_OUTLIVES_S};
 
 use self::ground::{Blow, Cast, Ground};
 use self::keys::Issuer;
@@ -339,59 +339,59 @@ impl World {
     }
 
     /// Something befalls a container.
-    async fn befall(&self, part: Part, how: Befalls) -> Result<(), String> {
+    async fn befall(&self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         let (servers, stage) = (&self.servers, &self.servers.backstage);
         let target = match part {
-            Part::Backend => Target::Backend,
-            Part::Service => Target::Service,
-            Part::Postgres => {
+            StackPart::Backend => Target::Backend,
+            StackPart::Service => Target::Service,
+            StackPart::Postgres => {
                 return match how {
-                    Befalls::Kill => stage.act(|hands| hands.end_postgres(Blow::Kill)).await,
-                    Befalls::Stop => stage.act(|hands| hands.end_postgres(Blow::Stop)).await,
-                    Befalls::Restart => {
+                    ContainerFault::Kill => stage.act(|hands| hands.end_postgres(Blow::Kill)).await,
+                    ContainerFault::Stop => stage.act(|hands| hands.end_postgres(Blow::Stop)).await,
+                    ContainerFault::Restart => {
                         stage.act(|hands| hands.end_postgres(Blow::Stop)).await?;
                         stage.act(Hands::start_postgres).await
                     }
-                    Befalls::Pause => stage.act(Hands::pause_postgres).await,
-                    Befalls::Disconnect => stage.act(Hands::cut_postgres_off).await,
+                    ContainerFault::Pause => stage.act(Hands::pause_postgres).await,
+                    ContainerFault::Disconnect => stage.act(Hands::cut_postgres_off).await,
                 };
             }
-            Part::Redis | Part::Mongodb => return stage.act(move |hands| hands.befall(part, how)).await,
+            StackPart::Redis | StackPart::Mongodb => return stage.act(move |hands| hands.befall(part, how)).await,
         };
         match how {
-            Befalls::Kill => servers.take(target, Fall::Killed).await,
-            Befalls::Stop => servers.take(target, Fall::Stopped).await,
-            Befalls::Restart => {
+            ContainerFault::Kill => servers.take(target, Fall::Killed).await,
+            ContainerFault::Stop => servers.take(target, Fall::Stopped).await,
+            ContainerFault::Restart => {
                 servers.take(target, Fall::Stopped).await?;
                 servers.bring_up(target).await
             }
-            Befalls::Pause if target == Target::Backend => stage.act(Hands::pause_backend).await,
-            Befalls::Pause => stage.act(Hands::pause_service).await,
-            Befalls::Disconnect => servers.take(target, Fall::CutOff).await,
+            ContainerFault::Pause if target == Target::Backend => stage.act(Hands::pause_backend).await,
+            ContainerFault::Pause => stage.act(Hands::pause_service).await,
+            ContainerFault::Disconnect => servers.take(target, Fall::CutOff).await,
         }
     }
 
     /// And is over.
-    async fn undo(&self, part: Part, how: Befalls) -> Result<(), String> {
+    async fn undo(&self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         let (servers, stage) = (&self.servers, &self.servers.backstage);
         let target = match part {
-            Part::Backend => Target::Backend,
-            Part::Service => Target::Service,
-            Part::Postgres => {
+            StackPart::Backend => Target::Backend,
+            StackPart::Service => Target::Service,
+            StackPart::Postgres => {
                 return match how {
-                    Befalls::Kill | Befalls::Stop => stage.act(Hands::start_postgres).await,
-                    Befalls::Restart => Ok(()),
-                    Befalls::Pause => stage.act(Hands::resume_postgres).await,
-                    Befalls::Disconnect => stage.act(Hands::connect_postgres).await,
+                    ContainerFault::Kill | ContainerFault::Stop => stage.act(Hands::start_postgres).await,
+                    ContainerFault::Restart => Ok(()),
+                    ContainerFault::Pause => stage.act(Hands::resume_postgres).await,
+                    ContainerFault::Disconnect => stage.act(Hands::connect_postgres).await,
                 };
             }
-            Part::Redis | Part::Mongodb => return stage.act(move |hands| hands.undo(part, how)).await,
+            StackPart::Redis | StackPart::Mongodb => return stage.act(move |hands| hands.undo(part, how)).await,
         };
         match how {
-            Befalls::Kill | Befalls::Stop | Befalls::Disconnect => servers.bring_up(target).await,
-            Befalls::Restart => Ok(()),
-            Befalls::Pause if target == Target::Backend => stage.act(Hands::resume_backend).await,
-            Befalls::Pause => stage.act(Hands::resume_service).await,
+            ContainerFault::Kill | ContainerFault::Stop | ContainerFault::Disconnect => servers.bring_up(target).await,
+            ContainerFault::Restart => Ok(()),
+            ContainerFault::Pause if target == Target::Backend => stage.act(Hands::resume_backend).await,
+            ContainerFault::Pause => stage.act(Hands::resume_service).await,
         }
     }
 

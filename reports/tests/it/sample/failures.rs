@@ -3,7 +3,7 @@
 use fixtures::{App, Row, Value};
 use reports::Failure;
 use sim_core::history::{ConflictRecord, Lifecycle, Moment, Op, Phase, What, Who, Writer};
-use sim_core::plan::{EPOCH_US, Fault, Kind, Server};
+use sim_core::plan::{EPOCH_US, Fault, DeviceKind, Server};
 use sim_core::run::AnomalyText;
 
 use super::app::{STARS, TITLE};
@@ -11,7 +11,7 @@ use super::history::{HistoryBuilder, applied, text};
 
 /// A write is overridden by one that had not seen it, without a conflict record.
 pub(crate) fn lost_update(app: &App) -> Failure<'_> {
-    let mut builder = HistoryBuilder::new(&[Kind::Web, Kind::Tauri], &["Plan trip"]);
+    let mut builder = HistoryBuilder::new(&[DeviceKind::Web, DeviceKind::Tauri], &["Plan trip"]);
     let offline = Fault::Offline { device: 1, for_us: 20_000_000 };
     let key = builder.begin_fault(1.0, &offline);
     let (first, tx0) =
@@ -78,7 +78,7 @@ pub(crate) fn lost_update(app: &App) -> Failure<'_> {
 
 /// A device that was killed never gets what the others agree on.
 pub(crate) fn divergence(app: &App) -> Failure<'_> {
-    let kinds = [Kind::Web, Kind::Tauri, Kind::Mobile, Kind::Web, Kind::Mobile];
+    let kinds = [DeviceKind::Web, DeviceKind::Tauri, DeviceKind::Mobile, DeviceKind::Web, DeviceKind::Mobile];
     let mut builder = HistoryBuilder::new(&kinds, &["Shopping", "Packing list"]);
     let crash = Fault::Crash { device: 3, after_steps: 1, down_us: 8_000_000 };
     let slow = Fault::Slow { device: 0, latency_us: 300_000, jitter_us: 50_000, bandwidth: 0, for_us: 6_000_000 };

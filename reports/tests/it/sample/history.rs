@@ -8,7 +8,7 @@ use sim_core::history::{
     Apply, Barrier, Change, Commit, ConflictRecord, DeviceName, Event, Header, LocalOp, LocalTx, Op, OpAnswer, Origin,
     Outcome, Phase, RowId, RowName, Scope, TxOutcome, Upload, What, Who,
 };
-use sim_core::plan::{Action, Device, EPOCH_US, Expr, Fault, Intent, Kind, Link, SeedRow, Step};
+use sim_core::plan::{Action, Device, EPOCH_US, Expr, Fault, Intent, DeviceKind, Link, SeedRow, Step};
 use sim_core::{History, Plan, Seed};
 
 use super::app::CLOCK;
@@ -32,7 +32,7 @@ pub(crate) struct HistoryBuilder {
 
 impl HistoryBuilder {
     /// Devices of these platforms, and rows with these titles on the server.
-    pub(crate) fn new(kinds: &[Kind], titles: &[&str]) -> Self {
+    pub(crate) fn new(kinds: &[DeviceKind], titles: &[&str]) -> Self {
         let seed = Seed(0x5eed);
         let user = "ann";
         let plan = Plan {

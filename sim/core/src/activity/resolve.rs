@@ -6,11 +6,10 @@ use fixtures::App;
 use fixtures::ValueShape;
 use serde_json::Value as Json;
 
-use super::{ActStep, Activity, ActivityEntry, ListEntry, Slot, Source, SourceEntry, StepEntry, Term, TermEntry};
-use crate::scenario::range::Range;
-
-/// Where something is wrong, and what would be right.
-type Fault = (String, String);
+use crate::file_error::FieldError;
+use crate::range::Range;
+use super::definition::{ActStep, Activity, Slot, Source, Term};
+use super::format::{ActivityEntry, ListEntry, SourceEntry, StepEntry, TermEntry};
 
 /// What a value may refer to.
 pub(crate) struct TermScope<'a> {
@@ -92,7 +91,7 @@ fn slot_named(slots: &[Slot], name: &str) -> Result<usize, String> {
 }
 
 /// Looks up all names of an activity.
-pub(super) fn activity(app: &App, name: &str, entry: &ActivityEntry) -> Result<Activity, Fault> {
+pub(super) fn activity(app: &App, name: &str, entry: &ActivityEntry) -> Result<Activity, FieldError> {
     let slots = slots(app, &entry.rows)?;
     let weight = entry.weight.unwrap_or(1.0);
     if !(weight >= 0.0 && weight.is_finite()) {
@@ -115,7 +114,7 @@ pub(super) fn activity(app: &App, name: &str, entry: &ActivityEntry) -> Result<A
     Ok(Activity { name: name.to_owned(), weight, slots, given, steps })
 }
 
-fn slots(app: &App, rows: &BTreeMap<String, SourceEntry>) -> Result<Vec<Slot>, Fault> {
+fn slots(app: &App, rows: &BTreeMap<String, SourceEntry>) -> Result<Vec<Slot>, FieldError> {
     let mut slots = Vec::new();
     for (name, entry) in rows {
         let source = match entry {
@@ -129,9 +128,9 @@ fn slots(app: &App, rows: &BTreeMap<String, SourceEntry>) -> Result<Vec<Slot>, F
     }
     for (name, entry) in rows {
         if let SourceEntry::Children(children) = entry {
-            let fault = |problem| (format!("rows.{name}"), problem);
-            let of = slot_named(&slots, &children.of).map_err(fault)?;
-            let (table, column) = column_path(app, &children.column).map_err(fault)?;
+            let at = |problem| (format!("rows.{name}"), problem);
+            let of = slot_named(&slots, &children.of).map_err(at)?;
+            let (table, column) = column_path(app, &children.column).map_err(at)?;
             slots.push(Slot { name: name.clone(), source: Source::Children { of, table, column } });
         }
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use fixtures::Value;
 
-use super::exactly_once::{Overlap, effective, overlap};
-use super::timeline::{Applied, Differing, State, Wrong};
-use super::wording::{Case, Gather, image_text, list, local_op, outcome_name};
-use super::{Context, Timeline, causal};
 use crate::history::label::client;
 use crate::history::{Commit, LocalTx, Op, OpAnswer, Origin, Outcome, RowId, What};
 use crate::verdict::Finding;
+use super::causal;
+use super::context::Context;
+use super::exactly_once::{Overlap, effective, overlap};
+use super::timeline::{Applied, Differing, State, Timeline, Wrong};
+use super::wording::{Case, Gather, image_text, list, local_op, outcome_name};
 
 /// Judges device states and commits.
 #[must_use]
@@ -71,9 +72,9 @@ fn state(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, applied: &Appl
     // A row that is older than the rest leaves out a commit, a newer one runs ahead; is another row of that commit shown?
     let newer = first.shown_since.is_some_and(|since| since > prefix);
     let seq = if newer { first.shown_since.unwrap_or(prefix) } else { first.expected_since };
-    let whole = |row: RowId| wrong.rows.iter().all(|differing| differing.row != row);
+    let is_as_expected = |row: RowId| wrong.rows.iter().all(|differing| differing.row != row);
     let torn = timeline.commit(seq).and_then(|commit| {
-        commit.changes.iter().find(|change| whole(change.row) && effective(change))
+        commit.changes.iter().find(|change| is_as_expected(change.row) && effective(change))
     });
     let label = ctx.history.row_label(ctx.app, first.row);
     let since = first.shown_since.unwrap_or_default();
@@ -138,7 +139,7 @@ fn split(ctx: &Context<'_>, timeline: &Timeline<'_>, event: usize, commit: &Comm
     let earlier = timeline.commits_of(device, tx_id).take_while(|seq| *seq < commit.seq);
     let mut earlier = earlier.filter_map(|seq| timeline.commit(seq)).filter(|commit| commit.changes.iter().any(effective));
     let Some(first) = earlier.next() else { return };
-    // Doing the same again is told by exactly-once.
+    // Doing the same again is reported by exactly-once.
     if let Overlap::Twice(_) = overlap(first, commit) {
         return;
     }

@@ -5,12 +5,12 @@
 //! the order in which it made them and after what it had seen, and that what a person reads on a device is what it
 //! showed and wrote.
 
-use super::timeline::State;
-use super::wording::{Case, Gather, image_text};
-use super::{Context, Timeline};
 use crate::history::label::client;
 use crate::history::{Origin, RowId, What, Who};
 use crate::verdict::Finding;
+use super::context::Context;
+use super::timeline::{State, Timeline};
+use super::wording::{Case, Gather, image_text};
 
 /// Judges the order of what devices saw and wrote.
 #[must_use]

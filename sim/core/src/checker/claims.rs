@@ -10,17 +10,19 @@
 mod facts;
 mod registers;
 mod rows;
+mod ruling;
 mod structure;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use super::{Context, Timeline};
-use crate::history::RowId;
 use crate::promise::Claim;
-use crate::verdict::{Anomaly, Class, Finding};
+use crate::verdict::Finding;
+use super::context::Context;
+use super::timeline::Timeline;
 
 use facts::Facts;
+use ruling::Ruling;
 
 /// Judges each claim of the scenario.
 #[must_use]
@@ -78,60 +80,5 @@ fn is_of_the_end(claim: Claim) -> bool {
         | Claim::OneCommitEach
         | Claim::OneRefusalPerExpiry
         | Claim::OldTokensStayGood => false,
-    }
-}
-
-/// One claim being judged.
-struct Ruling<'r, 'a, 't> {
-    facts: &'r Facts<'a, 't>,
-    code: &'static str,
-    finding: &'r mut Finding,
-}
-
-/// What contradicts a claim.
-#[derive(Default)]
-struct Contradiction {
-    /// The role of the row, and its column if there is one.
-    role: String,
-    what: String,
-    because: String,
-    events: Vec<usize>,
-    operations: Vec<(u32, i64)>,
-}
-
-impl<'a> Ruling<'_, 'a, '_> {
-    fn contradict(&mut self, mut contradiction: Contradiction) {
-        contradiction.events.sort_unstable();
-        contradiction.events.dedup();
-        contradiction.operations.sort_unstable();
-        contradiction.operations.dedup();
-        let evidence = contradiction.events.iter().map(|event| self.facts.evidence(*event)).collect();
-        self.finding.invalid(Anomaly {
-            checker: "claims",
-            code: self.code,
-            class: Class::Safety,
-            role: contradiction.role,
-            what: contradiction.what,
-            because: contradiction.because,
-            evidence,
-            events: contradiction.events,
-            operations: contradiction.operations,
-        });
-    }
-
-    fn ctx(&self) -> &Context<'a> {
-        self.facts.ctx
-    }
-
-    /// `table.column` of a row, or `table`.
-    fn role(&self, row: RowId, column: Option<usize>) -> String {
-        let (app, history) = (self.ctx().app, self.ctx().history);
-        column.map_or_else(|| history.row_role(app, row), |column| history.column_role(app, row, column))
-    }
-
-    /// `table#3.column` of a row, or `table#3`.
-    fn label(&self, row: RowId, column: Option<usize>) -> String {
-        let (app, history) = (self.ctx().app, self.ctx().history);
-        column.map_or_else(|| history.row_label(app, row), |column| history.column_label(app, row, column))
     }
 }

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 
 use fixtures::Row;
 
-use super::lives::Lives;
-use super::wording::{Case, Gather, differing_columns, image_text};
-use super::{Context, Timeline, settled};
 use crate::history::label::{client, value};
 use crate::history::{RowId, Scope, What, Who};
 use crate::verdict::Finding;
+use super::context::Context;
+use super::installations::Installations;
+use super::settling::settled;
+use super::timeline::Timeline;
+use super::wording::{Case, Gather, differing_columns, image_text};
 
 /// Judges the final reads.
 #[must_use]
@@ -48,8 +50,8 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
             }
         }
     }
-    let lives = Lives::of(ctx.history);
-    for (device, read) in (0..).zip(&read).filter(|(device, _)| !lives.is_gone(*device)) {
+    let installations = Installations::of(ctx.history);
+    for (device, read) in (0..).zip(&read).filter(|(device, _)| !installations.is_gone(*device)) {
         let Some((event, rows)) = read else {
             gather.unknown(format!("{} was not read at the end", client(device)));
             continue;
@@ -58,7 +60,7 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
             gather.add(case(ctx, timeline, device, *event, row, shown, expected));
         }
     }
-    open_transactions(ctx, timeline, &lives, &mut gather);
+    open_transactions(ctx, timeline, &installations, &mut gather);
     gather.finish()
 }
 
@@ -132,11 +134,11 @@ fn case(
 }
 
 /// A settled device has removed each of its transactions from its queue.
-fn open_transactions(ctx: &Context<'_>, timeline: &Timeline<'_>, lives: &Lives, gather: &mut Gather<'_>) {
+fn open_transactions(ctx: &Context<'_>, timeline: &Timeline<'_>, installations: &Installations, gather: &mut Gather<'_>) {
     for (event, seen) in ctx.history.events.iter().enumerate() {
         let (Who::Client(device), What::Tx(tx)) = (seen.who, &seen.what) else { continue };
         let Some(tx_id) = tx.tx_id else { continue };
-        if tx.failed.is_none() && timeline.completed(device, tx_id).is_none() && !lives.is_lost(device, event) {
+        if tx.failed.is_none() && timeline.completed(device, tx_id).is_none() && !installations.is_lost(device, event) {
             gather.add(Case {
                 code: "queue-not-empty",
                 role: tx.ops.first().map_or_else(String::new, |op| ctx.history.row_role(ctx.app, op.row)),

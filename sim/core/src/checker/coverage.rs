@@ -23,14 +23,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::durability::{self, Stats};
-use super::{Context, Timeline};
 use crate::history::{Commit, Lifecycle, LocalTx, Moment, Outcome, Phase, TxOutcome, Upload, What, Who};
-use crate::plan::{Fault, Instant};
+use crate::plan::{Fault, KillInstant};
 use crate::promise::OWN_RULES;
 use crate::verdict::Finding;
+use super::context::Context;
+use super::durability::{self, Stats};
+use super::timeline::Timeline;
 
-/// More than this share of skipped intents, in percent, makes a scenario vacuous.
+/// More than this percentage of skipped intents makes a scenario vacuous.
 pub const SKIPPED_PERCENT_MAX: u64 = 10;
 
 /// Counts what occurred.
@@ -75,7 +76,7 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
 
 /// What of a scenario's `must_occur` never occurred. `unseen-override:latest`, or of any other rule by which a column
 /// resolves, occurred as well where the rule of the run's own policy took its place. `skipped-intents` is judged as
-/// well: more than [`SKIPPED_PERCENT_MAX`] percent of all intents is told as one sentence.
+/// well: more than [`SKIPPED_PERCENT_MAX`] percent of all intents is reported in one sentence.
 #[must_use]
 pub fn missing(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Vec<String> {
     let total = |name: &str| totals.get(name).copied().unwrap_or(0);
@@ -346,7 +347,7 @@ impl Counter<'_, '_> {
     }
 
     /// A kill in the middle of an upload: after the commit, that commit is the last thing that happened.
-    fn killed(&mut self, event: usize, device: u32, instant: Instant) {
+    fn killed(&mut self, event: usize, device: u32, instant: KillInstant) {
         if !self.uploading.contains(&device) {
             return;
         }
@@ -355,9 +356,9 @@ impl Counter<'_, '_> {
         let committed = at.is_some_and(|at| at + 1 == event)
             && last.and_then(|commit| commit.origin).is_some_and(|origin| origin.device == device);
         match instant {
-            Instant::AfterCommit if committed => self.one("backend-killed:after-commit"),
-            Instant::BeforeCommit => self.one("backend-killed:before-commit"),
-            Instant::AfterCommit => {}
+            KillInstant::AfterCommit if committed => self.one("backend-killed:after-commit"),
+            KillInstant::BeforeCommit => self.one("backend-killed:before-commit"),
+            KillInstant::AfterCommit => {}
         }
     }
 

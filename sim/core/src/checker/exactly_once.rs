@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::wording::{Case, Gather, answer};
-use super::{Context, Timeline};
 use crate::history::label::client;
 use crate::history::{Change, Commit, OpAnswer, Origin, RowId, TxOutcome, What, Who};
 use crate::verdict::Finding;
+use super::context::Context;
+use super::timeline::Timeline;
+use super::wording::{Case, Gather, answer};
 
 /// Judges the change feed and the answers.
 #[must_use]
@@ -24,7 +25,7 @@ pub(super) fn effective(change: &Change) -> bool {
 
 /// What two effective commits of one transaction have in common.
 pub(super) enum Overlap {
-    /// An operation, or a row where operations cannot be told apart, that both changed.
+    /// An operation, or a row where operations cannot be distinguished, that both changed.
     Twice(RowId),
     /// Nothing: each did another part.
     Apart,

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Context;
 use crate::history::{RowId, What, Who};
 use crate::verdict::{Finding, Verdict};
+use super::context::Context;
 
 /// How many rows are named.
 const NAMED: usize = 5;

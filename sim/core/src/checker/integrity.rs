@@ -1,7 +1,7 @@
 //! What `policy.toml` says must always hold, on the server after every commit and on settled devices: references,
 //! trees, unique keys, exclusive rows, ranges of counters; and no deleted row returns unless it was created again.
 //!
-//! Judged incrementally, on the rows that a commit touches. What an offline device believes is none of its business.
+//! Judged incrementally, on the rows that a commit touches. What an offline device shows is not judged.
 //! Invariants that are SQL are put to the server's final rows by the harness, because nothing here can run SQL.
 
 mod rows;
@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{OnMissingParent, OnParentDelete, Reference, Row, Rule, Tree, Unique, Value};
 
-use super::wording::{Case, Gather, list};
-use super::{Context, Timeline, settled};
 use crate::history::label::{client, value};
 use crate::history::{Change, Commit, InvariantAnswer, Op, Origin, RowId, Scope, What, Who};
 use crate::verdict::Finding;
+use super::context::Context;
+use super::settling::settled;
+use super::timeline::Timeline;
+use super::wording::{Case, Gather, list};
 use rows::Rows;
 
 /// Judges every commit, then the settled devices.
@@ -303,7 +305,7 @@ struct Screen<'a, 'h> {
 }
 
 impl<'h> Screen<'_, 'h> {
-    /// What is wrong on a device and not on the server. (Convergence tells the difference; this tells what it breaks.)
+    /// What is wrong on a device and not on the server. (Convergence reports the difference; this reports what it breaks.)
     fn check(&self, shown: &'h [(RowId, Option<Row>)], gather: &mut Gather<'_>) {
         let mut rows = Rows::new(self.ctx);
         for (row, image) in shown {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use super::wording::{Case, Gather};
-use super::{Context, Timeline};
 use crate::history::{Origin, Phase, What, Who};
 use crate::run::Percentiles;
 use crate::verdict::{Class, Finding};
+use super::context::Context;
+use super::timeline::Timeline;
+use super::wording::{Case, Gather};
 
 /// From the local commit to its first upload.
 pub const COMMIT_TO_SEND: &str = "commit-to-send";
@@ -115,12 +116,12 @@ pub fn samples(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Samples {
             _ => {}
         }
     }
-    let lives = super::lives::Lives::of(ctx.history);
+    let installations = super::installations::Installations::of(ctx.history);
     for device in 0..super::causal::devices(ctx) {
         let view = timeline.view(device);
         // What was there before the installation was is no change that it waited for.
         let after = ctx.history.header.devices.get(device as usize).and_then(|device| device.after);
-        let born = after.and_then(|after| lives.end(after)).unwrap_or(0);
+        let began = after.and_then(|after| installations.end(after)).unwrap_or(0);
         let mut commits = timeline.commits().peekable();
         for applied in timeline.applied(device).iter().filter(|applied| applied.priority.is_none()) {
             let What::Apply(apply) = &ctx.history.events[applied.event].what else { continue };
@@ -129,7 +130,7 @@ pub fn samples(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Samples {
                 let visible = commit.changes.iter().any(|change| {
                     view.version_at(change.row, commit.seq).is_some_and(|version| version.seq == commit.seq)
                 });
-                if !visible || event < born {
+                if !visible || event < began {
                     continue;
                 }
                 samples.record(2, apply.arrived_us - at(event));

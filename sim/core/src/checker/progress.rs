@@ -4,11 +4,12 @@
 //! failure of liveness. Where it is real it is one only if nothing advanced for a third of the wait; while something moves,
 //! it is unknown.
 
-use super::wording::{Case, Gather, barrier_name};
-use super::{Context, Timeline};
 use crate::history::label::{client, time};
 use crate::history::{Barrier, Event, Phase, TxOutcome, Upload, What, Who};
 use crate::verdict::{Class, Finding};
+use super::context::Context;
+use super::timeline::Timeline;
+use super::wording::{Case, Gather, barrier_name};
 
 /// Judges the barriers.
 #[must_use]
@@ -43,7 +44,7 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     if failed.is_empty() && reached != Some(Barrier::SettleAgain) {
         gather.unknown("the history ends before the run has settled".to_owned());
     }
-    // What was left of a fault that did not strike whole is nobody's promise to overcome.
+    // Nobody promises to overcome what is left of a fault that could not be injected completely.
     let is_half_struck = |seen: &Event| matches!(&seen.what, What::Fault { phase: Phase::Fail, .. });
     if ctx.history.events.iter().any(is_half_struck) {
         return gather.finish();
@@ -97,10 +98,10 @@ fn judge(
     let history = ctx.history;
     let mut standings: Vec<Standing> = history.header.devices.iter().map(|_| Standing::default()).collect();
     let mut oldest: Vec<Option<i64>> = vec![None; standings.len()];
-    let lives = super::lives::Lives::of(history);
+    let installations = super::installations::Installations::of(history);
     for (event, seen) in history.events[..failed].iter().enumerate() {
         let Who::Client(device) = seen.who else { continue };
-        let Some(standing) = standings.get_mut(device as usize).filter(|_| !lives.is_gone(device)) else { continue };
+        let Some(standing) = standings.get_mut(device as usize).filter(|_| !installations.is_gone(device)) else { continue };
         match &seen.what {
             What::Tx(tx) if tx.failed.is_none() => {
                 let completed = tx.tx_id.and_then(|tx_id| timeline.completed(device, tx_id));

@@ -1,12 +1,13 @@
 //! The client and the service keep to the sync protocol: checksums fit, the apply gate holds, and no write
 //! checkpoint is acknowledged that was not issued.
 
-use super::wording::{Case, Gather};
-use super::{Context, Timeline};
 use crate::history::label::client;
 use crate::history::{DeviceName, Phase, What, Who};
 use crate::plan::Fault;
 use crate::verdict::Finding;
+use super::context::Context;
+use super::timeline::Timeline;
+use super::wording::{Case, Gather};
 
 /// What a device's target is while its write checkpoint is still to be asked for.
 const NOT_YET_KNOWN: u64 = i64::MAX.cast_unsigned();

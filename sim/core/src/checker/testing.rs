@@ -1,7 +1,8 @@
-//! Unit histories: a small application, and a builder that writes the history of a sound run unless told otherwise.
+//! Unit histories: a small application, and a builder that writes the history of a sound run by default.
 //!
-//! A [`Story`] keeps a server and what each device shows. Its plain verbs ([`Story::tx`], [`Story::upload`],
-//! [`Story::apply`], [`Story::finish`]) do what a sound stack does; the others record a single event as given.
+//! A [`HistoryBuilder`] keeps a server and what each device shows. Its plain verbs ([`HistoryBuilder::tx`],
+//! [`HistoryBuilder::upload`], [`HistoryBuilder::apply`], [`HistoryBuilder::finish`]) do what a sound stack does; the
+//! others record a single event as given.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::history::{
     Apply, Barrier, Change, Commit, ConflictRecord, DeviceName, Event, Header, History, LocalOp, LocalTx, Op, OpAnswer,
     Origin, Outcome, Phase, RowId, RowName, Scope, TxOutcome, Upload, VERSION, What, Who,
 };
-use crate::plan::{EPOCH_US, Kind};
+use crate::plan::{DeviceKind, EPOCH_US};
 use crate::promise::Promises;
 use crate::seed::Seed;
 use crate::verdict::{Finding, Verdict};
@@ -34,7 +35,7 @@ pub(crate) fn app() -> App {
 
 /// A history in the making.
 #[derive(Clone, Debug)]
-pub(crate) struct Story {
+pub(crate) struct HistoryBuilder {
     pub(crate) app: App,
     pub(crate) history: History,
     pub(crate) promises: Promises,
@@ -51,12 +52,12 @@ pub(crate) struct Story {
     checkpoints: Vec<u64>,
 }
 
-impl Story {
+impl HistoryBuilder {
     /// Devices of the user `ann`, with empty databases.
     pub(crate) fn new(devices: usize) -> Self {
         let app = app();
         let names = (0..devices)
-            .map(|device| DeviceName { kind: Kind::Tauri, user: app.users[0].clone(), client_id: format!("client-{device}"), after: None, copy: None })
+            .map(|device| DeviceName { kind: DeviceKind::Tauri, user: app.users[0].clone(), client_id: format!("client-{device}"), after: None, copy: None })
             .collect();
         Self {
             history: History {
@@ -238,7 +239,7 @@ impl Story {
         self.commit(Some((device, &tx)), &rows, answers, Vec::new())
     }
 
-    /// The server commits these rows; with an origin, each change is the effect of an operation, where that can be told.
+    /// The server commits these rows; with an origin, each change is the effect of an operation, where that is known.
     pub(crate) fn commit(
         &mut self,
         origin: Option<(u32, &LocalTx)>,
@@ -293,7 +294,7 @@ impl Story {
     }
 
     /// A full apply after which the device shows the server's rows as they are now. (It goes by the server's rows,
-    /// not by the sync config; with a sync config of its own a story says what is applied.)
+    /// not by the sync config; with a sync config of its own a builder says what is applied.)
     pub(crate) fn apply(&mut self, device: u32) -> usize {
         let shown = &self.shown[device as usize];
         let mut rows: Vec<(RowId, Option<Row>)> = self
@@ -427,18 +428,18 @@ pub(crate) fn answer(op_id: i64, outcome: Outcome) -> OpAnswer {
     OpAnswer { op_id, outcome, reason: None, by: None, merged_into: None }
 }
 
-/// A story in which two devices show one box, one card, one label and one memo: rows 0, 1, 2, 3.
-pub(crate) fn furnished() -> Story {
-    let mut story = Story::new(2);
-    let rows: Vec<RowId> = ["boxes", "cards", "labels", "memos"].iter().map(|table| story.row(table)).collect();
-    let box_id = story.id(rows[0]);
-    story.server_write(&[
+/// A builder in which two devices show one box, one card, one label and one memo: rows 0, 1, 2, 3.
+pub(crate) fn with_seed_rows() -> HistoryBuilder {
+    let mut builder = HistoryBuilder::new(2);
+    let rows: Vec<RowId> = ["boxes", "cards", "labels", "memos"].iter().map(|table| builder.row(table)).collect();
+    let box_id = builder.id(rows[0]);
+    builder.server_write(&[
         (rows[0], Some(json!({"name": "box", "running": 0}))),
         (rows[1], Some(json!({"box_id": box_id, "title": "card", "hits": 0, "tags": "[]"}))),
         (rows[2], Some(json!({"key": "colour", "value": "red"}))),
         (rows[3], Some(json!({"text": "memo"}))),
     ]);
-    story.apply(0);
-    story.apply(1);
-    story
+    builder.apply(0);
+    builder.apply(1);
+    builder
 }

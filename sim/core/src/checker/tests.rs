@@ -14,10 +14,10 @@ mod visibility;
 
 use serde_json::{Value as Json, json};
 
-use super::testing::{Story, furnished};
-use super::{CHECKERS, Context, check_all};
 use crate::history::{Op, RowId};
 use crate::verdict::Verdict;
+use super::testing::{HistoryBuilder, with_seed_rows};
+use super::{CHECKERS, Context, check_all};
 
 const BOX: RowId = 0;
 const CARD: RowId = 1;
@@ -25,23 +25,23 @@ const LABEL: RowId = 2;
 const MEMO: RowId = 3;
 
 /// A sound run with traffic of every kind.
-fn sound() -> Story {
-    let mut story = furnished();
-    story.tx(0, &[(Op::Patch, CARD, json!({"title": "a", "updated_at": "2026-01-05T08:00:01Z"})), (Op::Delete, MEMO, Json::Null)]);
-    story.tx(1, &[(Op::Patch, BOX, json!({"name": "b"}))]);
-    story.upload(0);
-    story.apply(0);
-    story.tx(0, &[(Op::Patch, LABEL, json!({"value": "blue"}))]);
-    story.finish();
-    story
+fn sound() -> HistoryBuilder {
+    let mut builder = with_seed_rows();
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "a", "updated_at": "2026-01-05T08:00:01Z"})), (Op::Delete, MEMO, Json::Null)]);
+    builder.tx(1, &[(Op::Patch, BOX, json!({"name": "b"}))]);
+    builder.upload(0);
+    builder.apply(0);
+    builder.tx(0, &[(Op::Patch, LABEL, json!({"value": "blue"}))]);
+    builder.finish();
+    builder
 }
 
 #[test]
 fn a_sound_history_is_valid_throughout() {
-    let story = sound();
+    let builder = sound();
     for (name, check) in CHECKERS {
-        let finding = story.judge(check);
-        // The stamps, bases and records that these two ask for are not in this story.
+        let finding = builder.judge(check);
+        // The stamps, bases and records that these two ask for are not in this builder.
         if !matches!(*name, "policy" | "durability" | "coverage" | "claims") {
             assert_eq!(finding.verdict, Verdict::Valid, "{name}: {finding:#?}");
         }
@@ -50,8 +50,8 @@ fn a_sound_history_is_valid_throughout() {
 
 #[test]
 fn runs_only_the_checkers_that_are_asked_for() {
-    let story = sound();
-    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+    let builder = sound();
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
     let report = check_all(&ctx, Some(&["causal", "convergence"]));
     assert_eq!(report.findings.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["convergence", "causal"]);
     assert_eq!(report.verdict(), Verdict::Valid);
@@ -59,7 +59,7 @@ fn runs_only_the_checkers_that_are_asked_for() {
 
 #[test]
 fn a_checker_that_panics_is_unknown() {
-    let finding = super::crashed("checker", &super::guarded(|| panic!("on purpose")).map_or_else(|why| why, |()| String::new()));
+    let finding = super::examine::crashed("checker", &super::examine::guarded(|| panic!("on purpose")).map_or_else(|why| why, |()| String::new()));
     assert_eq!(finding.verdict, Verdict::Unknown);
     assert!(finding.unknown[0].contains("on purpose"));
 }

@@ -2,24 +2,22 @@
 //!
 //! Built once, in time linear in the history (times a logarithm), and shared by the checkers. A full apply should
 //! leave a device with exactly the rows that its user sees after some commit: that commit is the device's *prefix*.
-//! Where it does not, [`Applied::state`] says how, and the nearest commit stands in, so that one defect is told
-//! once and does not turn every later judgement into nonsense.
+//! Where it does not, [`Applied::state`] says how, and the nearest commit stands in, so that one defect is
+//! reported once and does not falsify every later judgement.
 
+mod build;
+mod screens;
 #[cfg(test)]
 mod tests;
-mod walk;
 
-pub use walk::written;
+pub use screens::written;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use fixtures::Row;
 
-use super::Context;
+use crate::history::{Commit, History, LocalOp, LocalTx, Origin, RowId, What};
 use super::view::{Version, View};
-use super::visibility::{Audience, Visibility};
-use crate::history::{Commit, Event, History, LocalOp, LocalTx, Origin, RowId, What, Who};
 
 /// The analysis of a history that checkers share.
 #[derive(Debug)]
@@ -64,7 +62,7 @@ pub struct Applied {
     pub event: usize,
     /// `None`: a full apply.
     pub priority: Option<u32>,
-    /// The greatest commit whose effects the device shows from here on (as far as full applies tell).
+    /// The greatest commit whose effects the device shows from here on (as far as full applies show).
     pub prefix: u64,
     /// Whether it showed what it should.
     pub state: State,
@@ -91,7 +89,7 @@ pub enum State {
     Repeated,
     /// They are the server's after no commit at all.
     Wrong(Wrong),
-    /// It could not be told, because the sync config is not understood.
+    /// It is not known, because the sync config is not understood.
     Unknown,
 }
 
@@ -118,107 +116,6 @@ pub struct Differing {
 }
 
 impl<'a> Timeline<'a> {
-    /// Analyses the history.
-    #[must_use]
-    pub fn build(ctx: &Context<'a>) -> Self {
-        let history = ctx.history;
-        let mut timeline = Self {
-            history,
-            commits: Vec::new(),
-            origins: Vec::new(),
-            devices: history.header.devices.iter().map(|_| Device::default()).collect(),
-            views: Vec::new(),
-            widths: ctx.app.schema.tables.iter().map(|table| table.columns.len()).collect(),
-            blind: None,
-            flaws: Vec::new(),
-            misread: Vec::new(),
-        };
-        timeline.index();
-        timeline.build_views(ctx);
-        timeline.walk();
-        timeline
-    }
-
-    fn index(&mut self) {
-        for (event, Event { who, what, .. }) in self.history.events.iter().enumerate() {
-            match (who, what) {
-                (_, What::Commit(commit)) => {
-                    if self.commits.last().is_some_and(|(last, _)| *last >= commit.seq) || commit.seq == 0 {
-                        self.flaws.push(format!("commit {} comes out of order in the change feed", commit.seq));
-                        continue;
-                    }
-                    self.commits.push((commit.seq, event));
-                    if let Some(origin) = commit.origin {
-                        self.origins.push((origin, commit.seq));
-                    }
-                }
-                (Who::Client(device), What::Tx(tx)) => {
-                    let Some(device) = self.devices.get_mut(*device as usize) else { continue };
-                    device.ops.extend(tx.ops.iter().enumerate().map(|(index, op)| (op.op_id, event, index)));
-                    device.txs.extend(tx.tx_id.map(|tx_id| (tx_id, event)));
-                }
-                (Who::Client(device), What::Complete { tx_id }) => {
-                    let Some(device) = self.devices.get_mut(*device as usize) else { continue };
-                    device.completed.push((*tx_id, event));
-                }
-                _ => {}
-            }
-        }
-        self.origins.sort_by_key(|(origin, seq)| (origin.device, origin.tx_id, *seq));
-        for device in &mut self.devices {
-            device.ops.sort_unstable();
-            device.txs.sort_unstable();
-            device.completed.sort_unstable();
-        }
-    }
-
-    fn build_views(&mut self, ctx: &Context<'a>) {
-        let history = self.history;
-        let mut server = View::new(history.rows.len());
-        for index in 0..self.commits.len() {
-            let (seq, event) = self.commits[index];
-            let commit = commit_in(history, event);
-            for change in &commit.changes {
-                let known = server.versions(change.row).last().and_then(|version| version.row.as_ref());
-                if !same(known, change.before.as_ref()) && commit.changes.iter().filter(|other| other.row == change.row).count() == 1 {
-                    self.flaws.push(format!(
-                        "commit {seq} changes {}, but the row was not what the change feed had said of it before",
-                        history.row_label(ctx.app, change.row)
-                    ));
-                }
-            }
-            server.commit(seq, commit.changes.iter().map(|change| (change.row, change.after.as_ref())));
-        }
-        server.seal();
-        self.views.push(server);
-        let visibility = match Visibility::parse(ctx.app) {
-            Ok(visibility) if visibility.everything() => return,
-            Ok(visibility) => visibility,
-            Err(why) => {
-                self.blind = Some(why);
-                return;
-            }
-        };
-        let mut users: Vec<&str> = history.header.devices.iter().map(|device| device.user.as_str()).collect();
-        users.sort_unstable();
-        users.dedup();
-        for (device, name) in self.devices.iter_mut().zip(&history.header.devices) {
-            device.view = 1 + users.partition_point(|user| *user < name.user.as_str());
-        }
-        let mut views: Vec<View> = users.iter().map(|_| View::new(history.rows.len())).collect();
-        let mut audience = Audience::new(&visibility, history, &users);
-        for (seq, event) in &self.commits {
-            let seen = audience.commit(&commit_in(history, *event).changes);
-            for run in seen.chunk_by(|one, other| one.0 == other.0) {
-                views[run[0].0].commit(*seq, run.iter().map(|(_, row, image)| (*row, image.as_ref())));
-            }
-        }
-        for view in &mut views {
-            view.seal();
-        }
-        self.views.append(&mut views);
-    }
-
     /// The history that this is an analysis of.
     #[must_use]
     pub fn history(&self) -> &'a History {
@@ -248,7 +145,7 @@ impl<'a> Timeline<'a> {
         self.commits.binary_search_by_key(&seq, |(seq, _)| *seq).ok().map(|index| self.commits[index].1)
     }
 
-    /// The last commit whose event stands before this one; 0 if there is none.
+    /// The last commit before this event; 0 if there is none.
     #[must_use]
     pub fn committed_before(&self, event: usize) -> u64 {
         let index = self.commits.partition_point(|(_, at)| *at < event);
@@ -316,7 +213,7 @@ impl<'a> Timeline<'a> {
     }
 
     /// Why it is not known which rows users should see, if it is not: the sync config asks for something that
-    /// [`Visibility`] does not know. Prefixes are then only what single rows tell.
+    /// `Visibility` does not know. Prefixes are then only what single rows show.
     #[must_use]
     pub fn blind(&self) -> Option<&str> {
         self.blind.as_deref()
@@ -363,21 +260,13 @@ impl<'a> Timeline<'a> {
     #[must_use]
     pub fn shown_at(&self, device: u32, seq: u64) -> Option<usize> {
         let applied = self.applied(device);
-        // Prefixes ascend but for defects, which other checkers tell.
+        // Prefixes ascend, except for defects, which other checkers report.
         let index = applied.partition_point(|applied| applied.prefix < seq);
         applied.get(index).filter(|applied| applied.prefix >= seq).map(|applied| applied.event)
     }
 }
 
-/// Whether two images are equal; one image is often shared.
-fn same(one: Option<&Row>, other: Option<&Row>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
-        (one, other) => one.is_none() && other.is_none(),
-    }
-}
-
-fn commit_in(history: &History, event: usize) -> &Commit {
+pub(super) fn commit_in(history: &History, event: usize) -> &Commit {
     match &history.events[event].what {
         What::Commit(commit) => commit,
         _ => unreachable!("only events of commits are indexed as commits"),

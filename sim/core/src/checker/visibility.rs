@@ -11,12 +11,12 @@ mod query;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fixtures::{App, Row, Value};
+use fixtures::{App, Row};
 use serde_norway::Value as Yaml;
 
 use crate::history::{Change, History, RowId};
-pub(super) use expression::Key;
 use expression::Scope;
+pub(super) use expression::{Key, key};
 use query::{Data, Parameters};
 
 /// A sync config, resolved against the schema.
@@ -286,18 +286,5 @@ impl<'a> Audience<'a> {
             self.shown[user].remove(&row);
         }
         self.touched.insert((user, row));
-    }
-}
-
-/// A value as part of a bucket's name; `None`: it names no bucket.
-pub(super) fn key(value: &Value) -> Option<Key> {
-    match value {
-        Value::Null => None,
-        Value::Int(int) => Some(Key::Integer(*int)),
-        #[expect(clippy::cast_possible_truncation, reason = "guarded by the fract and range tests")]
-        Value::Real(real) if real.fract() == 0.0 && real.abs() < 9.0e15 => Some(Key::Integer(*real as i64)),
-        Value::Real(real) => Some(Key::Real(real.to_bits())),
-        Value::Text(text) => Some(Key::Text(text.clone())),
-        Value::Time(micros) => Some(Key::Text(Arc::from(fixtures::value::time_to_iso(*micros)))),
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use fixtures::{Row, Value};
 
-use super::Context;
 use crate::history::label::{client, time, value, who, writer};
+use super::context::Context;
 use crate::history::{
     Apply, Barrier, Commit, Event, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Outcome, Phase, RowId, Scope, TxOutcome, Upload,
     What,
@@ -14,7 +14,7 @@ use crate::verdict::{Anomaly, Class, Finding};
 
 /// How many rows or columns a line names.
 const NAMED: usize = 6;
-/// How many further cases of one anomaly are told.
+/// How many further cases of one anomaly are described.
 const FURTHER: usize = 4;
 
 /// Gathers the contradictions that one checker finds: one anomaly a code and role, further cases as evidence.
@@ -41,7 +41,7 @@ pub struct Case {
     pub because: String,
     /// The events behind it.
     pub events: Vec<usize>,
-    /// The rows that it is about: what events do to others is left out of the evidence. Empty: everything is told.
+    /// The rows that it is about: what events do to others is left out of the evidence. Empty: everything is described.
     pub about: Vec<RowId>,
     /// Lines of evidence beside the events.
     pub notes: Vec<String>,
@@ -148,7 +148,7 @@ fn what(ctx: &Context<'_>, what: &What, about: &[RowId]) -> String {
         What::Protocol { message } => format!("reports: {message}"),
         What::Read { scope: Scope::Final, rows } => format!("reads everything: {} rows", rows.len()),
         What::Read { scope: Scope::Look, rows } => {
-            let rows = list(rows.iter().filter(|(row, _)| told(about, *row)).map(|(row, image)| image_text(ctx, *row, image.as_ref())));
+            let rows = list(rows.iter().filter(|(row, _)| is_described(about, *row)).map(|(row, image)| image_text(ctx, *row, image.as_ref())));
             format!("reads {rows}")
         }
         What::Lifecycle(lifecycle) => self::lifecycle(*lifecycle),
@@ -207,17 +207,17 @@ fn outcome(phase: Phase, status: Option<u16>) -> String {
     }
 }
 
-/// Whether a line tells of the row.
-fn told(about: &[RowId], row: RowId) -> bool {
+/// Whether the evidence describes the row.
+fn is_described(about: &[RowId], row: RowId) -> bool {
     about.is_empty() || about.contains(&row)
 }
 
 /// How many of all things a line leaves out.
-fn left_out(all: usize, told: usize) -> String {
-    match all - told {
+fn left_out(all: usize, described: usize) -> String {
+    match all - described {
         0 => String::new(),
-        1 if told == 0 => "another row".to_owned(),
-        others if told == 0 => format!("{others} other rows"),
+        1 if described == 0 => "another row".to_owned(),
+        others if described == 0 => format!("{others} other rows"),
         1 => " (and another row)".to_owned(),
         others => format!(" (and {others} other rows)"),
     }
@@ -228,7 +228,7 @@ fn local_tx(ctx: &Context<'_>, tx: &LocalTx, about: &[RowId]) -> String {
     if let Some(failed) = &tx.failed {
         return format!("fails to commit {id} ({}) locally: {failed}", tx.activity);
     }
-    let ops = || tx.ops.iter().filter(|op| told(about, op.row));
+    let ops = || tx.ops.iter().filter(|op| is_described(about, op.row));
     let others = left_out(tx.ops.len(), ops().count());
     format!("commits {id} ({}) locally: {}{others}", tx.activity, list(ops().map(|op| local_op(ctx, op))))
 }
@@ -286,7 +286,7 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
 }
 
 fn apply(ctx: &Context<'_>, apply: &Apply, about: &[RowId]) -> String {
-    let listed = || apply.rows.iter().filter(|(row, _)| told(about, *row));
+    let listed = || apply.rows.iter().filter(|(row, _)| is_described(about, *row));
     let rows = list(listed().map(|(row, image)| match image {
         Some(_) => ctx.history.row_label(ctx.app, *row),
         None => format!("{} gone", ctx.history.row_label(ctx.app, *row)),
@@ -304,7 +304,7 @@ fn commit(ctx: &Context<'_>, commit: &Commit, about: &[RowId]) -> String {
         None if commit.foreign => "somebody else's".to_owned(),
         None => "the server's own".to_owned(),
     };
-    let listed = || commit.changes.iter().filter(|change| told(about, change.row));
+    let listed = || commit.changes.iter().filter(|change| is_described(about, change.row));
     let changes = list(listed().map(|change| difference(ctx, change.row, change.before.as_ref(), change.after.as_ref())));
     let others = left_out(commit.changes.len(), listed().count());
     let changes = if commit.changes.is_empty() { "no row changes".to_owned() } else { changes };

@@ -1,17 +1,17 @@
 use serde_json::{Value as Json, json};
 
-use crate::checker::testing::furnished;
+use crate::checker::testing::with_seed_rows;
 use crate::history::Op;
 
 #[test]
 fn writes_a_line_an_event_in_our_names() {
-    let mut story = furnished();
-    story.tx(1, &[(Op::Patch, 1, json!({"title": "a \"quoted\" title"})), (Op::Delete, 3, Json::Null)]);
-    story.finish();
-    let text = story.history.to_jsonl(&story.app);
-    assert_eq!(text, story.history.to_jsonl(&story.app));
+    let mut builder = with_seed_rows();
+    builder.tx(1, &[(Op::Patch, 1, json!({"title": "a \"quoted\" title"})), (Op::Delete, 3, Json::Null)]);
+    builder.finish();
+    let text = builder.history.to_jsonl(&builder.app);
+    assert_eq!(text, builder.history.to_jsonl(&builder.app));
     let lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
-    assert_eq!(lines.len(), story.history.events.len() + 1);
+    assert_eq!(lines.len(), builder.history.events.len() + 1);
     assert_eq!(lines[0]["header"]["scenario"], "unit");
     assert_eq!(lines[0]["rows"][1], json!(["cards#1", "id-1"]));
     let find = |f: &str, who: &str, kind: &str| {

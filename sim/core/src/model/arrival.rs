@@ -10,13 +10,13 @@
 
 use std::sync::Arc;
 
+use crate::history::{Op, Outcome};
+use super::execution::Execution;
 use super::explain::Why;
-use super::operation::Turn;
 use super::prediction::Predicted;
 use super::state::key;
-use crate::history::{Op, Outcome};
 
-impl Turn<'_, '_> {
+impl Execution<'_, '_> {
     /// Executes the operation.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use fixtures::value::time_to_iso;
 
-use super::state::Stamp;
 use crate::history::{RowId, label};
+use super::state::Stamp;
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub struct Note<'a> {
     pub why: Why,
 }
 
-/// The ground of a decision.
+/// The reason for a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Why {
     /// The row was not there.

@@ -11,55 +11,16 @@
 
 use std::sync::Arc;
 
-use fixtures::{App, ColumnDefault, Row, Rule, Value};
+use fixtures::{ColumnDefault, Row, Rule, Value};
 
-use super::explain::{Note, Why};
+use crate::history::{Op, Outcome, RowId, Writer};
+use super::execution::{Draft, Execution, defect};
+use super::explain::Why;
 use super::facts::{Discipline, TableFacts};
-use super::prediction::{Expected, Party, Predicted, Prediction};
-use super::register::{self, Effect, Loss, Sides};
-use super::state::{Slot, Stamp, State, Tombstone, key};
-use super::transaction::Upload;
-use super::whole;
-use crate::history::{LocalOp, Op, Outcome, RowId, RowName, Writer};
-
-/// One operation being carried out.
-pub(super) struct Turn<'m, 'a> {
-    pub(super) app: &'a App,
-    pub(super) discipline: Discipline,
-    pub(super) tables: &'m [TableFacts<'a>],
-    pub(super) names: &'a [RowName],
-    pub(super) clients: &'m [&'a str],
-    pub(super) state: &'m mut State<'a>,
-    pub(super) upload: &'m Upload<'m>,
-    pub(super) out: &'m mut Prediction<'a>,
-    /// Its index in the transaction.
-    pub(super) index: usize,
-    /// Whether all operations have run.
-    pub(super) is_over: bool,
-    pub(super) op: &'m LocalOp,
-    /// The row that it acts on, after aliases.
-    pub(super) row: RowId,
-    pub(super) facts: &'m TableFacts<'a>,
-    pub(super) table: usize,
-    pub(super) stamp: Stamp,
-    /// What it sends and what its writer had, by column.
-    pub(super) data: Vec<Option<Value>>,
-    pub(super) old: Vec<Option<Value>>,
-    /// Columns of which what its writer had says nothing.
-    pub(super) untold: Vec<usize>,
-}
-
-/// A row as the operation leaves it, before structure has its say.
-pub(super) struct Draft {
-    pub(super) row: Vec<Value>,
-    /// By register.
-    pub(super) effects: Vec<(usize, Effect)>,
-    pub(super) stamps: Vec<(usize, Stamp)>,
-    pub(super) losses: Vec<(usize, Loss)>,
-    pub(super) reason: Option<&'static str>,
-    /// Registers whose value is what was there and what came, whoever's stamp they keep.
-    joined: Vec<usize>,
-}
+use super::prediction::{Expected, Party, Predicted};
+use super::register::{self, Effect};
+use super::simple_policies;
+use super::state::{Slot, Stamp, Tombstone, key};
 
 /// The fate of the operation.
 pub(super) struct Fate {
@@ -79,7 +40,7 @@ impl Fate {
     }
 }
 
-impl Turn<'_, '_> {
+impl Execution<'_, '_> {
     /// Carries the operation out.
     ///
     /// # Errors
@@ -201,8 +162,8 @@ impl Turn<'_, '_> {
             let sides = self.sides(self.state.slot(row), current, has_base, Some(index));
             let decision = match self.discipline {
                 Discipline::FieldMerge => register::decide(register, &sides, self.clients)?,
-                Discipline::ServerWins => whole::server_wins(register, &sides)?,
-                other => whole::overwrite(other, register, &sides)?,
+                Discipline::ServerWins => simple_policies::server_wins(register, &sides)?,
+                other => simple_policies::overwrite(other, register, &sides)?,
             };
             for (column, value) in decision.values {
                 draft.row[column] = value;
@@ -219,19 +180,6 @@ impl Turn<'_, '_> {
         self.settle(row, Some(current), draft)
     }
 
-    /// The operation against a row that is there; `register`: whose stamp is stored.
-    fn sides<'s>(&'s self, slot: &'s Slot, current: &'s [Value], has_base: bool, register: Option<usize>) -> Sides<'s> {
-        Sides {
-            current,
-            slot,
-            data: &self.data,
-            old: has_base.then_some(&*self.old),
-            stored: register.and_then(|index| slot.stamp(index)),
-            bypassed: register.is_some_and(|index| slot.is_bypassed(index)),
-            op: self.stamp,
-        }
-    }
-
     /// The whole-row policies' first question.
     fn superseded_whole(&mut self, row: RowId, current: &Row, has_base: bool) -> Option<Fate> {
         let slot = self.state.slot(row);
@@ -240,14 +188,14 @@ impl Turn<'_, '_> {
         let deletes = self.op.op == Op::Delete;
         let why = match self.discipline {
             Discipline::RowLatest => {
-                whole::older_than_row(self.facts, current, slot, self.stamp, self.upload.received_us)
+                simple_policies::older_than_row(self.facts, current, slot, self.stamp, self.upload.received_us)
             }
             Discipline::VersionCheck if !has_base => Some(Why::AlreadyThere),
-            Discipline::VersionCheck => whole::base_differs(self.facts, at),
-            Discipline::ServerWins if deletes => whole::base_differs(self.facts, at),
+            Discipline::VersionCheck => simple_policies::base_differs(self.facts, at),
+            Discipline::ServerWins if deletes => simple_policies::base_differs(self.facts, at),
             _ => None,
         }?;
-        let is_there = !deletes && whole::asks_for_what_is_there(self.facts, &sides);
+        let is_there = !deletes && simple_policies::asks_for_what_is_there(self.facts, &sides);
         let mut winners = slot.writers();
         // A heartbeat counts when it is received, whatever becomes of it.
         self.beat(row);
@@ -346,8 +294,8 @@ impl Turn<'_, '_> {
         let registers = self.facts.registers.iter().enumerate();
         registers
             .filter(|(_, register)| {
-                let untold = register.columns.iter().any(|column| self.untold.contains(column));
-                !register.clock && (untold || !sides.unchanged_since(register))
+                let unknown_base = register.columns.iter().any(|column| self.unknown_base.contains(column));
+                !register.clock && (unknown_base || !sides.unchanged_since(register))
             })
             .filter(|(index, _)| !slot.is_bypassed(*index))
             .filter_map(|(index, _)| Some((index, slot.stamp(index)?)))
@@ -377,7 +325,7 @@ impl Turn<'_, '_> {
             if loss.loser == self.writer() && !winners.contains(&loss.winner) {
                 winners.push(loss.winner.clone());
             }
-            // Several may have counted up to what was there; and whoever inserted a row may be taken for the writer
+            // Several may have counted up to what was there; and the inserter of a row may be taken for the writer
             // of what the insert left out.
             let several = loss.loser != self.writer() && (is_count || !loss.owed);
             self.out.records.push(Expected {
@@ -408,60 +356,10 @@ impl Turn<'_, '_> {
         // The reason says why nothing took effect; of an operation that did in part, records say it by column.
         let reason = draft.reason.filter(|_| outcome == Outcome::Superseded);
         if counted_less {
-            // A count is many people's: the contract does not say whose name it bears.
+            // Several devices contribute to a count: the contract does not say which of them a record names.
             winners.clear();
         }
         Ok(Fate { outcome, reason, winners, merged_into: None })
-    }
-
-    /// Registers that the operation names, in order.
-    pub(super) fn named(&self) -> Vec<usize> {
-        let mut named: Vec<usize> =
-            (0..self.data.len()).filter(|at| self.data[*at].is_some()).map(|at| self.facts.register_of[at]).collect();
-        named.sort_unstable();
-        named.dedup();
-        named
-    }
-
-    fn sent(&self, register: usize) -> Vec<(usize, Value)> {
-        let columns = self.facts.registers[register].columns.iter();
-        columns.filter_map(|column| Some((*column, self.data[*column].clone()?))).collect()
-    }
-
-    pub(super) fn writer(&self) -> Writer {
-        self.stamp.writer()
-    }
-
-    /// Whether another client wrote it: of a copy of one's own database that is not sure.
-    pub(super) fn is_anothers(&self, stamp: Stamp) -> bool {
-        let client = |stamp: Stamp| self.clients.get(stamp.device as usize);
-        stamp.device != self.stamp.device && client(stamp) != client(self.stamp)
-    }
-}
-
-impl<'a> Turn<'_, 'a> {
-    pub(super) fn note(&mut self, row: RowId, register: Option<&'a str>, why: Why) {
-        self.out.notes.push(Note { op: self.index, row, register, why });
-    }
-
-    /// A record about the whole row, or about a register of it. The contract names no rule for these.
-    pub(super) fn expect(&mut self, row: RowId, register: Option<usize>, loser: Party, winner: Party, owed: bool) {
-        let name = register.map(|register| self.facts.registers[register].name);
-        // A delete takes the row whole, whoever's column it took.
-        let columns = if name.is_some() { vec![name, None] } else { vec![None] };
-        self.out.records.push(Expected { row, columns: Some(columns), rule: None, loser, winner, owed });
-    }
-
-    /// A record that the contract neither asks for nor forbids: this operation, or the server, over `loser`.
-    pub(super) fn expect_any(&mut self, row: RowId, loser: Party) {
-        let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
-        self.out.records.push(Expected { row, columns: None, rule: None, loser, winner, owed: false });
-    }
-}
-
-impl Draft {
-    fn of(row: Vec<Value>) -> Self {
-        Self { row, effects: Vec::new(), stamps: Vec::new(), losses: Vec::new(), reason: None, joined: Vec::new() }
     }
 }
 
@@ -479,24 +377,3 @@ fn outcome(facts: &TableFacts<'_>, effects: &[(usize, Effect)]) -> Outcome {
         Outcome::Merged
     }
 }
-
-/// What makes an operation wrong whatever the server holds.
-pub(super) fn defect(app: &App, names: &[RowName], op: &LocalOp) -> Option<&'static str> {
-    if !op.unknown.is_empty() {
-        return Some("unknown-column-or-bad-value");
-    }
-    let table = names[op.row as usize].table;
-    let columns = &app.schema.tables[table].columns;
-    if op.data.iter().any(|(column, value)| columns[*column].not_null && value.is_null()) {
-        return Some("not-null");
-    }
-    let is_too_long = app.policy.uniques.iter().filter(|unique| unique.table == table).any(|unique| {
-        let bytes_max = UNIQUE_BYTES_MAX / unique.columns.len();
-        let texts = op.data.iter().filter(|(column, _)| unique.columns.contains(column)).map(|(_, value)| value.as_text());
-        texts.flatten().any(|text| text.len() > bytes_max)
-    });
-    is_too_long.then_some("too-long-for-a-key")
-}
-
-/// The texts of a unique key together may have so many bytes: an index entry of PostgreSQL holds little more.
-const UNIQUE_BYTES_MAX: usize = 2_000;

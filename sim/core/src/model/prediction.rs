@@ -1,7 +1,7 @@
 //! What the model says of a transaction: the fate of each operation, the records that are owed, and why.
 
-use super::explain::Note;
 use crate::history::{ConflictRecord, Outcome, RowId, Writer};
+use super::explain::Note;
 
 /// What a commit should show.
 #[derive(Clone, Debug, Default)]

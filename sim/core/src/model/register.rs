@@ -20,11 +20,11 @@ use std::cmp::Ordering;
 
 use fixtures::{Rule, Value};
 
-use super::facts::Register;
+use crate::history::Writer;
 use super::explain::Why;
+use super::facts::Register;
 use super::set;
 use super::state::{Slot, Stamp};
-use crate::history::Writer;
 
 /// What became of the part of an operation that concerns one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use fixtures::{App, Row, Value};
 
-use super::facts::TableFacts;
 use crate::history::{RowId, RowName, Writer};
+use super::facts::TableFacts;
 
 /// Who wrote a register, and when by that policy's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Slot {
         self.live.as_ref().is_none_or(|live| live[column] == *filled).then_some(filled)
     }
 
-    /// Those of the columns that are written are no defaults any more; `written` is told the column and its value.
+    /// Those of the columns that are written hold no default any more; `written` gets the column and its value.
     pub(super) fn forget_filled(&mut self, columns: &[usize], written: impl Fn(usize, &Value) -> bool) {
         let (Some(filled), Some(live)) = (&self.filled, &self.live) else { return };
         let is_written = |column: usize| columns.contains(&column) && written(column, &live[column]);

@@ -21,14 +21,14 @@ use std::sync::Arc;
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
 
+use crate::history::{RowId, Writer};
+use super::execution::{Draft, Execution};
 use super::explain::Why;
-use super::operation::{Draft, Turn};
 use super::prediction::{Expected, LeftChild, Party};
 use super::register::Effect;
 use super::state::{Stamp, Tombstone, key};
-use crate::history::{RowId, Writer};
 
-impl Turn<'_, '_> {
+impl Execution<'_, '_> {
     /// Changes the draft to what structure allows.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
-//! Decision tables: what the contract says, case by case. The language of the scripts is [`garden`]'s.
+//! Decision tables: what the contract says, case by case. The language of the scripts is [`script`]'s.
 
-pub(crate) mod garden;
+pub(crate) mod script;
 mod orders;
 mod structure;
 
@@ -9,7 +9,7 @@ use crate::checker::{Context, Timeline};
 use crate::history::History;
 use crate::promise::Promises;
 use crate::verdict::{Finding, Verdict};
-use garden::{app, play};
+use script::{app, play};
 
 /// Holds the model against the script, and expects that the checker accepts a server that does what it says.
 fn check(script: &str) {
@@ -21,7 +21,7 @@ fn check_under(policy: &str, script: &str) {
     assert_eq!(finding.verdict, Verdict::Valid, "{finding:#?} in\n{script}");
 }
 
-/// What the policy checker says of a history of the garden.
+/// What the policy checker says about a history of a script.
 pub(crate) fn judge(history: &History) -> Finding {
     let promises = Promises::default();
     let ctx = Context { app: app(), history, promises: &promises };

@@ -6,24 +6,13 @@
 
 use fixtures::{Row, Value};
 
+use crate::history::{LocalOp, Op, Outcome, RowId};
 use super::Model;
+use super::execution::{Execution, defect};
 use super::facts::Discipline;
-use super::operation::{Turn, defect};
 use super::prediction::{Predicted, Prediction, Refusal};
 use super::state::{Slot, Stamp, Tombstone};
-use crate::history::{LocalOp, Op, Outcome, RowId};
-
-/// A transaction as the server received it.
-pub struct Upload<'t> {
-    /// The device.
-    pub device: u32,
-    /// Its operations, in order.
-    pub ops: &'t [LocalOp],
-    /// When it was received.
-    pub received_us: i64,
-    /// What the server's clock put into a column of a row that the transaction inserted.
-    pub generated: &'t dyn Fn(RowId, usize) -> Option<Value>,
-}
+use super::upload::Upload;
 
 impl<'a> Model<'a> {
     /// Carries a transaction out, and says what a commit of it should show.
@@ -32,17 +21,17 @@ impl<'a> Model<'a> {
         let mut out = Prediction::default();
         let baseline = self.discipline == Discipline::ArrivalOrder;
         for (index, op) in upload.ops.iter().enumerate() {
-            let turn = self.turn(index, op, upload, &mut out);
-            let done = if baseline { turn.execute() } else { turn.run() };
+            let execution = self.execution(index, op, upload, &mut out);
+            let done = if baseline { execution.execute() } else { execution.run() };
             if let Err(reason) = done {
                 self.state.roll_back(&self.tables, self.names);
                 return self.refused(upload, index, reason);
             }
         }
         for left in std::mem::take(&mut out.left) {
-            let mut turn = self.turn(left.by, &upload.ops[left.by], upload, &mut out);
-            turn.is_over = true;
-            if let Err(reason) = turn.let_go(&left) {
+            let mut execution = self.execution(left.by, &upload.ops[left.by], upload, &mut out);
+            execution.is_over = true;
+            if let Err(reason) = execution.let_go(&left) {
                 self.state.roll_back(&self.tables, self.names);
                 return self.refused(upload, left.by, reason);
             }
@@ -84,26 +73,26 @@ impl<'a> Model<'a> {
             })
     }
 
-    fn turn<'m>(
+    fn execution<'m>(
         &'m mut self,
         index: usize,
         op: &'m LocalOp,
         upload: &'m Upload<'m>,
         out: &'m mut Prediction<'a>,
-    ) -> Turn<'m, 'a> {
+    ) -> Execution<'m, 'a> {
         // Under the baseline there are no aliases, so that this changes nothing there.
         let row = self.state.resolve(op.row);
         let table = self.names[row as usize].table;
         let facts = &self.tables[table];
         let mut data = self.by_column(table, &op.data);
         let mut old = self.by_column(table, &op.old);
-        // NULL where the server has none tells nothing of what the server had: a local insert left the column out, or
+        // NULL where the server has none says nothing about what the server had: a local insert left the column out, or
         // the device had cleared it and was refused.
-        let mut untold = Vec::new();
+        let mut unknown_base = Vec::new();
         for (column, schema) in self.app.schema.tables[table].columns.iter().enumerate() {
             if schema.not_null && data[column].is_none() && old[column].as_ref().is_some_and(Value::is_null) {
                 old[column] = None;
-                untold.push(column);
+                unknown_base.push(column);
             }
         }
         for (_, reference) in &facts.references {
@@ -125,7 +114,7 @@ impl<'a> Model<'a> {
             device: upload.device,
             op_id: op.op_id,
         };
-        Turn {
+        Execution {
             app: self.app,
             discipline: self.discipline,
             tables: &self.tables,
@@ -143,7 +132,7 @@ impl<'a> Model<'a> {
             stamp,
             data,
             old,
-            untold,
+            unknown_base,
         }
     }
 

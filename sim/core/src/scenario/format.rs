@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::range::Range;
-use super::{Apart, By, DeviceKind, When};
-use crate::activity::TermEntry;
-use crate::nemesis::{Aim, FaultName};
+use crate::activity::{ListEntry, TermEntry};
+use crate::device::DeviceKind;
+use crate::fault::{Aim, FaultName, FaultSettings};
 use crate::promise::Claim;
+use crate::range::Range;
+use super::definition::DeviceChoice;
+use super::round::{ActorSet, Separation, When};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +45,7 @@ pub(super) struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeviceEntry {
-    pub(super) kind: DeviceKind,
+    pub(super) kind: DeviceChoice,
     pub(super) count: Option<Range>,
     pub(super) clock_skew_s: Option<Range>,
 }
@@ -61,7 +63,7 @@ pub(super) struct SeedEntry {
 #[serde(deny_unknown_fields)]
 pub(super) struct MixEntry {
     pub(super) activities: BTreeMap<String, f64>,
-    pub(super) by: Option<By>,
+    pub(super) by: Option<ActorSet>,
     pub(super) start_s: Option<Range>,
     pub(super) for_s: Range,
     pub(super) transactions: Option<Range>,
@@ -85,8 +87,8 @@ pub(super) struct RoundEntry {
     pub(super) weight: Option<f64>,
     pub(super) actors: Option<Range>,
     #[serde(default)]
-    pub(super) apart: Vec<Apart>,
-    pub(super) apart_by: Option<By>,
+    pub(super) apart: Vec<Separation>,
+    pub(super) apart_by: Option<ActorSet>,
     pub(super) reconnect_s: Option<Range>,
     #[serde(default)]
     pub(super) targets: BTreeMap<String, TargetEntry>,
@@ -109,15 +111,8 @@ pub(super) enum TargetEntry {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ListEntry {
-    pub(super) table: String,
-    pub(super) rows: Range,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct ActEntry {
-    pub(super) by: By,
+    pub(super) by: ActorSet,
     pub(super) activities: BTreeMap<String, f64>,
     pub(super) when: Option<When>,
     pub(super) at_s: Option<Range>,
@@ -129,27 +124,6 @@ pub(super) struct ActEntry {
     pub(super) values: BTreeMap<String, TermEntry>,
 }
 
-/// Parameters of a fault; which of them a fault has, [`crate::nemesis`] says.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Parameters {
-    pub(crate) for_s: Option<Range>,
-    pub(crate) latency_ms: Option<Range>,
-    pub(crate) jitter_ms: Option<Range>,
-    pub(crate) bandwidth: Option<Range>,
-    pub(crate) request_lost: Option<Range>,
-    pub(crate) reply_lost: Option<Range>,
-    pub(crate) duplicated: Option<Range>,
-    pub(crate) after_steps: Option<Range>,
-    pub(crate) by_s: Option<Range>,
-    pub(crate) age_s: Option<Range>,
-    pub(crate) server: Option<crate::plan::Server>,
-    pub(crate) direction: Option<crate::plan::Direction>,
-    pub(crate) instant: Option<crate::plan::Instant>,
-    pub(crate) part: Option<crate::plan::Part>,
-    pub(crate) how: Option<crate::plan::Befalls>,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultEntry {
@@ -158,19 +132,19 @@ pub(super) struct FaultEntry {
     pub(super) times: Option<Range>,
     pub(super) aim: Option<Aim>,
     pub(super) at_s: Option<Range>,
-    pub(super) kinds: Option<Vec<crate::plan::Kind>>,
+    pub(super) kinds: Option<Vec<DeviceKind>>,
     #[serde(default)]
-    pub(super) with: Parameters,
+    pub(super) with: FaultSettings,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RoundFaultEntry {
     pub(super) fault: FaultName,
-    pub(super) by: By,
+    pub(super) by: ActorSet,
     pub(super) at_s: Option<Range>,
     #[serde(default)]
-    pub(super) with: Parameters,
+    pub(super) with: FaultSettings,
 }
 
 #[derive(Debug, Default, Deserialize)]

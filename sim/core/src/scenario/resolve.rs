@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use fixtures::App;
 
-use super::format::{ActEntry, File, MixEntry, RoundEntry, RoundsEntry, SeedEntry, TargetEntry};
-use super::range::Range;
-use super::{
-    Act, By, Deed, DeviceGroup, DeviceKind, Mix, Rate, Round, Rounds, Scenario, ScenarioError, SeedSpec,
-    Target, When,
-};
 use crate::activity::{self, Activity, Slot, Source, Term, TermEntry, TermScope, resolve_term};
 use crate::checker::coverage;
-use crate::nemesis::{Aim, FaultSpec};
+use crate::fault::{Aim, World};
+use crate::file_error::{FieldError, ScenarioError, locate};
+use crate::layout::Layout;
+use crate::nemesis::FaultGenerator;
 use crate::promise::Promises;
-use crate::workload::layout::Layout;
+use crate::range::Range;
+use super::definition::{DeviceChoice, DeviceGroup, Mix, Rate, Scenario, SeedRows};
+use super::format::{ActEntry, File, MixEntry, RoundEntry, RoundsEntry, SeedEntry, TargetEntry};
+use super::round::{Act, ActivityRef, ActorSet, Round, RoundTarget, Rounds, When};
 
 /// The name that stands for transactions driven from the schema alone.
 const CRUD: &str = "crud-mix";
@@ -27,17 +27,30 @@ const HOT: f64 = 0.5;
 /// A day.
 const TOKEN_LIFETIME_S: f64 = 86_400.0;
 
-/// Where something is wrong, and what would be right.
-type Fault = (String, String);
-
-fn fault<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, Fault> {
+fn invalid<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, FieldError> {
     Err((field.into(), problem.into()))
 }
 
-pub(super) fn scenario(file: &str, entries: &File, app: &App) -> Result<Scenario, ScenarioError> {
-    let activities: Arc<[Activity]> = activity::parse(app)?.into();
-    let names = Names { app, activities: &activities };
-    names.scenario(file, entries).map_err(|(field, problem)| ScenarioError { file: file.to_owned(), field, problem })
+impl Scenario {
+    /// Reads a scenario for an application. `file` is the file's name; without folder and ending it names the
+    /// scenario.
+    ///
+    /// # Errors
+    /// The first thing that is malformed, contradicts itself, or is not in the application.
+    pub fn parse(file: &str, text: &str, app: &App) -> Result<Self, ScenarioError> {
+        let entries: File = toml::from_str(text).map_err(|error| locate(file, text, &error))?;
+        let activities: Arc<[Activity]> = activity::parse(app)?.into();
+        let names = Names { app, activities: &activities };
+        let scenario = names.scenario(file, &entries);
+        scenario.map_err(|(field, problem)| ScenarioError { file: file.to_owned(), field, problem })
+    }
+
+    /// The application that a scenario file names, without reading the rest of it.
+    #[must_use]
+    pub fn app_named_in(text: &str) -> Option<String> {
+        let file: toml::Table = toml::from_str(text).ok()?;
+        file.get("app")?.as_str().map(str::to_owned)
+    }
 }
 
 struct Names<'a> {
@@ -46,22 +59,22 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    fn scenario(&self, file: &str, entries: &File) -> Result<Scenario, Fault> {
+    fn scenario(&self, file: &str, entries: &File) -> Result<Scenario, FieldError> {
         let name = Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         if entries.claim.trim().is_empty() {
-            return fault("claim", "states in one sentence what the scenario claims");
+            return invalid("claim", "states in one sentence what the scenario claims");
         }
         if let Some(app) = &entries.app
             && *app != self.app.name
         {
-            return fault("app", format!("is {app}; the application is {}", self.app.name));
+            return invalid("app", format!("is {app}; the application is {}", self.app.name));
         }
         let plans = entries.plans.unwrap_or(100);
         if plans == 0 {
-            return fault("plans", "at least 1");
+            return invalid("plans", "at least 1");
         }
         if entries.mix.is_empty() && entries.rounds.is_none() {
-            return fault("mix", "a scenario has [[mix]] or [rounds]: else nobody does anything");
+            return invalid("mix", "a scenario has [[mix]] or [rounds]: else nobody does anything");
         }
         let devices = devices(entries)?;
         let seeds = self.seeds(&entries.seed)?;
@@ -73,8 +86,8 @@ impl Names<'_> {
         let rounds = match (&entries.rounds, entries.round.is_empty()) {
             (Some(rounds), false) => Some(self.rounds(rounds, &entries.round, least_devices, &seeds)?),
             (None, true) => None,
-            (Some(_), true) => return fault("round", "[rounds] needs at least one [[round]]"),
-            (None, false) => return fault("rounds", "[[round]] needs [rounds] with a count"),
+            (Some(_), true) => return invalid("round", "[rounds] needs at least one [[round]]"),
+            (None, false) => return invalid("rounds", "[[round]] needs [rounds] with a count"),
         };
         Ok(Scenario {
             name,
@@ -97,82 +110,82 @@ impl Names<'_> {
         })
     }
 
-    fn seeds(&self, entries: &[SeedEntry]) -> Result<Vec<SeedSpec>, Fault> {
+    fn seeds(&self, entries: &[SeedEntry]) -> Result<Vec<SeedRows>, FieldError> {
         let mut seeds = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             let field = |field: &str| format!("seed[{index}].{field}");
             let rows = positive(&field("rows"), entry.rows)?;
             if entry.table == EVERY {
                 if !entry.set.is_empty() {
-                    return fault(field("set"), "is for one table; this entry is for all");
+                    return invalid(field("set"), "is for one table; this entry is for all");
                 }
-                seeds.extend((0..self.app.schema.tables.len()).map(|table| SeedSpec { table, rows, set: Vec::new() }));
+                seeds.extend((0..self.app.schema.tables.len()).map(|table| SeedRows { table, rows, set: Vec::new() }));
                 continue;
             }
             let Some(table) = self.app.schema.table_index(&entry.table) else {
                 let names: Vec<&str> = self.app.schema.tables.iter().map(|table| table.name.as_str()).collect();
-                return fault(field("table"), format!("no table {}; there are {}", entry.table, names.join(", ")));
+                return invalid(field("table"), format!("no table {}; there are {}", entry.table, names.join(", ")));
             };
             let mut set = Vec::new();
             for (name, term) in &entry.set {
                 let field = field(&format!("set.{name}"));
                 let Some(column) = self.app.schema.tables[table].column_index(name) else {
-                    return fault(field, format!("table {} has no such column", entry.table));
+                    return invalid(field, format!("table {} has no such column", entry.table));
                 };
                 let scope = TermScope { app: self.app, column: Some((table, column)), slots: &[], given: &[] };
                 set.push((column, resolve_term(term, &scope).map_err(|problem| (field, problem))?));
             }
-            seeds.push(SeedSpec { table, rows, set });
+            seeds.push(SeedRows { table, rows, set });
         }
         Ok(seeds)
     }
 
-    fn mix(&self, entry: &MixEntry) -> Result<Mix, Fault> {
+    fn mix(&self, entry: &MixEntry) -> Result<Mix, FieldError> {
         let rate = match (entry.transactions, entry.every_s) {
             (Some(transactions), None) => Rate::InAll(positive("transactions", transactions)?),
             (None, Some(every)) if every.min > 0.0 => Rate::Every(every),
-            (None, Some(_)) => return fault("every_s", "is more than 0"),
-            _ => return fault("transactions", "a mix has either `transactions` (in all) or `every_s` (a device)"),
+            (None, Some(_)) => return invalid("every_s", "is more than 0"),
+            _ => return invalid("transactions", "a mix has either `transactions` (in all) or `every_s` (a device)"),
         };
         Ok(Mix {
-            by: entry.by.unwrap_or(By::All),
+            by: entry.by.unwrap_or(ActorSet::All),
             start_s: positive("start_s", entry.start_s.unwrap_or(Range::exactly(1.0)))?,
             for_s: positive("for_s", entry.for_s)?,
             rate,
-            deeds: self.deeds(&entry.activities)?,
-            hot: share("hot", entry.hot.unwrap_or(HOT))?,
+            activities: self.choices(&entry.activities)?,
+            hot: fraction("hot", entry.hot.unwrap_or(HOT))?,
             edges: entry.edges.unwrap_or(true),
-            large: share("large", entry.large.unwrap_or(0.05))?,
+            large: fraction("large", entry.large.unwrap_or(0.05))?,
             size: match entry.transaction_size.unwrap_or(3.0) {
                 size if (1.0..=100.0).contains(&size) => size,
-                _ => return fault("transaction_size", "is a mean from 1 to 100"),
+                _ => return invalid("transaction_size", "is a mean from 1 to 100"),
             },
         })
     }
 
-    fn deeds(&self, entries: &BTreeMap<String, f64>) -> Result<Vec<(f64, Deed)>, Fault> {
-        let mut deeds = Vec::new();
+    fn choices(&self, entries: &BTreeMap<String, f64>) -> Result<Vec<(f64, ActivityRef)>, FieldError> {
+        let mut choices = Vec::new();
         for (name, weight) in entries {
             let field = format!("activities.{name}");
             if !(*weight >= 0.0 && weight.is_finite()) {
-                return fault(field, "is a weight from 0");
+                return invalid(field, "is a weight from 0");
             }
             if name == CRUD {
-                deeds.push((*weight, Deed::Crud));
+                choices.push((*weight, ActivityRef::Crud));
             } else if name == EVERY {
                 let sum: f64 = self.activities.iter().map(|activity| activity.weight).sum();
                 for (index, activity) in self.activities.iter().enumerate() {
-                    deeds.push((weight * activity.weight / sum, Deed::Activity(index)));
+                    choices.push((weight * activity.weight / sum, ActivityRef::Activity(index)));
                 }
             } else if let Some(index) = self.activities.iter().position(|activity| activity.name == *name) {
-                deeds.push((*weight, Deed::Activity(index)));
+                choices.push((*weight, ActivityRef::Activity(index)));
             } else {
                 let names: Vec<&str> = self.activities.iter().map(|activity| activity.name.as_str()).collect();
-                return fault(field, format!("no such activity; there are {CRUD}, {EVERY}, {}", names.join(", ")));
+                return invalid(field, format!("no such activity; there are {CRUD}, {EVERY}, {}", names.join(", ")));
             }
         }
-        deeds.retain(|(weight, _)| *weight > 0.0);
-        if deeds.is_empty() { fault("activities", format!("needs one with a weight, such as {CRUD} = 1")) } else { Ok(deeds) }
+        choices.retain(|(weight, _)| *weight > 0.0);
+        if choices.is_empty() { invalid("activities", format!("needs one with a weight, such as {CRUD} = 1")) } else { Ok(choices) }
     }
 
     fn rounds(
@@ -180,22 +193,22 @@ impl Names<'_> {
         entry: &RoundsEntry,
         kinds: &[RoundEntry],
         devices: f64,
-        seeds: &[SeedSpec],
-    ) -> Result<Rounds, Fault> {
+        seeds: &[SeedRows],
+    ) -> Result<Rounds, FieldError> {
         let mut rounds = Rounds {
             count: positive("rounds.count", entry.count)?,
             pause_s: positive("rounds.pause_s", entry.pause_s.unwrap_or(Range::new(8.0, 15.0)))?,
             kinds: Vec::new(),
         };
         for (index, kind) in kinds.iter().enumerate() {
-            let at = |(field, problem): Fault| (format!("round[{index}].{field}"), problem);
+            let at = |(field, problem): FieldError| (format!("round[{index}].{field}"), problem);
             let round = self.round(kind, devices).map_err(at)?;
             for (name, target) in &round.targets {
                 let (table, each) = match target {
-                    Target::Pick(table) => (*table, rounds.count.max),
-                    Target::Hot(table) => (*table, 1.0),
-                    Target::List(table, rows) => (*table, rows.max),
-                    Target::New(_) | Target::Made(_) => continue,
+                    RoundTarget::Pick(table) => (*table, rounds.count.max),
+                    RoundTarget::Hot(table) => (*table, 1.0),
+                    RoundTarget::List(table, rows) => (*table, rows.max),
+                    RoundTarget::New(_) | RoundTarget::Made(_) => continue,
                 };
                 let same = round.targets.iter().filter(|(_, other)| other == target).count() as f64;
                 let there: f64 = seeds.iter().filter(|seed| seed.table == table).map(|seed| seed.rows.min).sum();
@@ -212,14 +225,14 @@ impl Names<'_> {
         Ok(rounds)
     }
 
-    fn round(&self, entry: &RoundEntry, devices: f64) -> Result<Round, Fault> {
+    fn round(&self, entry: &RoundEntry, devices: f64) -> Result<Round, FieldError> {
         let actors = positive("actors", entry.actors.unwrap_or(Range::exactly(2.0)))?;
         if actors.min < 1.0 || actors.min > devices {
-            return fault("actors", format!("at least 1 and no more than the {devices} devices that are always there"));
+            return invalid("actors", format!("at least 1 and no more than the {devices} devices that are always there"));
         }
         let weight = entry.weight.unwrap_or(1.0);
         if !(weight > 0.0 && weight.is_finite()) {
-            return fault("weight", "is more than 0");
+            return invalid("weight", "is more than 0");
         }
         let mut targets = Vec::new();
         for (name, target) in &entry.targets {
@@ -231,46 +244,46 @@ impl Names<'_> {
                 TargetEntry::List(list) => &list.table,
             };
             let Some(index) = self.app.schema.table_index(table) else {
-                return fault(format!("targets.{name}"), format!("no table {table}"));
+                return invalid(format!("targets.{name}"), format!("no table {table}"));
             };
             let target = match target {
-                TargetEntry::Pick(_) => Target::Pick(index),
-                TargetEntry::Hot(_) => Target::Hot(index),
-                TargetEntry::New(_) => Target::New(index),
-                TargetEntry::Made(_) => Target::Made(index),
-                TargetEntry::List(list) => Target::List(index, positive(&format!("targets.{name}"), list.rows)?),
+                TargetEntry::Pick(_) => RoundTarget::Pick(index),
+                TargetEntry::Hot(_) => RoundTarget::Hot(index),
+                TargetEntry::New(_) => RoundTarget::New(index),
+                TargetEntry::Made(_) => RoundTarget::Made(index),
+                TargetEntry::List(list) => RoundTarget::List(index, positive(&format!("targets.{name}"), list.rows)?),
             };
             targets.push((name.clone(), target));
         }
         let values = self.values("values", &entry.values)?;
         if entry.act.is_empty() {
-            return fault("act", "a round has at least one [[round.act]]");
+            return invalid("act", "a round has at least one [[round.act]]");
         }
         let mut acts = Vec::new();
         for (index, act) in entry.act.iter().enumerate() {
-            let at = |(field, problem): Fault| (format!("act[{index}].{field}"), problem);
+            let at = |(field, problem): FieldError| (format!("act[{index}].{field}"), problem);
             acts.push(self.act(act, &targets).map_err(at)?);
         }
         for (name, _) in &values {
-            let takes = |deed: &Deed| match deed {
-                Deed::Activity(index) => self.activities[*index].given.iter().any(|(given, _)| given == name),
-                Deed::Crud => false,
+            let takes = |choice: &ActivityRef| match choice {
+                ActivityRef::Activity(index) => self.activities[*index].given.iter().any(|(given, _)| given == name),
+                ActivityRef::Crud => false,
             };
-            if !acts.iter().flat_map(|act| &act.deeds).any(|(_, deed)| takes(deed)) {
-                return fault(format!("values.{name}"), "no activity of this round takes a value of this name");
+            if !acts.iter().flat_map(|act| &act.activities).any(|(_, choice)| takes(choice)) {
+                return invalid(format!("values.{name}"), "no activity of this round takes a value of this name");
             }
         }
         let mut faults = Vec::new();
         for (index, entry) in entry.faults.iter().enumerate() {
-            let at = |(field, problem): Fault| (format!("faults[{index}].{field}"), problem);
-            let spec = FaultSpec::always(entry.fault, &entry.with).map_err(at)?;
+            let at = |(field, problem): FieldError| (format!("faults[{index}].{field}"), problem);
+            let spec = FaultGenerator::always(entry.fault, &entry.with).map_err(at)?;
             faults.push((entry.by, positive("faults.at_s", entry.at_s.unwrap_or(Range::exactly(0.0)))?, spec));
         }
         Ok(Round {
             weight,
             actors,
             apart: entry.apart.clone(),
-            apart_by: entry.apart_by.unwrap_or(By::All),
+            apart_by: entry.apart_by.unwrap_or(ActorSet::All),
             reconnect_s: positive("reconnect_s", entry.reconnect_s.unwrap_or(Range::new(0.2, 8.0)))?,
             targets,
             values,
@@ -279,7 +292,7 @@ impl Names<'_> {
         })
     }
 
-    fn values(&self, field: &str, entries: &BTreeMap<String, TermEntry>) -> Result<Vec<(String, Term)>, Fault> {
+    fn values(&self, field: &str, entries: &BTreeMap<String, TermEntry>) -> Result<Vec<(String, Term)>, FieldError> {
         let resolve = |(name, entry): (&String, &TermEntry)| {
             let scope = TermScope { app: self.app, column: None, slots: &[], given: &[] };
             let term = resolve_term(entry, &scope).map_err(|problem| (format!("{field}.{name}"), problem))?;
@@ -288,22 +301,22 @@ impl Names<'_> {
         entries.iter().map(resolve).collect()
     }
 
-    fn act(&self, entry: &ActEntry, targets: &[(String, Target)]) -> Result<Act, Fault> {
-        let deeds = self.deeds(&entry.activities)?;
+    fn act(&self, entry: &ActEntry, targets: &[(String, RoundTarget)]) -> Result<Act, FieldError> {
+        let activities = self.choices(&entry.activities)?;
         let own = self.values("values", &entry.values)?;
         let mut rows = Vec::new();
         for (slot, target) in &entry.rows {
             let Some(index) = targets.iter().position(|(name, _)| name == target) else {
-                return fault(format!("rows.{slot}"), format!("no target is named {target}"));
+                return invalid(format!("rows.{slot}"), format!("no target is named {target}"));
             };
             rows.push((slot.clone(), index));
         }
-        for (_, deed) in &deeds {
-            let Deed::Activity(index) = deed else { continue };
+        for (_, choice) in &activities {
+            let ActivityRef::Activity(index) = choice else { continue };
             let activity = &self.activities[*index];
             for (slot, _) in &rows {
                 if !activity.slots.iter().any(|own| own.name == *slot) {
-                    return fault(format!("rows.{slot}"), format!("{} has no row of this name", activity.name));
+                    return invalid(format!("rows.{slot}"), format!("{} has no row of this name", activity.name));
                 }
             }
             for slot in &activity.slots {
@@ -316,13 +329,13 @@ impl Names<'_> {
             }
             for (name, _) in &own {
                 if !activity.given.iter().any(|(given, _)| given == name) {
-                    return fault(format!("values.{name}"), format!("{} takes no such value", activity.name));
+                    return invalid(format!("values.{name}"), format!("{} takes no such value", activity.name));
                 }
             }
         }
         Ok(Act {
             by: entry.by,
-            deeds,
+            activities,
             when: entry.when.unwrap_or(When::Apart),
             at_s: positive("at_s", entry.at_s.unwrap_or(Range::new(0.0, 3.0)))?,
             times: positive("times", entry.times.unwrap_or(Range::exactly(1.0)))?,
@@ -333,10 +346,10 @@ impl Names<'_> {
     }
 }
 
-fn fits(slot: &Slot, (name, target): &(String, Target)) -> Result<(), String> {
+fn fits(slot: &Slot, (name, target): &(String, RoundTarget)) -> Result<(), String> {
     let (table, list) = match target {
-        Target::Pick(table) | Target::Hot(table) | Target::New(table) | Target::Made(table) => (*table, false),
-        Target::List(table, _) => (*table, true),
+        RoundTarget::Pick(table) | RoundTarget::Hot(table) | RoundTarget::New(table) | RoundTarget::Made(table) => (*table, false),
+        RoundTarget::List(table, _) => (*table, true),
     };
     if table != slot.source.table() || list != slot.source.is_list() {
         return Err(format!("{}: the target {name} is of another table, or a list where one row is needed", slot.name));
@@ -347,10 +360,10 @@ fn fits(slot: &Slot, (name, target): &(String, Target)) -> Result<(), String> {
     Ok(())
 }
 
-fn devices(entries: &File) -> Result<Vec<DeviceGroup>, Fault> {
+fn devices(entries: &File) -> Result<Vec<DeviceGroup>, FieldError> {
     if entries.devices.is_empty() {
         let count = Range::exactly(3.0);
-        return Ok(vec![DeviceGroup { kind: DeviceKind::Any, count, clock_skew_s: Range::exactly(0.0) }]);
+        return Ok(vec![DeviceGroup { kind: DeviceChoice::Any, count, clock_skew_s: Range::exactly(0.0) }]);
     }
     let mut groups = Vec::new();
     for (index, entry) in entries.devices.iter().enumerate() {
@@ -361,17 +374,17 @@ fn devices(entries: &File) -> Result<Vec<DeviceGroup>, Fault> {
         });
     }
     if groups.iter().map(|group| group.count.min).sum::<f64>() < 1.0 {
-        return fault("devices", "at least one device in every plan");
+        return invalid("devices", "at least one device in every plan");
     }
     Ok(groups)
 }
 
-fn faults(entries: &File) -> Result<Vec<FaultSpec>, Fault> {
-    let mut faults: Vec<FaultSpec> = entries.swarm.iter().map(|name| FaultSpec::swarm(*name)).collect();
+fn faults(entries: &File) -> Result<Vec<FaultGenerator>, FieldError> {
+    let mut faults: Vec<FaultGenerator> = entries.swarm.iter().map(|name| FaultGenerator::swarm(*name)).collect();
     for (index, entry) in entries.faults.iter().enumerate() {
-        let at = |(field, problem): Fault| (format!("faults[{index}].{field}"), problem);
-        let mut spec = FaultSpec::always(entry.fault, &entry.with).map_err(at)?;
-        spec.chance = share("chance", entry.chance.unwrap_or(1.0)).map_err(at)?;
+        let at = |(field, problem): FieldError| (format!("faults[{index}].{field}"), problem);
+        let mut spec = FaultGenerator::always(entry.fault, &entry.with).map_err(at)?;
+        spec.chance = fraction("chance", entry.chance.unwrap_or(1.0)).map_err(at)?;
         if let Some(times) = entry.times {
             spec.times = positive("times", times).map_err(at)?;
         }
@@ -392,17 +405,17 @@ fn faults(entries: &File) -> Result<Vec<FaultSpec>, Fault> {
     Ok(faults)
 }
 
-fn promises(entries: &File) -> Result<Promises, Fault> {
+fn promises(entries: &File) -> Result<Promises, FieldError> {
     let promises = &entries.promises;
     for name in &promises.must_occur {
         if !coverage::is_known(name) {
             let such = "retry, concurrent:column, unseen-override:latest, crash:after-send or fault:lossy";
-            return fault("promises.must_occur", format!("nothing counts {name}; what is counted is such as {such}"));
+            return invalid("promises.must_occur", format!("nothing counts {name}; what is counted is such as {such}"));
         }
     }
     let deadline_us = match promises.deadline_s {
         Some(seconds) if seconds > 0.0 && seconds.is_finite() => Some((seconds * 1e6) as u64),
-        Some(_) => return fault("promises.deadline_s", "is a number above 0"),
+        Some(_) => return invalid("promises.deadline_s", "is a number above 0"),
         None => None,
     };
     Ok(Promises {
@@ -413,18 +426,18 @@ fn promises(entries: &File) -> Result<Promises, Fault> {
     })
 }
 
-fn worlds(names: &[String]) -> Result<Vec<String>, Fault> {
-    const WORLDS: [&str; 4] = ["deterministic", "embedded", "containers", "external"];
-    match names.iter().find(|name| !WORLDS.contains(&name.as_str())) {
-        Some(name) => fault("worlds", format!("no world {name}; there are {}", WORLDS.join(", "))),
+fn worlds(names: &[String]) -> Result<Vec<String>, FieldError> {
+    let worlds = World::ALL.map(World::name);
+    match names.iter().find(|name| !worlds.contains(&name.as_str())) {
+        Some(name) => invalid("worlds", format!("no world {name}; there are {}", worlds.join(", "))),
         None => Ok(names.to_vec()),
     }
 }
 
-fn positive(field: &str, range: Range) -> Result<Range, Fault> {
-    if range.min >= 0.0 { Ok(range) } else { fault(field, "is not below 0") }
+fn positive(field: &str, range: Range) -> Result<Range, FieldError> {
+    if range.min >= 0.0 { Ok(range) } else { invalid(field, "is not below 0") }
 }
 
-fn share(field: &str, share: f64) -> Result<f64, Fault> {
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { fault(field, "is a share from 0 to 1") }
+fn fraction(field: &str, fraction: f64) -> Result<f64, FieldError> {
+    if (0.0..=1.0).contains(&fraction) { Ok(fraction) } else { invalid(field, "is a share from 0 to 1") }
 }

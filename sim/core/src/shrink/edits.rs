@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{Action, Expr, Fault, Intent, Plan, Step};
+use crate::plan::{Action, Expr, Intent, Plan, Step};
 
 /// A column of a write: the step's place, the intent's place, the column's place.
 pub(super) type Column = (usize, usize, usize);
@@ -87,36 +87,7 @@ pub(super) fn merged_devices(plan: &Plan, first: u32, second: u32) -> Plan {
 fn device_mut(action: &mut Action) -> Option<&mut u32> {
     match action {
         Action::Tx { device, .. } => Some(device),
-        Action::Fault(fault) => match fault {
-            Fault::Offline { device, .. }
-            | Fault::Partition { device, .. }
-            | Fault::Slow { device, .. }
-            | Fault::Lossy { device, .. }
-            | Fault::StreamCut { device }
-            | Fault::HalfOpen { device, .. }
-            | Fault::Crash { device, .. }
-            | Fault::Suspend { device, .. }
-            | Fault::TabClose { device, .. }
-            | Fault::ClockJump { device, .. }
-            | Fault::WrongAudience { device, .. }
-            | Fault::BackendKilled { device, .. }
-            | Fault::StorageLost { device, .. }
-            | Fault::CopyRestored { device, .. } => Some(device),
-            Fault::BackendDown { .. }
-            | Fault::ServiceDown { .. }
-            | Fault::ServicePaused { .. }
-            | Fault::ReplicationStalled { .. }
-            | Fault::ReplicationCut { .. }
-            | Fault::SlotDropped { .. }
-            | Fault::PostgresDown { .. }
-            | Fault::PostgresPaused { .. }
-            | Fault::Compaction
-            | Fault::SyncConfigChanged { .. }
-            | Fault::KeyRotated { .. }
-            | Fault::Container { .. }
-            | Fault::CacheFlushed
-            | Fault::ServerWrite { .. } => None,
-        },
+        Action::Fault(fault) => fault.device_mut(),
     }
 }
 
@@ -266,7 +237,7 @@ pub(super) fn without_columns(plan: &Plan, gone: &[Column]) -> Plan {
                 Intent::Insert { set, .. } | Intent::Ensure { set, .. } => {
                     set.remove(*column);
                 }
-                // An update of nothing is none: its last column stays.
+                // An update needs a column: its last one stays.
                 Intent::Set { set, .. } if set.len() > 1 => {
                     set.remove(*column);
                 }

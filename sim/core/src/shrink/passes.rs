@@ -1,10 +1,10 @@
 //! In which order things are taken away: what is large first, what is cosmetic last, and all again while it helps.
 
-use super::Search;
+use crate::plan::Plan;
 use super::edits::{self, Column};
 use super::plainer;
 use super::repair;
-use crate::plan::Plan;
+use super::search::Search;
 
 /// How often all passes are repeated.
 const ROUNDS_MAX: usize = 4;

@@ -2,10 +2,10 @@
 
 use serde_json::Value as Json;
 
+use crate::plan::{Action, Expr, Intent, Link, Plan};
 use super::edits::Column;
-use crate::plan::{Action, Expr, Fault, Instant, Intent, Link, Part, Plan, Server};
 
-/// A text of at least so many bytes is worth shortening.
+/// A text of at least this many bytes is worth shortening.
 const LONG_TEXT: usize = 12;
 /// What faults are shortened to, in microseconds, the shortest first.
 const DURATIONS_US: [u64; 4] = [1_000_000, 5_000_000, 10_000_000, 30_000_000];
@@ -39,7 +39,7 @@ pub(super) fn with_short_texts(plan: &Plan, texts: &[Column]) -> Plan {
     plan
 }
 
-/// A generated text's own mark alone, `~17.2`, which still says whose it is. JSON keeps being JSON.
+/// Only the mark of a generated text, `~17.2`, which still says who wrote it. JSON stays JSON.
 fn shorter(value: &Expr) -> Option<Expr> {
     let Expr::Value(Json::String(text)) = value else { return None };
     if text.len() < LONG_TEXT {
@@ -102,67 +102,14 @@ pub(super) fn with_times_rounded_to(plan: &Plan, unit_us: i64) -> Plan {
 /// Plans in which the fault in this place is plainer, the plainest first; none if there is no fault.
 pub(super) fn plainer_faults(plan: &Plan, place: usize) -> Vec<Plan> {
     let Action::Fault(fault) = &plan.steps[place].action else { return Vec::new() };
-    let mut faults = Vec::new();
-    if let Fault::Lossy { device, server, request_lost, reply_lost, duplicated, for_us } = *fault {
-        let lossy = |request_lost, reply_lost, duplicated, server| Fault::Lossy {
-            device,
-            server,
-            request_lost,
-            reply_lost,
-            duplicated,
-            for_us,
-        };
-        // One fate for all requests, where there was one for some.
-        let fates = [(request_lost, (100, 0, 0)), (reply_lost, (0, 100, 0)), (duplicated, (0, 0, 100))];
-        for (drawn, (request, reply, twice)) in fates {
-            if drawn > 0 {
-                faults.push(lossy(request, reply, twice, Server::Backend));
-                faults.push(lossy(request, reply, twice, server));
-            }
+    let mut faults = (fault.spec().simpler)(fault);
+    let drawn = fault.time_us().unwrap_or(0);
+    for shorter in DURATIONS_US.into_iter().filter(|shorter| *shorter < drawn) {
+        let mut fault = fault.clone();
+        if let Some(for_us) = fault.time_us_mut() {
+            *for_us = shorter;
         }
-    }
-    match *fault {
-        Fault::Crash { device, after_steps, down_us } if after_steps > 0 => {
-            faults.push(Fault::Crash { device, after_steps: 0, down_us });
-            faults.push(Fault::Crash { device, after_steps: after_steps - 1, down_us });
-        }
-        Fault::Partition { device, for_us, .. } => faults.push(Fault::Offline { device, for_us }),
-        Fault::BackendKilled { device, instant: Instant::AfterCommit, down_us } => {
-            faults.push(Fault::BackendKilled { device, instant: Instant::BeforeCommit, down_us });
-            faults.push(Fault::BackendDown { for_us: down_us });
-        }
-        Fault::BackendKilled { down_us, .. } => faults.push(Fault::BackendDown { for_us: down_us }),
-        Fault::PostgresDown { for_us } | Fault::PostgresPaused { for_us } => faults.push(Fault::BackendDown { for_us }),
-        // What other worlds have, too.
-        Fault::Container { part: Part::Backend, for_us, .. } => faults.push(Fault::BackendDown { for_us }),
-        Fault::Container { part: Part::Service, for_us, .. } => faults.push(Fault::ServiceDown { for_us }),
-        Fault::Container { part: Part::Postgres, for_us, .. } => faults.push(Fault::PostgresDown { for_us }),
-        Fault::SlotDropped { for_us } | Fault::ReplicationCut { for_us } => {
-            faults.push(Fault::ReplicationStalled { for_us });
-        }
-        Fault::CopyRestored { device, age_us, down_us } => {
-            faults.push(Fault::StorageLost { device, down_us });
-            faults.push(Fault::CopyRestored { device, age_us: age_us / 2, down_us });
-        }
-        Fault::StorageLost { device, down_us } => faults.push(Fault::Crash { device, after_steps: 0, down_us }),
-        Fault::SyncConfigChanged { down_us } => faults.push(Fault::ServiceDown { for_us: down_us }),
-        Fault::Slow { device, latency_us, jitter_us, bandwidth, for_us } if jitter_us > 0 || bandwidth > 0 => {
-            faults.push(Fault::Slow { device, latency_us, jitter_us: 0, bandwidth: 0, for_us });
-        }
-        _ => {}
-    }
-    let mut shortened = fault.clone();
-    if let Some(for_us) = duration_mut(&mut shortened) {
-        let drawn = *for_us;
-        for shorter in DURATIONS_US {
-            if shorter < drawn {
-                let mut fault = fault.clone();
-                if let Some(for_us) = duration_mut(&mut fault) {
-                    *for_us = shorter;
-                }
-                faults.push(fault);
-            }
-        }
+        faults.push(fault);
     }
     faults.dedup();
     faults
@@ -174,37 +121,4 @@ pub(super) fn plainer_faults(plan: &Plan, place: usize) -> Vec<Plan> {
             plan
         })
         .collect()
-}
-
-fn duration_mut(fault: &mut Fault) -> Option<&mut u64> {
-    match fault {
-        Fault::Offline { for_us, .. }
-        | Fault::Partition { for_us, .. }
-        | Fault::Slow { for_us, .. }
-        | Fault::Lossy { for_us, .. }
-        | Fault::HalfOpen { for_us, .. }
-        | Fault::Suspend { for_us, .. }
-        | Fault::WrongAudience { for_us, .. }
-        | Fault::BackendDown { for_us }
-        | Fault::ServiceDown { for_us }
-        | Fault::ServicePaused { for_us }
-        | Fault::ReplicationStalled { for_us }
-        | Fault::ReplicationCut { for_us }
-        | Fault::SlotDropped { for_us }
-        | Fault::PostgresDown { for_us }
-        | Fault::PostgresPaused { for_us }
-        | Fault::Container { for_us, .. } => Some(for_us),
-        Fault::Crash { down_us, .. }
-        | Fault::BackendKilled { down_us, .. }
-        | Fault::SyncConfigChanged { down_us }
-        | Fault::StorageLost { down_us, .. }
-        | Fault::CopyRestored { down_us, .. } => Some(down_us),
-        Fault::TabClose { handover_us, .. } => Some(handover_us),
-        Fault::KeyRotated { lag_us } => Some(lag_us),
-        Fault::StreamCut { .. }
-        | Fault::ClockJump { .. }
-        | Fault::Compaction
-        | Fault::CacheFlushed
-        | Fault::ServerWrite { .. } => None,
-    }
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
-use super::{Limits, Shrunk, shrink};
-use crate::plan::{Action, Device, Expr, Fault, Intent, Kind, Link, Plan, SeedRow, Server, Step};
+use crate::plan::{Action, Device, DeviceKind, Expr, Fault, Intent, Link, Plan, SeedRow, Server, Step};
 use crate::seed::Seed;
+use super::{Limits, Shrunk, shrink};
 
 /// A plan of so many devices and transactions, with noise of every kind.
 fn noisy(devices: u32, transactions: u32) -> Plan {
@@ -33,7 +33,7 @@ fn noisy(devices: u32, transactions: u32) -> Plan {
         };
         steps.push(Step { at_us: i64::from(n) * 2_345_678 + 77, key: key + 1, action: Action::Fault(fault) });
     }
-    let device = Device { kind: Kind::Tauri, user: "ann".to_owned(), clock_skew_us: 1_234 };
+    let device = Device { kind: DeviceKind::Tauri, user: "ann".to_owned(), clock_skew_us: 1_234 };
     Plan {
         version: crate::plan::VERSION,
         app: "attic".to_owned(),

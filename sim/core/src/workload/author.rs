@@ -7,10 +7,10 @@ use rand::Rng as _;
 use serde_json::Value as Json;
 
 use crate::activity::{ActStep, Activity, Source, Term};
+use crate::layout::Layout;
 use crate::plan::{Expr, Intent};
 use crate::scenario::Scenario;
 use crate::seed::Rng;
-use crate::workload::layout::Layout;
 use crate::workload::tracker::{Tracker, Viewer};
 use crate::workload::values::{self, Mark, Writing};
 

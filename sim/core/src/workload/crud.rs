@@ -75,7 +75,7 @@ pub(crate) fn size(rng: &mut Rng, mean: f64) -> u32 {
 }
 
 impl Author<'_> {
-    /// A transaction of so many intents.
+    /// A transaction of `size` intents.
     pub(crate) fn crud(&mut self, rng: &mut Rng, who: Viewer, size: u32, edges: &Edges) -> Vec<Intent> {
         let mut intents = Vec::with_capacity(size as usize);
         while intents.len() < size as usize {

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
-use crate::nemesis::{self, Moment};
-use crate::plan::{Device, Direction, Expr, Fault, Server};
-use crate::scenario::range::Range;
-use crate::scenario::{Apart, Mix, Rate, Round, Rounds, Scenario, Target, When};
+use crate::nemesis::TransactionTime;
+use crate::plan::{Device, Expr, Fault};
+use crate::range::Range;
+use crate::scenario::{Mix, Rate, Round, RoundTarget, Rounds, Scenario, When};
 use crate::seed::{Rng, Seed};
 use crate::workload::author::{Author, Bound};
 use crate::workload::tracker::Viewer;
 use crate::workload::values::Mark;
-use crate::workload::weighted;
+use crate::workload::weights::weighted;
 
 /// When the first round begins.
 const FIRST_ROUND_US: i64 = 2_000_000;
@@ -23,14 +23,12 @@ const LEAD_US: i64 = 1_000_000;
 const LOOK_S: Range = Range::new(2.0, 9.0);
 /// How long an app needs to be there again.
 const START_US: i64 = 300_000;
-/// And how long until there is something in it, if it starts with nothing.
-const FETCH_US: u64 = 1_500_000;
 
 /// The events of a plan, in order.
 #[derive(Debug)]
 pub(super) struct Schedule {
     pub(super) events: Vec<Event>,
-    pub(super) rounds: Vec<Drawn>,
+    pub(super) rounds: Vec<DrawnRound>,
     pub(super) end_us: i64,
 }
 
@@ -56,7 +54,7 @@ pub(super) enum What {
 
 /// A round as drawn.
 #[derive(Debug)]
-pub(super) struct Drawn {
+pub(super) struct DrawnRound {
     pub(super) kind: usize,
     /// The devices, in the order in which acts name them.
     pub(super) actors: Vec<u32>,
@@ -172,7 +170,7 @@ impl Schedule {
             for (_, device) in actors.iter().enumerate().filter(|(place, _)| by.includes(*place)) {
                 let at_us = act_us + at.seconds(rng);
                 let fault = fault.fault(rng, *device);
-                over_us = over_us.max(nemesis::hindrance(at_us, &fault).map_or(at_us, |(.., until_us)| until_us));
+                over_us = over_us.max(fault.hindrance(at_us).map_or(at_us, |(.., until_us)| until_us));
                 self.events.push(Event { at_us, what: What::Fault(fault) });
             }
         }
@@ -183,9 +181,9 @@ impl Schedule {
             if round.apart.is_empty() || !round.apart_by.includes(place) {
                 continue;
             }
-            let apart = round.apart[rng.random_range(0..round.apart.len())];
+            let separation = round.apart[rng.random_range(0..round.apart.len())];
             met_us = met_us.max(until_us);
-            let fault = apart_fault(apart, *device, (until_us - from_us).unsigned_abs());
+            let fault = separation.fault(*device, (until_us - from_us).unsigned_abs());
             self.events.push(Event { at_us: from_us, what: What::Fault(fault) });
         }
         let end_us = self.acts(round, number, &actors, When::Together, met_us + LEAD_US, rng);
@@ -197,7 +195,7 @@ impl Schedule {
             looked_us = looked_us.max(at_us);
             self.events.push(Event { at_us, what: What::Look { round: number, place } });
         }
-        self.rounds.push(Drawn { kind, actors, targets, values });
+        self.rounds.push(DrawnRound { kind, actors, targets, values });
         looked_us
     }
 
@@ -223,14 +221,14 @@ impl Schedule {
             What::Act { round, place, .. } => Some(self.rounds[*round].actors[*place]),
             What::Look { .. } | What::Fault(_) => None,
         };
-        let moments: Vec<Moment> = self
+        let transactions: Vec<TransactionTime> = self
             .events
             .iter()
-            .filter_map(|event| Some(Moment { at_us: event.at_us, device: device_of(event)? }))
+            .filter_map(|event| Some(TransactionTime { at_us: event.at_us, device: device_of(event)? }))
             .collect();
         for (index, fault) in scenario.faults.iter().enumerate() {
             let mut rng = seed.fork("fault", &[index as u64]);
-            for (at_us, fault) in fault.strikes(&mut rng, devices, &moments, self.end_us) {
+            for (at_us, fault) in fault.strikes(&mut rng, devices, &transactions, self.end_us) {
                 self.events.push(Event { at_us, what: What::Fault(fault) });
             }
         }
@@ -241,24 +239,11 @@ impl Schedule {
         let mut down: Vec<Vec<(i64, i64)>> = vec![Vec::new(); devices];
         for event in &self.events {
             let What::Fault(fault) = &event.what else { continue };
-            let (device, from_us, until_us) = match *fault {
-                Fault::Suspend { device, for_us } => (device, event.at_us, event.at_us.saturating_add_unsigned(for_us)),
-                Fault::TabClose { device, handover_us } => {
-                    (device, event.at_us, event.at_us.saturating_add_unsigned(handover_us))
-                }
-                Fault::Crash { device, after_steps: 0, down_us } => {
-                    (device, event.at_us, event.at_us.saturating_add_unsigned(down_us))
-                }
-                Fault::StorageLost { device, down_us } | Fault::CopyRestored { device, down_us, .. } => {
-                    (device, event.at_us, event.at_us.saturating_add_unsigned(down_us + FETCH_US))
-                }
-                // What comes right after it was armed may be what it waits for.
-                Fault::Crash { device, down_us, .. } => {
-                    let until_us = event.at_us.saturating_add_unsigned(nemesis::CRASH_WAITS_US + down_us);
-                    (device, event.at_us + START_US, until_us)
-                }
-                _ => continue,
-            };
+            let (Some(device), Some(beyond_us)) = (fault.device(), fault.spec().app_down_us) else { continue };
+            let waits_us = fault.waits_us();
+            // A fault that waits for commits may be waiting for a transaction that comes right after it is armed.
+            let from_us = if waits_us > 0 { event.at_us + START_US } else { event.at_us };
+            let until_us = event.at_us.saturating_add_unsigned(waits_us + fault.time_us().unwrap_or(0) + beyond_us);
             down[device as usize].push((from_us, until_us + START_US));
         }
         down.iter_mut().for_each(|spans| spans.sort_unstable());
@@ -284,11 +269,11 @@ fn actors(round: &Round, author: &Author<'_>, devices: &[Device], rng: &mut Rng)
     let mut actors: Vec<u32> = (0..devices.len() as u32).collect();
     actors.shuffle(rng);
     let owned = round.targets.iter().any(|(_, target)| {
-        let (Target::Pick(table)
-        | Target::Hot(table)
-        | Target::New(table)
-        | Target::Made(table)
-        | Target::List(table, _)) = target;
+        let (RoundTarget::Pick(table)
+        | RoundTarget::Hot(table)
+        | RoundTarget::New(table)
+        | RoundTarget::Made(table)
+        | RoundTarget::List(table, _)) = target;
         author.layout.tables[*table].owned
     });
     if owned {
@@ -312,7 +297,7 @@ struct Fresh {
 impl Fresh {
     fn target(
         &mut self,
-        target: Target,
+        target: RoundTarget,
         author: &mut Author<'_>,
         who: Viewer,
         actors: usize,
@@ -320,15 +305,15 @@ impl Fresh {
         rng: &mut Rng,
     ) -> DrawnTarget {
         match target {
-            Target::New(table) => {
+            RoundTarget::New(table) => {
                 DrawnTarget::Each((0..actors).map(|_| Bound::One(author.new_row(table))).collect())
             }
-            Target::Made(table) => DrawnTarget::Shared(Bound::One(author.new_row(table))),
-            Target::Hot(table) => {
+            RoundTarget::Made(table) => DrawnTarget::Shared(Bound::One(author.new_row(table))),
+            RoundTarget::Hot(table) => {
                 let row = author.tracker.pick(rng, who, table, 0.0, taken);
                 DrawnTarget::Shared(Bound::One(row.unwrap_or_else(|| author.new_row(table))))
             }
-            Target::Pick(table) => {
+            RoundTarget::Pick(table) => {
                 let left = self.left.entry(table).or_insert_with(|| {
                     let mut all = author.tracker.all(table);
                     all.shuffle(rng);
@@ -339,7 +324,7 @@ impl Fresh {
                 let row = row.or_else(|| author.tracker.pick(rng, who, table, 0.0, taken));
                 DrawnTarget::Shared(Bound::One(row.unwrap_or_else(|| author.new_row(table))))
             }
-            Target::List(table, rows) => {
+            RoundTarget::List(table, rows) => {
                 let mut list: Vec<u32> = Vec::new();
                 for _ in 0..rows.count(rng).max(2) {
                     list.extend(author.tracker.pick(rng, who, table, 0.0, &list));
@@ -347,15 +332,5 @@ impl Fresh {
                 DrawnTarget::Shared(Bound::Many(list))
             }
         }
-    }
-}
-
-fn apart_fault(apart: Apart, device: u32, for_us: u64) -> Fault {
-    let partition = |from: Server| Fault::Partition { device, from, direction: Direction::Both, for_us };
-    match apart {
-        Apart::Offline => Fault::Offline { device, for_us },
-        Apart::Partition => partition(Server::Both),
-        Apart::Unheard => partition(Server::Backend),
-        Apart::Unseeing => partition(Server::Service),
     }
 }

@@ -6,20 +6,20 @@ use rand::Rng as _;
 use serde_json::Value as Json;
 
 use crate::plan::{Expr, SeedRow};
-use crate::scenario::{Scenario, SeedSpec};
+use crate::scenario::{Scenario, SeedRows};
 use crate::seed::{Rng, Seed};
 use crate::workload::author::{Author, Columns};
 use crate::workload::tracker::Viewer;
 use crate::workload::values::Mark;
 
 /// The chance that a seed row names a column that it need not.
-const SHARE: f64 = 0.35;
+const OPTIONAL_CHANCE: f64 = 0.35;
 
-/// Draws the rows and tells the author of them.
+/// Draws the rows, and makes them known to the author.
 pub(super) fn draw(scenario: &Scenario, author: &mut Author<'_>, seed: Seed) -> Vec<SeedRow> {
     let mut rng = seed.fork("seeds", &[]);
     author.mark = Mark::new(0, false, false);
-    let mut named: Vec<(u32, &SeedSpec)> = Vec::new();
+    let mut named: Vec<(u32, &SeedRows)> = Vec::new();
     let mut by_table: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
     for spec in &scenario.seeds {
         for _ in 0..spec.rows.count(&mut rng) {
@@ -44,7 +44,7 @@ fn columns(
     author: &mut Author<'_>,
     rng: &mut Rng,
     row: u32,
-    spec: &SeedSpec,
+    spec: &SeedRows,
     user: u32,
     by_table: &BTreeMap<usize, Vec<u32>>,
 ) -> Option<Columns> {
@@ -74,7 +74,7 @@ fn columns(
         let given = spec.set.iter().find(|(of, _)| *of == column);
         let value = if let Some((_, term)) = given {
             author.term(rng, who, term, &[], &[])
-        } else if layout.clock == Some(column) || layout.running.contains(&column) || (!must && !rng.random_bool(SHARE)) {
+        } else if layout.clock == Some(column) || layout.running.contains(&column) || (!must && !rng.random_bool(OPTIONAL_CHANCE)) {
             continue;
         } else if layout.owner == Some(column) {
             Expr::Value(Json::from(app.users[user as usize].as_str()))
@@ -87,7 +87,7 @@ fn columns(
         } else {
             author.draw(rng, who, table, column, true)
         };
-        // The server makes these rows: nobody's clock and no device's name is in them.
+        // The server makes these rows: no device's clock or name is in them.
         let value = match value {
             Expr::Now | Expr::Device => continue,
             value => value,

@@ -27,20 +27,20 @@ pub struct Plans {
 }
 
 impl Strategy for Plans {
-    type Tree = Whole;
+    type Tree = FixedPlan;
     type Value = Plan;
 
     fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
         let seed = Seed(runner.rng().next_u64());
-        Ok(Whole(generate(&self.scenario, &self.app, seed)))
+        Ok(FixedPlan(generate(&self.scenario, &self.app, seed)))
     }
 }
 
 /// A plan that proptest takes as it is.
 #[derive(Clone, Debug)]
-pub struct Whole(Plan);
+pub struct FixedPlan(Plan);
 
-impl ValueTree for Whole {
+impl ValueTree for FixedPlan {
     type Value = Plan;
 
     fn current(&self) -> Plan {

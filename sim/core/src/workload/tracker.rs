@@ -1,16 +1,16 @@
-//! Which rows a device is likely to see at a moment, as far as a plan alone can tell.
+//! Which rows a device is likely to see at a moment, as far as that follows from a plan alone.
 //!
 //! It errs on the side of "not yet": an intent whose row is not there would be skipped and claim nothing.
 
 use rand::Rng as _;
 
+use crate::layout::Layout;
 use crate::plan::{Expr, Intent};
 use crate::seed::Rng;
-use crate::workload::layout::Layout;
 
 /// How long two devices must be undisturbed for a change to pass from one to the server, or from it to the other:
 /// an upload trigger, a retry and some round trips.
-const PASSAGE_US: i64 = 8_000_000;
+const DELIVERY_US: i64 = 8_000_000;
 /// How many of a table's rows everybody writes.
 const HOT_ROWS: usize = 2;
 /// How long after its deletion a row is forgotten.
@@ -31,7 +31,7 @@ pub(crate) struct Tracker<'a> {
     /// Live rows of each table, the oldest first.
     live: Vec<Vec<u32>>,
     /// Deleted rows of each table.
-    graves: Vec<Vec<u32>>,
+    deleted: Vec<Vec<u32>>,
     /// When each device may be hindered, by start.
     hindered: Vec<Vec<(i64, i64)>>,
 }
@@ -67,7 +67,7 @@ impl<'a> Tracker<'a> {
     pub(crate) fn new(layout: &'a Layout, names: &'a [String], users: Vec<u32>) -> Self {
         let none = vec![Vec::new(); layout.tables.len()];
         let hindered = vec![Vec::new(); users.len()];
-        Self { layout, names, users, rows: Vec::new(), live: none.clone(), graves: none, hindered }
+        Self { layout, names, users, rows: Vec::new(), live: none.clone(), deleted: none, hindered }
     }
 
     /// Notes when changes may not pass: of one device, or of all.
@@ -143,8 +143,8 @@ impl<'a> Tracker<'a> {
 
     /// A row of the table that the viewer itself has deleted.
     pub(crate) fn pick_deleted(&self, rng: &mut Rng, who: Viewer, table: usize) -> Option<u32> {
-        let graves = &self.graves[table];
-        let row = *graves.get(rng.random_range(0..graves.len().max(1)))?;
+        let deleted = &self.deleted[table];
+        let row = *deleted.get(rng.random_range(0..deleted.len().max(1)))?;
         let gone = self.rows[row as usize].gone;
         (gone.is_some_and(|(device, _)| device == who.device) && self.is_mine(row, who)).then_some(row)
     }
@@ -187,7 +187,7 @@ impl<'a> Tracker<'a> {
                 let state = &mut self.rows[*row as usize];
                 if !state.made || state.gone.is_some() {
                     if state.made {
-                        self.graves[table].retain(|grave| grave != row);
+                        self.deleted[table].retain(|other| other != row);
                     }
                     if !state.listed {
                         self.live[table].push(*row);
@@ -234,7 +234,7 @@ impl<'a> Tracker<'a> {
         }
         state.gone = Some((who.device, who.at_us));
         let table = state.table;
-        self.graves[table].push(row);
+        self.deleted[table].push(row);
         let layout = self.layout;
         for (child_table, child_layout) in layout.tables.iter().enumerate() {
             for (column, _) in child_layout.cascades.iter().filter(|(_, parent)| *parent == table) {
@@ -291,7 +291,7 @@ impl<'a> Tracker<'a> {
             Some(_) if state.private => false,
             Some(maker) => {
                 // Most rows are old or new; only what is between needs a look at the faults.
-                if state.made_us + 2 * PASSAGE_US > who.at_us {
+                if state.made_us + 2 * DELIVERY_US > who.at_us {
                     return false;
                 }
                 let at_server_us = if maker == SERVER { state.made_us } else { self.passes(maker, state.made_us) };
@@ -308,11 +308,11 @@ impl<'a> Tracker<'a> {
     fn passes(&self, device: u32, from_us: i64) -> i64 {
         let mut from_us = from_us;
         for (start, end) in &self.hindered[device as usize] {
-            if *end > from_us && *start < from_us + PASSAGE_US {
+            if *end > from_us && *start < from_us + DELIVERY_US {
                 from_us = *end;
             }
         }
-        from_us + PASSAGE_US
+        from_us + DELIVERY_US
     }
 
     /// Whether the device is hindered during all of this time.

@@ -1,7 +1,7 @@
 //! Values: from a generator's description to something a device can write.
 //!
-//! Every text carries the transaction that it is from and a number within it, `… ~17.2`, so that whoever reads it
-//! anywhere knows who wrote it.
+//! Every text carries the transaction that it is from and a number within it, `… ~17.2`, so that its
+//! writer is known wherever it is read.
 
 use std::fmt::Write as _;
 
@@ -42,7 +42,7 @@ impl Mark {
         Self { key: key.to_string(), count: 0, odd, large }
     }
 
-    /// Text of so many words, unlike any other of the plan.
+    /// Text of `min` to `max` words, unlike any other of the plan.
     pub(crate) fn text(&mut self, rng: &mut Rng, min: u32, max: u32) -> String {
         let words = if self.large && rng.random_bool(0.15) {
             rng.random_range(1_800..6_000)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fixtures::App;
 use sim_world::{WorldKind, embedded};
 
 use super::error::CommandError;

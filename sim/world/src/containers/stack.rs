@@ -12,7 +12,7 @@ use fixtures::{App, deployment};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 use nix::sys::signal::Signal;
-use sim_core::plan::{Befalls, Part};
+use sim_core::plan::{ContainerFault, StackPart};
 use tokio_postgres::Client;
 use tokio_postgres::config::SslMode;
 
@@ -115,8 +115,8 @@ impl Pool {
 
     /// Whether its stacks have a container.
     #[must_use]
-    pub fn has(&self, part: Part) -> bool {
-        part != Part::Mongodb || (self.choice.storage == Storage::Mongodb && !self.choice.stand_ins)
+    pub fn has(&self, part: StackPart) -> bool {
+        part != StackPart::Mongodb || (self.choice.storage == Storage::Mongodb && !self.choice.stand_ins)
     }
 
     /// Sees to it that there is one, so that a machine without Docker or images is told so at once.
@@ -474,11 +474,11 @@ impl Ground for Stack {
         .boxed()
     }
 
-    fn befall(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+    fn befall(&self, part: StackPart, how: ContainerFault) -> Later<'_, ()> {
         self.befall_store(part, how).boxed()
     }
 
-    fn undo(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+    fn undo(&self, part: StackPart, how: ContainerFault) -> Later<'_, ()> {
         self.undo_store(part, how).boxed()
     }
 

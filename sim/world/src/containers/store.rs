@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use sim_core::plan::{Befalls, Part};
+use sim_core::plan::{ContainerFault, StackPart};
 
 use super::server::{self, GRACE_S};
 use super::stack::Stack;
@@ -16,7 +16,7 @@ const MONGODB: &str = "mongodb";
 
 /// What ails each.
 #[derive(Default)]
-pub(super) struct Ailments(Mutex<BTreeMap<Part, Ailment>>);
+pub(super) struct Ailments(Mutex<BTreeMap<StackPart, Ailment>>);
 
 /// By how many faults it is down, frozen, cut off; and whether it has yet to forget everything.
 #[derive(Clone, Copy, Default)]
@@ -29,7 +29,7 @@ struct Ailment {
 
 impl Ailments {
     /// Changes what ails a store; gives that as it is then.
-    fn change(&self, part: Part, change: impl FnOnce(&mut Ailment)) -> Ailment {
+    fn change(&self, part: StackPart, change: impl FnOnce(&mut Ailment)) -> Ailment {
         let mut ailments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ailment = ailments.entry(part).or_default();
         change(ailment);
@@ -38,11 +38,11 @@ impl Ailments {
 }
 
 impl Stack {
-    fn store(&self, part: Part) -> Result<(&'static str, String), String> {
+    fn store(&self, part: StackPart) -> Result<(&'static str, String), String> {
         let name = match part {
-            Part::Redis => REDIS,
-            Part::Mongodb => MONGODB,
-            Part::Backend | Part::Service | Part::Postgres => return Err("that one is the stage's".to_owned()),
+            StackPart::Redis => REDIS,
+            StackPart::Mongodb => MONGODB,
+            StackPart::Backend | StackPart::Service | StackPart::Postgres => return Err("that one is the stage's".to_owned()),
         };
         match self.compose.services.contains_key(name) {
             true => Ok((name, self.container(name))),
@@ -51,23 +51,23 @@ impl Stack {
     }
 
     /// Something befalls a store.
-    pub(super) async fn befall_store(&self, part: Part, how: Befalls) -> Result<(), String> {
+    pub(super) async fn befall_store(&self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         let (name, container) = self.store(part)?;
         let engine = &self.engine;
         match how {
-            Befalls::Kill | Befalls::Stop => {
+            ContainerFault::Kill | ContainerFault::Stop => {
                 let ailment = self.ailments.change(part, |one| one.downs += 1);
                 if ailment.downs > 1 {
                     return Ok(());
                 }
                 self.thaw(&container, ailment).await?;
-                if how == Befalls::Stop {
+                if how == ContainerFault::Stop {
                     return engine.stop(&container, GRACE_S).await;
                 }
                 engine.signal(&container, "SIGKILL").await?;
                 server::ended(engine, name, &container).await
             }
-            Befalls::Restart => {
+            ContainerFault::Restart => {
                 let ailment = self.ailments.change(part, |_| {});
                 // One that is down is started when it is not to be any more.
                 if ailment.downs > 0 {
@@ -77,11 +77,11 @@ impl Stack {
                 engine.stop(&container, GRACE_S).await?;
                 self.start_store(part).await
             }
-            Befalls::Pause => {
+            ContainerFault::Pause => {
                 let ailment = self.ailments.change(part, |one| one.pauses += 1);
                 if ailment.pauses == 1 && ailment.downs == 0 { engine.pause(&container).await } else { Ok(()) }
             }
-            Befalls::Disconnect => {
+            ContainerFault::Disconnect => {
                 let ailment = self.ailments.change(part, |one| one.cuts += 1);
                 if ailment.cuts == 1 { engine.disconnect(&self.network, &container).await } else { Ok(()) }
             }
@@ -89,15 +89,15 @@ impl Stack {
     }
 
     /// And is over.
-    pub(super) async fn undo_store(&self, part: Part, how: Befalls) -> Result<(), String> {
+    pub(super) async fn undo_store(&self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         let (name, container) = self.store(part)?;
         match how {
-            Befalls::Kill | Befalls::Stop => {
+            ContainerFault::Kill | ContainerFault::Stop => {
                 let ailment = self.ailments.change(part, |one| one.downs = one.downs.saturating_sub(1));
                 if ailment.downs == 0 { self.start_store(part).await } else { Ok(()) }
             }
-            Befalls::Restart => Ok(()),
-            Befalls::Pause => {
+            ContainerFault::Restart => Ok(()),
+            ContainerFault::Pause => {
                 let ailment = self.ailments.change(part, |one| one.pauses = one.pauses.saturating_sub(1));
                 if ailment.pauses > 0 || ailment.downs > 0 {
                     return Ok(());
@@ -105,7 +105,7 @@ impl Stack {
                 self.engine.unpause(&container).await?;
                 self.forget_if_due(part).await
             }
-            Befalls::Disconnect => {
+            ContainerFault::Disconnect => {
                 let ailment = self.ailments.change(part, |one| one.cuts = one.cuts.saturating_sub(1));
                 if ailment.cuts > 0 {
                     return Ok(());
@@ -117,11 +117,11 @@ impl Stack {
 
     /// The cache forgets everything, as soon as it runs.
     pub(super) async fn forget_cache(&self) -> Result<(), String> {
-        self.ailments.change(Part::Redis, |one| one.is_to_forget = true);
-        self.forget_if_due(Part::Redis).await
+        self.ailments.change(StackPart::Redis, |one| one.is_to_forget = true);
+        self.forget_if_due(StackPart::Redis).await
     }
 
-    async fn forget_if_due(&self, part: Part) -> Result<(), String> {
+    async fn forget_if_due(&self, part: StackPart) -> Result<(), String> {
         let ailment = self.ailments.change(part, |_| {});
         if !ailment.is_to_forget || ailment.downs > 0 || ailment.pauses > 0 {
             return Ok(());
@@ -131,7 +131,7 @@ impl Stack {
         self.engine.exec(&self.container(REDIS), &["bash", "-c", command]).await
     }
 
-    async fn start_store(&self, part: Part) -> Result<(), String> {
+    async fn start_store(&self, part: StackPart) -> Result<(), String> {
         let (name, container) = self.store(part)?;
         self.engine.start(&container).await?;
         self.wait_until_well(name).await?;

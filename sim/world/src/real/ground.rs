@@ -10,7 +10,7 @@ use fixtures::App;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use nix::sys::signal::Signal;
-use sim_core::plan::{Befalls, EPOCH_US, Part};
+use sim_core::plan::{ContainerFault, EPOCH_US, StackPart};
 use tokio_postgres::Client;
 
 use super::feed::{self, Feed, Spring};
@@ -112,13 +112,13 @@ pub(crate) trait Ground: Send + Sync {
     fn strike(&self, blow: Blow) -> Later<'_, ()>;
 
     /// Something befalls a container that is no business of the stage.
-    fn befall(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+    fn befall(&self, part: StackPart, how: ContainerFault) -> Later<'_, ()> {
         let _ = (part, how);
         ready(Err("there are no containers in this world".to_owned())).boxed()
     }
 
     /// And is over.
-    fn undo(&self, part: Part, how: Befalls) -> Later<'_, ()> {
+    fn undo(&self, part: StackPart, how: ContainerFault) -> Later<'_, ()> {
         self.befall(part, how)
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use sim_core::plan::{Befalls, Part};
+use sim_core::plan::{ContainerFault, StackPart};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_postgres::Client;
 
@@ -550,11 +550,11 @@ impl Hands {
 // ---- Other containers ----
 
 impl Hands {
-    pub(super) async fn befall(self, part: Part, how: Befalls) -> Result<(), String> {
+    pub(super) async fn befall(self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         self.ground.befall(part, how).await
     }
 
-    pub(super) async fn undo(self, part: Part, how: Befalls) -> Result<(), String> {
+    pub(super) async fn undo(self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         self.ground.undo(part, how).await
     }
 

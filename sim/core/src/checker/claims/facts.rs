@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
-use crate::checker::lives::Lives;
-use crate::checker::{Context, Timeline};
+use crate::checker::context::Context;
+use crate::checker::installations::Installations;
+use crate::checker::row_ids::RowIds;
+use crate::checker::timeline::Timeline;
 use crate::history::{
     Barrier, Commit, ConflictRecord, LocalOp, LocalTx, Op, Outcome, Phase, RowId, Scope, TxOutcome, What, Who, label,
 };
@@ -18,15 +20,12 @@ pub(super) struct Facts<'a, 't> {
     pub(super) txs: Vec<Tx<'a>>,
     /// Final reads of devices.
     pub(super) reads: Vec<(u32, BTreeMap<RowId, Row>)>,
-    /// Losing row and survivor.
-    pub(super) aliases: BTreeMap<RowId, RowId>,
-    /// Rows that occur in the feed with an image before their first change, or that were inserted by the server.
+    pub(super) ids: RowIds<'a>,
+    /// Every conflict record, of commits and of the lists that users were given.
     pub(super) records: Vec<&'a ConflictRecord>,
     /// Why the end of the run says nothing, if it does not.
     pub(super) no_end: Option<&'static str>,
-    /// (table, id, row), sorted.
-    ids: Vec<(usize, &'a str, RowId)>,
-    lives: Lives,
+    installations: Installations,
 }
 
 /// An accepted transaction.
@@ -36,7 +35,7 @@ pub(super) struct Tx<'a> {
     pub(super) event: usize,
     pub(super) tx_id: i64,
     pub(super) tx: &'a LocalTx,
-    /// The first commit of it that is no mere note of a refusal.
+    /// The first commit of it that does more than note a refusal.
     pub(super) seq: Option<u64>,
     /// Whether an answer called it committed.
     pub(super) answered_committed: bool,
@@ -58,19 +57,15 @@ pub(super) struct Write<'a> {
 impl<'a, 't> Facts<'a, 't> {
     pub(super) fn gather(ctx: &'t Context<'a>, timeline: &'t Timeline<'a>) -> Self {
         let history = ctx.history;
-        let mut ids: Vec<(usize, &str, RowId)> =
-            (0..).zip(&history.rows).map(|(row, name)| (name.table, name.id.as_ref(), row)).collect();
-        ids.sort_unstable();
         let mut facts = Self {
             ctx,
             timeline,
             txs: Vec::new(),
             reads: Vec::new(),
-            aliases: BTreeMap::new(),
+            ids: RowIds::new(history),
             records: Vec::new(),
             no_end: None,
-            ids,
-            lives: Lives::of(history),
+            installations: Installations::of(history),
         };
         let mut answered = BTreeSet::new();
         let mut refused = BTreeSet::new();
@@ -103,7 +98,7 @@ impl<'a, 't> Facts<'a, 't> {
                     facts.reads.push((device, rows));
                 }
                 (_, What::Commit(commit)) => {
-                    facts.aliases.extend(commit.aliases.iter().copied().filter(|(losing, survivor)| losing != survivor));
+                    commit.aliases.iter().for_each(|(losing, survivor)| facts.ids.merge(*losing, *survivor));
                     facts.records.extend(&commit.conflicts);
                 }
                 (_, What::Conflicts { records, .. }) => facts.records.extend(records),
@@ -145,7 +140,7 @@ impl<'a, 't> Facts<'a, 't> {
         if later.tx.device == earlier.tx.device {
             return earlier.op.op_id < later.op.op_id;
         }
-        if self.lives.has_seen(later.tx.device, earlier.tx.device, earlier.tx.event) {
+        if self.installations.has_seen(later.tx.device, earlier.tx.device, earlier.tx.event) {
             return true;
         }
         earlier.tx.seq.is_some_and(|seq| seq <= self.timeline.seen_row(later.tx.device, later.tx.event, earlier.row))
@@ -170,22 +165,14 @@ impl<'a, 't> Facts<'a, 't> {
         server.chain(self.reads.iter().map(move |(device, rows)| (Who::Client(*device), rows.get(&row))))
     }
 
+    /// The row that operations on this one act on.
     pub(super) fn target(&self, row: RowId) -> RowId {
-        let mut at = row;
-        for _ in 0..self.aliases.len() {
-            match self.aliases.get(&at) {
-                Some(survivor) => at = *survivor,
-                None => break,
-            }
-        }
-        at
+        self.ids.survivor(row)
     }
 
     /// The row of the table with this id, aliases followed.
     pub(super) fn find(&self, table: usize, id: &Value) -> Option<RowId> {
-        let id = id.as_text()?;
-        let index = self.ids.partition_point(|(at, known, _)| (*at, *known) < (table, id));
-        self.ids.get(index).filter(|(at, known, _)| (*at, *known) == (table, id)).map(|(_, _, row)| self.target(*row))
+        self.ids.find(table, id.as_text()?)
     }
 
     pub(super) fn table(&self, row: RowId) -> usize {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Rule, Value};
 
-use super::facts::Write;
-use super::{Contradiction, Ruling};
 use crate::checker::durability::members;
 use crate::history::{Op, RowId, label};
+use super::facts::Write;
+use super::ruling::{Contradiction, Ruling};
 
 /// Writes of each (row, column), in order of commits; the clock columns are left out.
 fn by_column<'a>(ruling: &Ruling<'_, 'a, '_>) -> BTreeMap<(RowId, usize), Vec<Write<'a>>> {
@@ -30,10 +30,10 @@ fn deletes<'a>(ruling: &Ruling<'_, 'a, '_>) -> BTreeMap<RowId, Vec<Write<'a>>> {
     deletes
 }
 
-/// Rows whose writes cannot be told one by one: deleted, inserted twice, or merged with another.
+/// Rows whose writes cannot be judged one by one: deleted, inserted twice, or merged with another.
 fn tangled(ruling: &Ruling<'_, '_, '_>) -> BTreeSet<RowId> {
     let mut inserted = BTreeSet::new();
-    let mut tangled: BTreeSet<RowId> = ruling.facts.aliases.values().map(|row| ruling.facts.target(*row)).collect();
+    let mut tangled: BTreeSet<RowId> = ruling.facts.ids.survivors().collect();
     for write in ruling.facts.writes() {
         let again = write.is(Op::Put) && (!inserted.insert(write.row) || ruling.facts.seeded(write.row).is_some());
         if write.is(Op::Delete) || again {
@@ -69,8 +69,8 @@ pub(super) fn nothing_overridden(ruling: &mut Ruling<'_, '_, '_>) {
         let Some(last) = writes.last().copied() else { continue };
         let expected = last.data(column);
         for (who, image) in ruling.facts.ends(row) {
-            let buried = deletes.get(&row).map_or(&[][..], Vec::as_slice);
-            let unseen_delete = buried.iter().find(|delete| !ruling.facts.saw(delete, &last) && !ruling.facts.saw(&last, delete));
+            let row_deletes = deletes.get(&row).map_or(&[][..], Vec::as_slice);
+            let unseen_delete = row_deletes.iter().find(|delete| !ruling.facts.saw(delete, &last) && !ruling.facts.saw(&last, delete));
             let (found, because) = match (image, unseen_delete) {
                 (Some(image), _) if image.get(column) == expected => continue,
                 (Some(image), _) => {
@@ -80,7 +80,7 @@ pub(super) fn nothing_overridden(ruling: &mut Ruling<'_, '_, '_>) {
                 (None, Some(delete)) => {
                     ("absent".to_owned(), format!("client/{} deleted the row without having seen it", delete.tx.device))
                 }
-                (None, None) if buried.is_empty() && who == crate::history::Who::Server && ruling.facts.last(row).is_none() => {
+                (None, None) if row_deletes.is_empty() && who == crate::history::Who::Server && ruling.facts.last(row).is_none() => {
                     ("absent".to_owned(), "Nobody deleted the row".to_owned())
                 }
                 (None, None) => continue,
@@ -124,7 +124,7 @@ fn is_structural(ruling: &Ruling<'_, '_, '_>, table: usize, column: usize) -> bo
         || policy.exclusives.iter().any(|one| one.table == table && one.running == column)
 }
 
-/// What a write leaves in a column of a group: what it sent, or what its device had; `None` if that is not told.
+/// What a write leaves in a column of a group: what it sent, or what its device had; `None` if that is unknown.
 fn left<'w>(write: &Write<'w>, column: usize) -> Option<&'w Value> {
     write.data(column).or_else(|| write.old(column))
 }
@@ -225,7 +225,7 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
             };
             for (who, image) in ruling.facts.ends(row) {
                 let Some(image) = image else { continue };
-                let whole = |expected: &dyn Fn(usize) -> Option<Value>| {
+                let matches_all = |expected: &dyn Fn(usize) -> Option<Value>| {
                     group.columns.iter().all(|column| image.get(*column).is_some_and(|value| fits(value, *column, expected(*column).as_ref())))
                 };
                 let default = |column: usize| match &app.schema.tables[table].columns[column].default {
@@ -242,11 +242,11 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
                     if filled && now == default(column) { now } else { value }
                 };
                 let from_write = of.iter().any(|write| {
-                    whole(&|column| updated(write, column)) && !write.is(Op::Put)
-                        || write.is(Op::Put) && whole(&|column| inserted(write, column))
+                    matches_all(&|column| updated(write, column)) && !write.is(Op::Put)
+                        || write.is(Op::Put) && matches_all(&|column| inserted(write, column))
                 });
                 let seeded = ruling.facts.seeded(row);
-                if from_write || seeded.is_some_and(|seeded| whole(&|column| seeded.get(column).cloned())) {
+                if from_write || seeded.is_some_and(|seeded| matches_all(&|column| seeded.get(column).cloned())) {
                     continue;
                 }
                 let shown: Vec<String> = group.columns.iter().filter_map(|column| image.get(*column)).map(label::value).collect();

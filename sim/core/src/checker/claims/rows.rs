@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Rule, Value};
 
-use super::facts::Write;
-use super::{Contradiction, Ruling};
+use crate::checker::unique_key::{UniqueKey, unique_key};
 use crate::history::{Op, RowId, Who, label};
+use super::facts::Write;
+use super::ruling::{Contradiction, Ruling};
 
 pub(super) fn deleted_stay_deleted(ruling: &mut Ruling<'_, '_, '_>) {
     let mut deleted: BTreeMap<RowId, Write<'_>> = BTreeMap::new();
@@ -16,7 +17,7 @@ pub(super) fn deleted_stay_deleted(ruling: &mut Ruling<'_, '_, '_>) {
         }
         match write.op.op {
             Op::Delete => drop(deleted.entry(write.row).or_insert(write)),
-            // Created again, or too early to count: the durability and policy checkers tell which.
+            // Created again, or too early to count: the durability and policy checkers judge which.
             Op::Put => drop(deleted.remove(&write.row)),
             Op::Patch => {}
         }
@@ -36,26 +37,15 @@ pub(super) fn deleted_stay_deleted(ruling: &mut Ruling<'_, '_, '_>) {
     }
 }
 
-/// A unique key's value; `None` if it has a NULL, which collides with nothing.
-fn key(row: &Row, columns: &[usize]) -> Option<String> {
-    let mut key = String::new();
-    for column in columns {
-        let value = row.get(*column).filter(|value| !value.is_null())?;
-        key.push_str(&value.to_json().to_string());
-        key.push('\0');
-    }
-    Some(key)
-}
-
 pub(super) fn one_row_per_key(ruling: &mut Ruling<'_, '_, '_>) {
     let app = ruling.ctx().app;
     for unique in app.policy.uniques.iter().filter(|unique| unique.merge) {
         // Who had each key first, since it was last free.
-        let mut holders: BTreeMap<String, RowId> = BTreeMap::new();
-        let mut keys: BTreeMap<RowId, String> = BTreeMap::new();
+        let mut holders: BTreeMap<UniqueKey, RowId> = BTreeMap::new();
+        let mut keys: BTreeMap<RowId, UniqueKey> = BTreeMap::new();
         for (_, commit) in ruling.facts.timeline.commits() {
             for change in commit.changes.iter().filter(|change| ruling.facts.table(change.row) == unique.table) {
-                let new = change.after.as_ref().and_then(|after| key(after, &unique.columns));
+                let new = change.after.as_ref().and_then(|after| unique_key(unique, after));
                 if keys.get(&change.row) == new.as_ref() {
                     continue;
                 }
@@ -77,16 +67,16 @@ pub(super) fn one_row_per_key(ruling: &mut Ruling<'_, '_, '_>) {
                 Some(rows) => rows.iter().map(|(row, image)| (*row, image)).collect(),
                 None => ruling.facts.timeline.server().rows_at(ruling.facts.timeline.last_commit()).collect(),
             };
-            let mut found: BTreeMap<String, RowId> = BTreeMap::new();
+            let mut found: BTreeMap<UniqueKey, RowId> = BTreeMap::new();
             for (row, image) in at_end.into_iter().filter(|(row, _)| ruling.facts.table(*row) == unique.table) {
-                let Some(key) = key(image, &unique.columns) else { continue };
+                let Some(key) = unique_key(unique, image) else { continue };
                 let first = holders.get(&key).copied();
                 let because = match found.insert(key.clone(), row) {
                     Some(other) => format!("{} has the same key there.", ruling.label(other, None)),
                     None if first.is_some_and(|first| first != row) => {
                         format!("{} was committed with that key first.", ruling.label(first.unwrap_or(row), None))
                     }
-                    None if ruling.facts.aliases.contains_key(&row) => "It was merged into another row.".to_owned(),
+                    None if ruling.facts.ids.is_merged(row) => "It was merged into another row.".to_owned(),
                     None => continue,
                 };
                 contradictions.push(Contradiction {

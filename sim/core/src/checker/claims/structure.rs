@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
-use super::facts::Write;
-use super::{Contradiction, Ruling};
+use crate::checker::tree::path_to;
 use crate::history::{Op, RowId};
+use super::facts::Write;
+use super::ruling::{Contradiction, Ruling};
 
 pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
     let app = ruling.ctx().app;
@@ -21,7 +22,7 @@ pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
             // In the order of operations: would this one have closed a cycle in the tree as it then was?
             for (write, parent) in &intents {
                 let after = ruling.facts.timeline.row_at(write.row, commit.seq);
-                let closes = reaches(&parents, *parent, write.row);
+                let closes = closes_cycle(&parents, *parent, write.row);
                 let stands = parent_of(after) == Some(*parent);
                 if closes && !stands && after.is_some() && !ruling.facts.is_on_record(write.row, write, Some("cycle")) {
                     contradictions.push(Contradiction {
@@ -42,7 +43,7 @@ pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
                     None => drop(parents.remove(&change.row)),
                 }
             }
-            let cycle = changes.iter().find(|change| parents.get(&change.row).is_some_and(|parent| reaches(&parents, *parent, change.row)));
+            let cycle = changes.iter().find(|change| parents.get(&change.row).is_some_and(|parent| closes_cycle(&parents, *parent, change.row)));
             if let Some(change) = cycle {
                 contradictions.push(Contradiction {
                     role: ruling.role(change.row, Some(tree.column)),
@@ -61,7 +62,7 @@ pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
                 .filter_map(|(row, image)| Some((*row, parent_of(Some(image))?)))
                 .collect();
             if ruling.facts.no_end.is_none()
-                && let Some((row, _)) = parents.iter().find(|(row, parent)| reaches(&parents, **parent, **row))
+                && let Some((row, _)) = parents.iter().find(|(row, parent)| closes_cycle(&parents, **parent, **row))
             {
                 contradictions.push(Contradiction {
                     role: ruling.role(*row, Some(tree.column)),
@@ -90,19 +91,9 @@ fn parent_intents<'a>(ruling: &Ruling<'_, 'a, '_>, origin: crate::history::Origi
         .collect()
 }
 
-/// Whether going up from a row comes to another, or goes round.
-fn reaches(parents: &BTreeMap<RowId, RowId>, from: RowId, to: RowId) -> bool {
-    let mut at = from;
-    for _ in 0..=parents.len() {
-        if at == to {
-            return true;
-        }
-        match parents.get(&at) {
-            Some(parent) => at = *parent,
-            None => return false,
-        }
-    }
-    false
+/// Whether a parent closes a cycle through the row.
+fn closes_cycle(parents: &BTreeMap<RowId, RowId>, parent: RowId, row: RowId) -> bool {
+    path_to(row, parent, |at| parents.get(&at).copied()).is_some()
 }
 
 pub(super) fn one_leader(ruling: &mut Ruling<'_, '_, '_>) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Contradiction, Ruling};
-use crate::history::{OpAnswer, Phase, TxOutcome, What, Who};
+use crate::history::{Event, OpAnswer, Phase, TxOutcome, What, Who};
 use crate::plan::Fault;
+use super::ruling::{Contradiction, Ruling};
 
 pub(super) fn one_commit_each(ruling: &mut Ruling<'_, '_, '_>) {
     let facts = ruling.facts;
@@ -86,8 +86,21 @@ impl Channel {
     }
 }
 
-/// A new token lives longer than this, in microseconds: two refusals that are further apart may be of two tokens.
-const TOKEN_LIVES_US: i64 = 15_000_000;
+/// An answer to a device: the device, the channel, and the HTTP status, if there was one.
+fn answer_to(event: &Event) -> Option<(u32, Channel, Option<u16>)> {
+    let Who::Client(device) = event.who else { return None };
+    match &event.what {
+        What::Upload(upload) if upload.phase != Phase::Invoke => Some((device, Channel::Upload, upload.status)),
+        What::WriteCheckpoint { status, phase, .. } if *phase != Phase::Invoke => {
+            Some((device, Channel::WriteCheckpoint, *status))
+        }
+        What::Stream { status, phase: Phase::Ok | Phase::Fail, .. } => Some((device, Channel::Stream, *status)),
+        _ => None,
+    }
+}
+
+/// The least lifetime of a token, in microseconds: two refusals that are further apart may be of two tokens.
+const TOKEN_LIFETIME_MIN_US: i64 = 15_000_000;
 
 pub(super) fn one_refusal_per_expiry(ruling: &mut Ruling<'_, '_, '_>) {
     let history = ruling.ctx().history;
@@ -97,30 +110,22 @@ pub(super) fn one_refusal_per_expiry(ruling: &mut Ruling<'_, '_, '_>) {
     let mut wrong: BTreeMap<u32, u32> = BTreeMap::new();
     let mut contradictions = Vec::new();
     for (event, entry) in history.events.iter().enumerate() {
-        let (device, channel, status) = match (entry.who, &entry.what) {
-            (Who::Client(device), What::Upload(upload)) if upload.phase != Phase::Invoke => (device, Channel::Upload, upload.status),
-            (Who::Client(device), What::WriteCheckpoint { status, phase, .. }) if *phase != Phase::Invoke => {
-                (device, Channel::WriteCheckpoint, *status)
-            }
-            (Who::Client(device), What::Stream { status, phase: Phase::Ok | Phase::Fail, .. }) => (device, Channel::Stream, *status),
-            (_, What::Fault { phase, fault: Fault::WrongAudience { device, .. }, .. }) => {
-                match phase {
-                    Phase::Invoke => *wrong.entry(*device).or_default() += 1,
-                    Phase::Ok => {
-                        wrong.remove(device);
-                        refused.retain(|(refused, _), _| refused != device);
-                    }
-                    _ => {}
+        if let What::Fault { phase, fault: Fault::WrongAudience { device, .. }, .. } = &entry.what {
+            match phase {
+                Phase::Invoke => *wrong.entry(*device).or_default() += 1,
+                Phase::Ok => {
+                    wrong.remove(device);
+                    refused.retain(|(refused, _), _| refused != device);
                 }
-                continue;
+                _ => {}
             }
-            _ => continue,
-        };
+        }
+        let Some((device, channel, status)) = answer_to(entry) else { continue };
         match status {
             Some(401) if wrong.contains_key(&device) => {}
             Some(401) => {
                 let first = refused.insert((device, channel), event);
-                let soon = |first: &usize| entry.at_us - history.events[*first].at_us < TOKEN_LIVES_US;
+                let soon = |first: &usize| entry.at_us - history.events[*first].at_us < TOKEN_LIFETIME_MIN_US;
                 if let Some(first) = first.filter(soon) {
                     contradictions.push(Contradiction {
                         role: channel.name().to_owned(),
@@ -155,28 +160,23 @@ pub(super) fn one_refusal_per_expiry(ruling: &mut Ruling<'_, '_, '_>) {
 /// How long a refusal may have been on its way to the device.
 const REFUSAL_TRAVELS_US: i64 = 5_000_000;
 
-/// For scenarios in which no token expires: whoever is refused has a token that its server does not know yet.
+/// For scenarios in which no token expires: a device is refused only for a token whose key the server does not know
+/// yet.
 pub(super) fn old_tokens_stay_good(ruling: &mut Ruling<'_, '_, '_>) {
     let history = ruling.ctx().history;
     let mut unknown = 0u32;
     let mut known_since_us = i64::MIN;
     let mut contradictions = Vec::new();
     for (event, entry) in history.events.iter().enumerate() {
-        let (device, channel, status) = match (entry.who, &entry.what) {
-            (_, What::Fault { phase: Phase::Invoke, fault: Fault::KeyRotated { .. }, .. }) => {
-                unknown += 1;
-                continue;
-            }
-            (_, What::Fault { phase: Phase::Ok, fault: Fault::KeyRotated { .. }, .. }) => {
+        match &entry.what {
+            What::Fault { phase: Phase::Invoke, fault: Fault::KeyRotated { .. }, .. } => unknown += 1,
+            What::Fault { phase: Phase::Ok, fault: Fault::KeyRotated { .. }, .. } => {
                 unknown = unknown.saturating_sub(1);
                 known_since_us = entry.at_us;
-                continue;
             }
-            (Who::Client(device), What::Upload(upload)) if upload.phase != Phase::Invoke => (device, Channel::Upload, upload.status),
-            (Who::Client(device), What::WriteCheckpoint { status, .. }) => (device, Channel::WriteCheckpoint, *status),
-            (Who::Client(device), What::Stream { status, .. }) => (device, Channel::Stream, *status),
-            _ => continue,
-        };
+            _ => {}
+        }
+        let Some((device, channel, status)) = answer_to(entry) else { continue };
         let lawful = channel != Channel::Upload
             && (unknown > 0 || entry.at_us <= known_since_us.saturating_add(REFUSAL_TRAVELS_US));
         if status == Some(401) && !lawful {

@@ -2,47 +2,79 @@
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
 
-use super::Judge;
+use crate::checker::context::Context;
+use crate::checker::timeline::Timeline;
 use super::edit::Edit;
-use super::report::Loss;
+use super::judge::Judge;
+use super::lawful::Discipline;
+use super::records::Records;
+use super::registers::layouts;
+use super::report::{Loss, RequiredRecord};
 use super::state::{Net, Register, Write};
+use super::stats::{Stats, count};
+use super::transaction::JudgedTx;
 use crate::history::{
-    Change, Commit, LocalOp, LocalTx, OpAnswer, Origin, Outcome, Phase, RowId, TxOutcome, Upload, What,
+    Change, Commit, LocalOp, LocalTx, OpAnswer, Origin, Outcome, Phase, RowId, Scope, TxOutcome, Upload, What, Who,
 };
 use crate::plan::EPOCH_US;
+use crate::verdict::Finding;
 
-/// The commit being judged.
-pub(super) struct At<'a> {
-    /// Its event; for a transaction without a commit, that of its answer.
-    pub(super) event: usize,
-    /// Its number; for a transaction without a commit, that of the last one before its answer.
-    pub(super) seq: u64,
-    /// When the backend received it, in microseconds since 1970.
-    pub(super) received_us: i64,
-    /// Whose it is.
-    pub(super) device: u32,
-    /// The event of the local transaction.
-    pub(super) tx_event: usize,
-    /// The local transaction.
-    pub(super) tx: &'a LocalTx,
-    /// Its operations that are being judged: one where the feed says whose effect each change is, else all.
-    pub(super) ops: &'a [LocalOp],
-    /// The number of this judgement: rows that it concerns carry it.
-    stamp: usize,
-    /// What they did to each row that they changed or meant to change.
-    pub(super) nets: Vec<Net>,
-    /// Whether there is no commit, only an answer that claims one.
-    pub(super) claimed: bool,
+/// Judges the history.
+#[must_use]
+pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
+    examine(ctx, timeline).0
 }
 
-impl At<'_> {
-    /// An operation of the transaction as a write.
-    pub(super) fn write(&self, op_id: i64) -> Write {
-        Write { device: self.device, event: self.tx_event, op_id, seq: self.seq }
-    }
+/// Judges the history, and counts.
+#[must_use]
+pub fn examine(ctx: &Context<'_>, timeline: &Timeline<'_>) -> (Finding, Stats) {
+    let layouts = layouts(ctx.app);
+    let records = Records::of(ctx);
+    let mut judge = Judge::new(ctx, timeline, &layouts, &records);
+    judge.run();
+    (judge.finding, judge.stats)
 }
 
 impl<'a> Judge<'a, '_> {
+    fn run(&mut self) {
+        self.begin();
+        for (event, entry) in self.ctx.history.events.iter().enumerate() {
+            match (&entry.who, &entry.what) {
+                (_, What::Commit(commit)) => self.commit(event, commit),
+                (Who::Client(device), What::Upload(upload)) => self.answered(event, entry.at_us, *device, upload),
+                _ => {}
+            }
+        }
+        self.ends();
+    }
+
+    /// Rows that were there before the feed begins: those whose first change has an image before it, and those that
+    /// no change names but somebody reads in the end.
+    fn begin(&mut self) {
+        let mut known = vec![false; self.rows.len()];
+        for event in &self.ctx.history.events {
+            match &event.what {
+                What::Commit(commit) => {
+                    for change in &commit.changes {
+                        let Some(known) = known.get_mut(change.row as usize) else { continue };
+                        if !*known {
+                            *known = true;
+                            self.set_live(change.row, change.before.clone());
+                        }
+                    }
+                }
+                What::Read { scope: Scope::Final, rows } => {
+                    for (row, image) in rows {
+                        if known.get(*row as usize) == Some(&false) && image.is_some() {
+                            self.set_live(*row, image.clone());
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub(super) fn commit(&mut self, event: usize, commit: &'a Commit) {
         let tx = commit.origin.and_then(|origin| self.local_tx(origin));
         let (Some(origin), Some((tx_event, tx))) = (commit.origin, tx) else {
@@ -60,11 +92,11 @@ impl<'a> Judge<'a, '_> {
         }
         for (losing, survivor) in &commit.aliases {
             if losing != survivor {
-                self.aliases.insert(*losing, *survivor);
-                super::count(&mut self.stats.concurrent, "unique", 1);
+                self.ids.merge(*losing, *survivor);
+                count(&mut self.stats.concurrent, "unique", 1);
             }
         }
-        let at = |ops| At {
+        let at = |ops| JudgedTx {
             event,
             seq: commit.seq,
             received_us: commit.received_us,
@@ -100,26 +132,24 @@ impl<'a> Judge<'a, '_> {
         }
         for answer in &upload.ops {
             let named = tx.ops.iter().find(|op| op.op_id == answer.op_id).map(|op| op.row);
-            if let (Some(losing), Some(survivor)) = (named, answer.merged_into)
-                && losing != survivor
-            {
-                self.aliases.insert(losing, survivor);
+            if let (Some(losing), Some(survivor)) = (named, answer.merged_into) {
+                self.ids.merge(losing, survivor);
             }
         }
         let seq = self.timeline.committed_before(event);
         let received_us = EPOCH_US.saturating_add(at_us);
         self.stats.accepted += tx.ops.len() as u64;
-        let at = At { event, seq, received_us, device, tx_event, tx, ops: &tx.ops, stamp: 0, nets: Vec::new(), claimed: true };
+        let at = JudgedTx { event, seq, received_us, device, tx_event, tx, ops: &tx.ops, stamp: 0, nets: Vec::new(), claimed: true };
         self.judge(at, std::iter::empty(), &upload.ops);
     }
 
-    /// Whether the feed has a commit of the transaction that is no mere note of its refusal.
+    /// Whether the feed has a commit of the transaction that does more than note its refusal.
     pub(super) fn is_effective(&self, device: u32, tx_id: i64) -> bool {
         self.timeline.commits_of(device, tx_id).filter_map(|seq| self.timeline.commit(seq)).any(|commit| !is_refusal(commit))
     }
 
     /// What the commit did to a row.
-    pub(super) fn net<'n>(&self, at: &'n At<'_>, row: RowId) -> Option<&'n Net> {
+    pub(super) fn net<'n>(&self, at: &'n JudgedTx<'_>, row: RowId) -> Option<&'n Net> {
         let (stamp, index) = self.rows[row as usize].mark;
         if stamp == at.stamp { at.nets.get(index) } else { None }
     }
@@ -133,7 +163,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// The entry of a row among what the commit did, made from the row as it is if there is none yet.
-    fn net_mut<'n>(&mut self, at: &'n mut At<'_>, row: RowId, before: impl FnOnce() -> Option<Row>) -> &'n mut Net {
+    fn net_mut<'n>(&mut self, at: &'n mut JudgedTx<'_>, row: RowId, before: impl FnOnce() -> Option<Row>) -> &'n mut Net {
         if self.rows[row as usize].mark.0 != at.stamp {
             self.rows[row as usize].mark = (at.stamp, at.nets.len());
             let before = before();
@@ -143,7 +173,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Judges operations by what they changed.
-    fn judge(&mut self, mut at: At<'a>, changes: impl Iterator<Item = &'a Change>, answers: &'a [OpAnswer]) {
+    fn judge(&mut self, mut at: JudgedTx<'a>, changes: impl Iterator<Item = &'a Change>, answers: &'a [OpAnswer]) {
         self.judgements += 1;
         at.stamp = self.judgements;
         for change in changes {
@@ -169,14 +199,14 @@ impl<'a> Judge<'a, '_> {
             edits[index].fold(op, self.layout(row), received_us);
         }
         for edit in &edits {
-            let told = self.finding.anomalies.len();
-            let tally = self.edit(&at, edit);
-            if self.finding.anomalies.len() == told {
-                self.test_answer(&at, edit, tally, answers);
+            let anomalies = self.finding.anomalies.len();
+            let counts = self.edit(&at, edit);
+            if self.finding.anomalies.len() == anomalies {
+                self.test_answer(&at, edit, counts, answers);
             }
         }
         for index in 0..at.nets.len() {
-            self.unmeant(&at, index, &edits);
+            self.unintended(&at, index, &edits);
         }
         let nets = std::mem::take(&mut at.nets);
         for net in nets {
@@ -201,7 +231,7 @@ impl<'a> Judge<'a, '_> {
         })
     }
 
-    /// A write of the server's own: it overrides what it likes, and is nobody's accepted write.
+    /// A write of the server itself: it may override anything, and no device has accepted it.
     fn server_commit(&mut self, commit: &Commit) {
         for change in &commit.changes {
             if change.row as usize >= self.rows.len() {
@@ -226,7 +256,7 @@ impl<'a> Judge<'a, '_> {
                     }
                 }
                 (_, None) => {
-                    state.death = Some( super::state::Death {
+                    state.deletion = Some(super::state::Deletion {
                         by: None,
                         also: None,
                         cascade: false,
@@ -243,10 +273,10 @@ impl<'a> Judge<'a, '_> {
                     state.registers.clear();
                     state.filled.clear();
                     state.writes.clear();
-                    state.death = None;
+                    state.deletion = None;
                 }
             }
-            // Whether the server's own write keeps a lease is not told.
+            // It is unknown whether the server's own write keeps a lease.
             (state.touched_us, state.heartbeat_us) = (commit.received_us, i64::MIN);
             self.set_live(change.row, change.after.clone());
         }
@@ -268,10 +298,10 @@ impl<'a> Judge<'a, '_> {
 
     /// What the commit changed without any operation of its transaction meaning it: lawful for what follows from a
     /// delete, a merge of ids or the end of a lease; else the values that went are lost.
-    fn unmeant(&mut self, at: &At<'a>, index: usize, edits: &[Edit<'a>]) {
+    fn unintended(&mut self, at: &JudgedTx<'a>, index: usize, edits: &[Edit<'a>]) {
         let net = &at.nets[index];
         let edit = net.edit.map(|edit| &edits[edit]);
-        if edit.is_none() && self.discipline != super::lawful::Discipline::Rules {
+        if edit.is_none() && self.discipline != Discipline::Rules {
             self.rows[net.row as usize].everyone.extend(at.tx.ops.iter().map(|op| at.write(op.op_id)));
         }
         match (&net.before, &net.after) {
@@ -294,15 +324,15 @@ impl<'a> Judge<'a, '_> {
                     if before_delete {
                         self.forget_writer(at, net.row, layout.of_column[column]);
                     } else if !meant {
-                        self.unmeant_column(at, net, column, before, after);
+                        self.unintended_column(at, net, column, before, after);
                     }
                 }
             }
-            (Some(before), None) if edit.is_none() => self.unmeant_end(at, net, before),
+            (Some(before), None) if edit.is_none() => self.unintended_end(at, net, before),
             (None, Some(_)) if edit.is_none() => {
-                if let Some(by) = self.rows[net.row as usize].death.as_ref().and_then(|death| death.by) {
+                if let Some(by) = self.rows[net.row as usize].deletion.as_ref().and_then(|deletion| deletion.by) {
                     let because = format!("{} and no operation of commit {} creates it again", self.deleted_by(&by), at.seq);
-                    self.lose(at, Loss { code: "resurrected", row: net.row, register: None, writes: vec![by] },
+                    self.report_loss(at, Loss { code: "resurrected", row: net.row, register: None, writes: vec![by] },
                         "is there again after it was deleted".to_owned(), because);
                 }
             }
@@ -310,7 +340,7 @@ impl<'a> Judge<'a, '_> {
         }
     }
 
-    fn unmeant_column(&mut self, at: &At<'a>, net: &Net, column: usize, before: &Row, after: &Row) {
+    fn unintended_column(&mut self, at: &JudgedTx<'a>, net: &Net, column: usize, before: &Row, after: &Row) {
         let layout = self.layout(net.row);
         let register_index = layout.of_column[column];
         let register = self.rows[net.row as usize].register(register_index);
@@ -347,18 +377,19 @@ impl<'a> Judge<'a, '_> {
                 crate::history::label::value(&after[column]),
                 at.seq
             );
-            self.lose(at, Loss { code: "lost-update", row: net.row, register: Some(register_index), writes: vec![by] }, what, because);
+            self.report_loss(at, Loss { code: "lost-update", row: net.row, register: Some(register_index), writes: vec![by] }, what, because);
         }
         self.forget_writer(at, net.row, register_index);
     }
 
-    /// The server set a register of a row that the transaction did not mean: whoever wrote it unseen has a record.
-    fn gave_way(&mut self, at: &At<'a>, row: RowId, index: usize, rule: &'static str, winners: &[Option<Write>]) {
+    /// The server set a register of a row that the transaction did not mean to write: a writer whose write it had not
+    /// seen has a record.
+    fn gave_way(&mut self, at: &JudgedTx<'a>, row: RowId, index: usize, rule: &'static str, winners: &[Option<Write>]) {
         let register = self.rows[row as usize].register(index);
         let seen = [register.by, register.also].into_iter().flatten().any(|by| self.saw(at, row, &by));
         if register.by.is_some() && !seen {
             let losers = self.rows[row as usize].writers(index);
-            self.need(at, &super::report::Need {
+            self.require_record(at, &RequiredRecord {
                 losers: &losers,
                 winners,
                 row,
@@ -370,7 +401,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// A row that went without an operation that deletes it: lawful if it went with its parent.
-    fn unmeant_end(&mut self, at: &At<'a>, net: &Net, before: &Row) {
+    fn unintended_end(&mut self, at: &JudgedTx<'a>, net: &Net, before: &Row) {
         let layout = self.layout(net.row);
         let cascades = layout.parents.iter().enumerate().any(|(column, parent)| {
             parent.is_some_and(|parent| {
@@ -378,22 +409,22 @@ impl<'a> Judge<'a, '_> {
             })
         });
         if cascades {
-            self.check_buried(at, net.row, None, before, true);
+            self.check_deletion(at, net.row, None, before, true);
         } else if let Some(by) = self.last_writer(net.row) {
             let because = format!(
                 "Neither an operation of client/{} transaction {} deletes it, nor does a parent of it go",
                 at.device,
                 at.tx.tx_id.unwrap_or_default()
             );
-            self.lose(at, Loss { code: "lost-insert", row: net.row, register: None, writes: vec![by] },
+            self.report_loss(at, Loss { code: "lost-insert", row: net.row, register: None, writes: vec![by] },
                 format!("is gone after commit {}", at.seq), because);
         }
-        self.bury(at, net.row, before, None, cascades);
+        self.record_deletion(at, net.row, before, None, cascades);
     }
 
     /// Whether the commit deleted the row that the value names (though it may have created it again), or found it
     /// absent.
-    pub(super) fn parent_went(&self, at: &At<'_>, table: usize, id: &Value) -> bool {
+    pub(super) fn parent_went(&self, at: &JudgedTx<'_>, table: usize, id: &Value) -> bool {
         let Some(id) = id.as_text() else { return false };
         match self.find(table, id) {
             None => true,
@@ -408,7 +439,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Whether the commit started another row of the exclusive invariant after this one's lease had ended.
-    fn took_over(&self, at: &At<'_>, row: RowId, exclusive: usize) -> bool {
+    fn took_over(&self, at: &JudgedTx<'_>, row: RowId, exclusive: usize) -> bool {
         let rule = &self.ctx.app.policy.exclusives[exclusive];
         let lease_us = rule.lease_s.saturating_mul(1_000_000);
         let ended = at.received_us.saturating_sub(self.rows[row as usize].heartbeat_us) >= lease_us;
@@ -421,7 +452,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Notes that the server itself set a register, in the course of this transaction.
-    pub(super) fn forget_writer(&mut self, at: &At<'_>, row: RowId, register: usize) {
+    pub(super) fn forget_writer(&mut self, at: &JudgedTx<'_>, row: RowId, register: usize) {
         let course = at.tx.ops.first().map(|op| at.write(op.op_id));
         let registers = self.layout(row).registers.len();
         let state = &mut self.rows[row as usize];
@@ -452,8 +483,8 @@ impl<'a> Judge<'a, '_> {
 /// on the rows as the one before left them.
 fn is_attributed(commit: &Commit, tx: &LocalTx) -> bool {
     let known = |op_id: i64| tx.ops.iter().any(|op| op.op_id == op_id);
-    let is_told = !(commit.changes.is_empty() && commit.ledger.is_empty());
-    is_told && commit.changes.iter().all(|change| change.op_id.is_some_and(known))
+    let is_noted = !(commit.changes.is_empty() && commit.ledger.is_empty());
+    is_noted && commit.changes.iter().all(|change| change.op_id.is_some_and(known))
 }
 
 /// Whether the commit only notes in the ledger that its transaction is refused.

@@ -2,42 +2,43 @@
 
 use fixtures::{Row, Value};
 
-use super::Judge;
-use super::commits::At;
-use super::edit::Edit;
-use super::lawful::{self, Discipline, Win};
-use super::report::{Loss, Need};
-use super::rows::Tally;
-use super::state::{Death, Write};
 use crate::history::{Op, RowId};
+use super::edit::Edit;
+use super::judge::Judge;
+use super::lawful::{self, Discipline, Win};
+use super::report::{Loss, RequiredRecord};
+use super::rows::FateCounts;
+use super::state::{Deletion, Write};
+use super::stats::count;
+use super::transaction::JudgedTx;
 
 impl<'a> Judge<'a, '_> {
     /// Judges a delete.
-    pub(super) fn delete(&mut self, at: &At<'a>, edit: &Edit<'a>, before: Option<Row>, after: Option<Row>) -> Tally {
+    pub(super) fn delete(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, before: Option<Row>, after: Option<Row>) -> FateCounts {
         let write = at.write(edit.op_id);
         match (before, after) {
             (None, None) => {
-                if let Some(death) = &mut self.rows[edit.row as usize].death {
+                if let Some(deletion) = &mut self.rows[edit.row as usize].deletion {
                     // The later stamp stays, and with it perhaps its writer.
-                    death.also = Some(write);
-                    death.high = death.high.max(edit.clock_high);
-                    let unseen = death.by.filter(|by| by.device != at.device);
+                    deletion.also = Some(write);
+                    deletion.high = deletion.high.max(edit.clock_high);
+                    let unseen = deletion.by.filter(|by| by.device != at.device);
                     if unseen.is_some_and(|by| !self.saw(at, edit.row, &by)) {
-                        super::count(&mut self.stats.concurrent, "delete", 1);
+                        count(&mut self.stats.concurrent, "delete", 1);
                     }
                 }
-                Tally::OTHER
+                FateCounts::OTHER
             }
             (Some(before), None) => {
-                self.check_buried(at, edit.row, Some(edit), &before, false);
-                self.bury(at, edit.row, &before, Some(edit), false);
-                Tally::STANDS
+                self.check_deletion(at, edit.row, Some(edit), &before, false);
+                self.record_deletion(at, edit.row, &before, Some(edit), false);
+                FateCounts::STANDS
             }
             (None, Some(_)) => {
                 let what = format!("is there after commit {}, although client/{} op {} deletes it", at.seq, at.device, edit.op_id);
                 let because = "It was not there before, and nothing creates it after the delete".to_owned();
-                self.lose(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![write] }, what, because);
-                Tally::LOST
+                self.report_loss(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![write] }, what, because);
+                FateCounts::LOST
             }
             (Some(before), Some(_)) => self.survived(at, edit, &before),
         }
@@ -45,7 +46,7 @@ impl<'a> Judge<'a, '_> {
 
     /// A delete had no effect: lawful where an edit that it had not seen brings the row back, or where the policy
     /// keeps rows that changed.
-    pub(super) fn survived(&mut self, at: &At<'a>, edit: &Edit<'a>, before: &Row) -> Tally {
+    pub(super) fn survived(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, before: &Row) -> FateCounts {
         let layout = self.layout(edit.row);
         let edited = self.edited(at, edit.row, Some(edit), before);
         // Servers compare values: what the device's own refused or replaced write left in the base is a difference
@@ -67,7 +68,7 @@ impl<'a> Judge<'a, '_> {
                 winners.extend(self.rows[edit.row as usize].everyone.iter().copied().map(Some));
             }
             let rule = self.discipline.name("revived");
-            self.need(at, &Need {
+            self.require_record(at, &RequiredRecord {
                 losers: &[Some(write)],
                 winners: &winners,
                 row: edit.row,
@@ -84,9 +85,9 @@ impl<'a> Judge<'a, '_> {
             };
             let mut writes = vec![write];
             writes.extend(edited.iter().flat_map(|(_, writes)| writes.iter().copied()));
-            self.lose(at, Loss { code: "lost-delete", row: edit.row, register: None, writes }, what, because.to_owned());
+            self.report_loss(at, Loss { code: "lost-delete", row: edit.row, register: None, writes }, what, because.to_owned());
         }
-        Tally::LOST
+        FateCounts::LOST
     }
 
     /// Who wrote the registers that are not as the delete's base has them.
@@ -109,8 +110,8 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// The registers that devices wrote since the deleting device saw the row, with their writers. A register that
-    /// holds what the delete's base says is unchanged, whoever wrote it.
-    fn edited(&self, at: &At<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row) -> Vec<(usize, Vec<Write>)> {
+    /// holds what the delete's base says is unchanged, no matter who wrote it.
+    fn edited(&self, at: &JudgedTx<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row) -> Vec<(usize, Vec<Write>)> {
         let layout = self.layout(row);
         let state = &self.rows[row as usize];
         let seen = self.timeline.seen_row(at.device, at.tx_event, row);
@@ -131,8 +132,8 @@ impl<'a> Judge<'a, '_> {
             if writes.is_empty() || layout.is_clock(register) || !both_unseen || self.may_be_seen(at, row, index) {
                 continue;
             }
-            let told = edit.filter(|edit| edit.cells.iter().any(|cell| cell.base.is_some()));
-            let unchanged = told.is_some_and(|edit| {
+            let with_base = edit.filter(|edit| edit.cells.iter().any(|cell| cell.base.is_some()));
+            let unchanged = with_base.is_some_and(|edit| {
                 register.columns.iter().all(|column| {
                     let base = edit.cell(*column).and_then(|cell| cell.base).unwrap_or(&Value::Null);
                     let via = edit.cell(*column).map_or(&[][..], |cell| cell.via.as_slice());
@@ -153,7 +154,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Demands the records of a row that went: every write in it that the deleting device had not seen.
-    pub(super) fn check_buried(&mut self, at: &At<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row, cascade: bool) {
+    pub(super) fn check_deletion(&mut self, at: &JudgedTx<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row, cascade: bool) {
         let edited = self.edited(at, row, edit, before);
         let table = self.table(row);
         let revives = self.layout(row).edit_revives && self.discipline == Discipline::Rules && !cascade;
@@ -165,14 +166,14 @@ impl<'a> Judge<'a, '_> {
             deletes.push(None);
         }
         let rule = if cascade { "cascade" } else { "deleted" };
-        let mut told: Vec<(u32, usize)> = Vec::new();
+        let mut counted: Vec<(u32, usize)> = Vec::new();
         for (register, writes) in edited {
             let first = writes[0];
-            if told.contains(&(first.device, first.event)) {
+            if counted.contains(&(first.device, first.event)) {
                 continue;
             }
-            told.push((first.device, first.event));
-            super::count(&mut self.stats.concurrent, "delete", 1);
+            counted.push((first.device, first.event));
+            count(&mut self.stats.concurrent, "delete", 1);
             self.stats.conflicts += 1;
             // Where the transaction edited the register before it deleted the row, its edit won over them already.
             let over = edit.is_some_and(|edit| {
@@ -182,7 +183,7 @@ impl<'a> Judge<'a, '_> {
             if revives && !over {
                 let what = format!("went in commit {} with the edit of {}", at.seq, self.write_words(&first));
                 let because = "An edit of a row of this table that its deleter had not seen keeps the row".to_owned();
-                self.lose(at, Loss { code: "wrong-winner", row, register: Some(register), writes: vec![first] }, what, because);
+                self.report_loss(at, Loss { code: "wrong-winner", row, register: Some(register), writes: vec![first] }, what, because);
                 continue;
             }
             // Likewise where the register may hold what the deleting device had written before: that won over them.
@@ -193,7 +194,7 @@ impl<'a> Judge<'a, '_> {
             winners.extend(&deletes);
             let losers: Vec<Option<Write>> = writes.into_iter().map(Some).collect();
             let rules = [rule, "deleted", "latest", "max", "keep-server", self.discipline.name("latest")];
-            self.need(at, &Need {
+            self.require_record(at, &RequiredRecord {
                 losers: &losers,
                 winners: &winners,
                 row,
@@ -205,7 +206,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// The row is a tombstone from here on.
-    pub(super) fn bury(&mut self, at: &At<'a>, row: RowId, before: &Row, edit: Option<&Edit<'a>>, cascade: bool) {
+    pub(super) fn record_deletion(&mut self, at: &JudgedTx<'a>, row: RowId, before: &Row, edit: Option<&Edit<'a>>, cascade: bool) {
         let by = match edit {
             Some(edit) if !cascade => Some(edit.op_id),
             _ => at.tx.ops.iter().rev().find(|op| op.op == Op::Delete).map(|op| op.op_id),
@@ -216,7 +217,7 @@ impl<'a> Judge<'a, '_> {
         };
         let state = &mut self.rows[row as usize];
         let greatest = state.registers.iter().map(|register| register.high).max().unwrap_or(i64::MIN);
-        state.death = Some(Death {
+        state.deletion = Some(Deletion {
             by: by.map(|op_id| at.write(op_id)),
             also: None,
             cascade,

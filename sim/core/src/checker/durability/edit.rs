@@ -6,8 +6,8 @@
 
 use fixtures::Value;
 
-use super::registers::Layout;
 use crate::history::{LocalOp, Op, RowId};
+use super::registers::Layout;
 
 /// The net edit of one row.
 #[derive(Debug)]
@@ -81,8 +81,9 @@ impl<'a> Edit<'a> {
         self.clock_high = self.clock_high.max(clock);
         self.op_id = op.op_id;
         self.ops += 1;
-        // NULL where the server has none tells nothing of what the server had: a local insert left the column out.
-        let told = |(column, value): &&(usize, Value)| {
+        // NULL in a column that may not be NULL on the server says nothing about what the server had: a local insert
+        // left the column out.
+        let is_known = |(column, value): &&(usize, Value)| {
             !(value.is_null() && layout.not_null[*column] && op.data.iter().all(|(sent, _)| sent != column))
         };
         match op.op {
@@ -99,7 +100,7 @@ impl<'a> Edit<'a> {
             }
             Op::Patch => {
                 let replaced = self.put;
-                for (column, value) in op.old.iter().filter(told) {
+                for (column, value) in op.old.iter().filter(is_known) {
                     let cell = self.cell_mut(*column);
                     match (cell.base, cell.new) {
                         (None, None) => cell.base = Some(value),
@@ -126,7 +127,7 @@ impl<'a> Edit<'a> {
             Op::Delete => {
                 self.delete = true;
                 (self.put, self.puts) = (false, 0);
-                for (column, value) in op.old.iter().filter(told) {
+                for (column, value) in op.old.iter().filter(is_known) {
                     let cell = self.cell_mut(*column);
                     if cell.base.is_none() && cell.new.is_none() {
                         cell.base = Some(value);

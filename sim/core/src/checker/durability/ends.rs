@@ -1,9 +1,9 @@
 //! Transactions that never reached a commit: refused, still queued, or gone.
 
-use super::Judge;
+use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, Upload, What, Who};
+use super::judge::Judge;
 use super::report::Loss;
 use super::state::Write;
-use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, Upload, What, Who};
 
 /// What is known of a transaction without a commit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,10 +58,10 @@ impl<'a> Judge<'a, '_> {
                 _ => {}
             }
         }
-        let lives = self.lives.clone();
+        let installations = self.installations.clone();
         for ((device, tx_id), end) in open {
             let queued = self.timeline.local_tx(device, tx_id);
-            let gone = end.completed.is_none() && queued.is_some_and(|queued| lives.is_lost(device, queued));
+            let gone = end.completed.is_none() && queued.is_some_and(|queued| installations.is_lost(device, queued));
             self.end(device, tx_id, End { worded: end.worded && ledger, gone, ..end }, settled);
         }
     }

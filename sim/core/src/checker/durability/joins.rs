@@ -1,17 +1,18 @@
-//! Counters and sets: writes that join, so that nobody's is lost.
+//! Counters and sets: writes that join, so that none is lost.
 
 use fixtures::Value;
 
-use super::Judge;
-use super::commits::At;
-use super::edit::{Edit, members};
-use super::merge::{NULL, Sides, Stand, get};
-use super::report::Loss;
 use crate::history::{Op, label};
+use super::edit::{Edit, members};
+use super::judge::Judge;
+use super::merge::{NULL, Sides, RegisterFate, get};
+use super::report::Loss;
+use super::stats::count;
+use super::transaction::JudgedTx;
 
 impl<'a> Judge<'a, '_> {
     /// Differences add up. `None` if something is no integer: then the rule is latest.
-    pub(super) fn counter(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<Stand> {
+    pub(super) fn counter(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<RegisterFate> {
         let column = self.layout(edit.row).registers[index].columns[0];
         let cell = edit.cell(column)?;
         let number = |value: Option<&Value>| match value {
@@ -37,12 +38,12 @@ impl<'a> Judge<'a, '_> {
         let stored = self.rows[edit.row as usize].register(index);
         if after == expected || (sides.base_equal && sides.is_new) {
             if sides.base_equal || after == new {
-                return Some(if sides.equal { Stand::Same } else { Stand::Stands });
+                return Some(if sides.equal { RegisterFate::Same } else { RegisterFate::Stands });
             }
             if stored.by.is_some_and(|by| !self.saw(at, edit.row, &by)) {
-                super::count(&mut self.stats.merged, "counter", 1);
+                count(&mut self.stats.merged, "counter", 1);
             }
-            return Some(if after == current { Stand::Same } else { Stand::Joined });
+            return Some(if after == current { RegisterFate::Same } else { RegisterFate::Joined });
         }
         let mut writes = Vec::new();
         if after == current || after != new {
@@ -52,7 +53,7 @@ impl<'a> Judge<'a, '_> {
             writes.extend(stored.by);
         }
         if writes.is_empty() {
-            return Some(Stand::Joined);
+            return Some(RegisterFate::Joined);
         }
         let what = format!("is {after} after commit {}, not {expected}", at.seq);
         let because = if cell.blind {
@@ -60,15 +61,15 @@ impl<'a> Judge<'a, '_> {
         } else {
             format!("It was {current}, and client/{} added {}: differences add up", at.device, new - base)
         };
-        self.lose(at, Loss { code: "lost-increment", row: edit.row, register: Some(index), writes }, what, because);
-        Some(if after == current { Stand::Lost } else { Stand::Joined })
+        self.report_loss(at, Loss { code: "lost-increment", row: edit.row, register: Some(index), writes }, what, because);
+        Some(if after == current { RegisterFate::Lost } else { RegisterFate::Joined })
     }
 
     /// Additions and removals join. `None` if something is no set: then the rule is latest.
     ///
     /// Where a removal meets a device's addition of the same element that it had not seen, both are lawful: the
     /// contract's formula removes the element and its sentence keeps it.
-    pub(super) fn set(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<Stand> {
+    pub(super) fn set(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<RegisterFate> {
         let column = self.layout(edit.row).registers[index].columns[0];
         let cell = edit.cell(column)?;
         let (current, after) = (members(sides.current.get(column))?, members(sides.after.get(column))?);
@@ -88,22 +89,22 @@ impl<'a> Judge<'a, '_> {
             let earlier = |element: &str| {
                 cell.blind && cell.via.iter().any(|via| members(Some(via)).is_some_and(|via| via.contains(element)))
             };
-            let unmeant = after
+            let unintended = after
                 .difference(&current)
                 .filter(|element| (!new.contains(*element) || base.contains(*element)) && !earlier(element));
-            for element in unmeant {
+            for element in unintended {
                 if base.contains(element) { others.push(element) } else { mine.push(element) }
             }
         }
         if mine.is_empty() && others.is_empty() {
             if unseen.is_some() && !sides.base_equal && !sides.equal {
-                super::count(&mut self.stats.merged, "set", 1);
+                count(&mut self.stats.merged, "set", 1);
             }
             return Some(match (sides.is_new, sides.is_current) {
-                (true, true) => Stand::Same,
-                (true, false) => Stand::Stands,
-                (false, true) => Stand::Same,
-                (false, false) => Stand::Joined,
+                (true, true) => RegisterFate::Same,
+                (true, false) => RegisterFate::Stands,
+                (false, true) => RegisterFate::Same,
+                (false, false) => RegisterFate::Joined,
             });
         }
         let element = others.first().or(mine.first()).map_or("", |element| element.as_str());
@@ -124,8 +125,8 @@ impl<'a> Judge<'a, '_> {
         }
         // What went had been there before any device wrote.
         if !writes.is_empty() {
-            self.lose(at, Loss { code: "lost-element", row: edit.row, register: Some(index), writes }, what, because);
+            self.report_loss(at, Loss { code: "lost-element", row: edit.row, register: Some(index), writes }, what, because);
         }
-        Some(if mine.is_empty() { Stand::Joined } else { Stand::Lost })
+        Some(if mine.is_empty() { RegisterFate::Joined } else { RegisterFate::Lost })
     }
 }

@@ -2,18 +2,19 @@
 
 use fixtures::{Row, Rule, Value};
 
-use super::Judge;
-use super::commits::At;
+use crate::history::{RowId, label};
 use super::edit::{Edit, members};
+use super::judge::Judge;
 use super::lawful::{self, Discipline, Win};
 use super::registers::{Layout, Register};
-use super::report::Loss;
+use super::report::{Loss, RequiredRecord};
 use super::state::{self, Write};
-use crate::history::{RowId, label};
+use super::stats::count;
+use super::transaction::JudgedTx;
 
 /// What became of an edit in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stand {
+pub(super) enum RegisterFate {
     /// It stands.
     Stands,
     /// The register held that value already.
@@ -52,7 +53,7 @@ pub(super) fn get(row: &Row, column: usize) -> &Value {
 
 impl<'a, 't> Judge<'a, 't> {
     /// Judges one register that the edit writes.
-    pub(super) fn register(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, current: &Row, after: &Row) -> Stand {
+    pub(super) fn register(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, current: &Row, after: &Row) -> RegisterFate {
         let layout = self.layout(edit.row);
         let register = &layout.registers[index];
         self.count_concurrent(at, edit, index);
@@ -132,7 +133,7 @@ impl<'a, 't> Judge<'a, 't> {
         if one == other {
             return true;
         }
-        let (false, Some(parent)) = (self.aliases.is_empty(), layout.parents[column]) else { return false };
+        let (false, Some(parent)) = (self.ids.has_no_alias(), layout.parents[column]) else { return false };
         match (one.as_text(), other.as_text()) {
             (Some(one), Some(other)) => {
                 let row = self.find(parent.table, one);
@@ -143,7 +144,7 @@ impl<'a, 't> Judge<'a, 't> {
     }
 
     /// One of two values stays whole.
-    fn scalar(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Stand {
+    fn scalar(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> RegisterFate {
         let layout = self.layout(edit.row);
         let register = &layout.registers[index];
         let stored = self.rows[edit.row as usize].register(index);
@@ -153,7 +154,7 @@ impl<'a, 't> Judge<'a, 't> {
         let is_lost = sides.is_stopped && sides.is_current && win == Win::No;
         if sides.is_new && !is_lost {
             if sides.equal {
-                return Stand::Same;
+                return RegisterFate::Same;
             }
             let left_out = register.columns.iter().all(|column| self.rows[edit.row as usize].is_filled(*column));
             if let Some(by) = stored.by.filter(|_| !left_out)
@@ -170,10 +171,10 @@ impl<'a, 't> Judge<'a, 't> {
                         self.write_words(&by)
                     );
                     let because = self.rule_words(edit, rule, &stored);
-                    self.lose(at, Loss { code: "wrong-winner", row: edit.row, register: Some(index), writes: vec![by, at.write(author)] }, what, because);
+                    self.report_loss(at, Loss { code: "wrong-winner", row: edit.row, register: Some(index), writes: vec![by, at.write(author)] }, what, because);
                 } else {
                     let losers = self.rows[edit.row as usize].writers(index);
-                    self.need(at, &super::report::Need {
+                    self.require_record(at, &RequiredRecord {
                         losers: &losers,
                         winners: &[Some(at.write(author))],
                         row: edit.row,
@@ -183,10 +184,10 @@ impl<'a, 't> Judge<'a, 't> {
                     });
                 }
             }
-            return Stand::Stands;
+            return RegisterFate::Stands;
         }
         let winners = self.winners(edit.row, index, &stored);
-        let lost = super::report::Need {
+        let lost = RequiredRecord {
             losers: &[Some(at.write(author))],
             winners: &winners,
             row: edit.row,
@@ -195,9 +196,9 @@ impl<'a, 't> Judge<'a, 't> {
             counted: if edit.named == edit.row { rule } else { "alias" },
         };
         let may_lose = sides.is_current && win != Win::Yes;
-        if may_lose && self.is_told(&lost) {
-            self.need(at, &lost);
-            return Stand::Lost;
+        if may_lose && self.is_recorded(&lost) {
+            self.require_record(at, &lost);
+            return RegisterFate::Lost;
         }
         if let Some(excuse) = self.excuse(at, edit, register, Some(sides.current), sides.after) {
             self.excused(at, edit, index, &excuse);
@@ -205,14 +206,14 @@ impl<'a, 't> Judge<'a, 't> {
                 self.may_have_written(at.write(author), edit, index);
             }
             return match (excuse.owed, sides.is_current) {
-                (false, true) => Stand::Undone,
-                (true, true) => Stand::Lost,
-                (_, false) => Stand::Joined,
+                (false, true) => RegisterFate::Undone,
+                (true, true) => RegisterFate::Lost,
+                (_, false) => RegisterFate::Joined,
             };
         }
         if may_lose {
-            self.need(at, &lost);
-            return Stand::Lost;
+            self.require_record(at, &lost);
+            return RegisterFate::Lost;
         }
         let [new, current, after] = self.shown(edit, index, sides);
         let writer = self.write_words(&at.write(author));
@@ -230,13 +231,13 @@ impl<'a, 't> Judge<'a, 't> {
         if !sides.is_current {
             writes.extend(stored.by);
         }
-        self.lose(at, Loss { code: "lost-update", row: edit.row, register: Some(index), writes }, what, because);
-        Stand::Lost
+        self.report_loss(at, Loss { code: "lost-update", row: edit.row, register: Some(index), writes }, what, because);
+        RegisterFate::Lost
     }
 
     /// Under a policy that supersedes whole operations, whether somebody whose write the device saw may have written
     /// what the register holds, beside its writer.
-    pub(super) fn may_be_seen(&self, at: &At<'a>, row: RowId, index: usize) -> bool {
+    pub(super) fn may_be_seen(&self, at: &JudgedTx<'a>, row: RowId, index: usize) -> bool {
         let alike = &self.rows[row as usize].alike;
         self.discipline != Discipline::Rules
             && alike.iter().any(|(of, write)| *of == index && self.saw(at, row, write))
@@ -253,7 +254,7 @@ impl<'a, 't> Judge<'a, 't> {
     }
 
     /// The rule that decides between the edit and what is there, and whether the edit must win.
-    fn contest(&self, at: &At<'_>, edit: &Edit<'_>, index: usize, sides: &Sides<'_>, stored: &state::Register) -> (&'static str, Win) {
+    fn contest(&self, at: &JudgedTx<'_>, edit: &Edit<'_>, index: usize, sides: &Sides<'_>, stored: &state::Register) -> (&'static str, Win) {
         let layout = self.layout(edit.row);
         let register = &layout.registers[index];
         let state = &self.rows[edit.row as usize];
@@ -304,7 +305,7 @@ impl<'a, 't> Judge<'a, 't> {
     }
 
     /// Counts the writes of the register that the edit's device had not seen.
-    fn count_concurrent(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize) {
+    fn count_concurrent(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize) {
         let layout = self.layout(edit.row);
         let register = &layout.registers[index];
         let seen = self.timeline.seen_row(at.device, at.tx_event, edit.row);
@@ -323,12 +324,12 @@ impl<'a, 't> Judge<'a, 't> {
             _ if layout.trees[register.columns[0]] => "parent",
             _ => "column",
         };
-        super::count(&mut self.stats.concurrent, kind, unseen);
+        count(&mut self.stats.concurrent, kind, unseen);
         self.stats.conflicts += unseen;
     }
 
     /// Remembers who wrote the register.
-    fn note(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, stand: Stand) {
+    fn note(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, stand: RegisterFate) {
         let write = at.write(self.register_author(edit, index));
         let registers = self.layout(edit.row).registers.len();
         let state = &mut self.rows[edit.row as usize];
@@ -340,20 +341,20 @@ impl<'a, 't> Judge<'a, 't> {
         let low = edit.clock_low.max(register.low.saturating_add(1));
         let high = edit.clock_high.max(register.high.saturating_add(1));
         match stand {
-            Stand::Lost | Stand::Undone => return,
+            RegisterFate::Lost | RegisterFate::Undone => return,
             // An operation that is superseded whole wrote nothing, also where it asked for what is there.
-            Stand::Same if self.discipline != Discipline::Rules => {
+            RegisterFate::Same if self.discipline != Discipline::Rules => {
                 state.alike.push((index, write));
                 register.high = high;
                 return;
             }
-            Stand::Same if register.by.is_some_and(|by| by.device != at.device) => {
+            RegisterFate::Same if register.by.is_some_and(|by| by.device != at.device) => {
                 (register.also, register.high) = (Some(write), high);
                 state.alike.push((index, write));
             }
-            Stand::Stands | Stand::Joined | Stand::Same => {
+            RegisterFate::Stands | RegisterFate::Joined | RegisterFate::Same => {
                 match (stand, register.by) {
-                    (Stand::Same, Some(by)) => state.alike.push((index, by)),
+                    (RegisterFate::Same, Some(by)) => state.alike.push((index, by)),
                     _ => state.alike.retain(|(at, _)| *at != index),
                 }
                 *register = state::Register { by: Some(write), also: None, course: None, low, high };

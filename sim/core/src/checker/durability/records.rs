@@ -1,6 +1,6 @@
 //! Conflict records: who says that a write lost, to whom, and by which rule.
 
-use crate::checker::Context;
+use crate::checker::context::Context;
 use crate::history::{ConflictRecord, LocalTx, RowId, What, Writer};
 
 use super::state::Write;

@@ -1,11 +1,12 @@
-//! What is wrong, in words: losses, and overrides that no record tells.
+//! What is wrong, in words: losses, and overrides without a record.
 
-use super::Judge;
-use super::commits::At;
-use super::records::{Found, Wanted};
-use super::state::Write;
 use crate::history::{LocalOp, Op, RowId, What, label};
 use crate::verdict::{Anomaly, Class};
+use super::judge::Judge;
+use super::lawful::Discipline;
+use super::records::{Found, Wanted};
+use super::state::Write;
+use super::transaction::JudgedTx;
 
 /// The checker's name in anomalies.
 const CHECKER: &str = "durability";
@@ -26,7 +27,7 @@ pub(super) struct Loss {
 }
 
 /// A record that must exist.
-pub(super) struct Need<'n> {
+pub(super) struct RequiredRecord<'n> {
     /// Who lost: any of these (several when they wrote the same value).
     pub(super) losers: &'n [Option<Write>],
     /// Who won: any of these; `None` is the server.
@@ -42,12 +43,12 @@ pub(super) struct Need<'n> {
 }
 
 impl<'a> Judge<'a, '_> {
-    /// Whether a record tells of an override.
-    pub(super) fn is_told(&self, need: &Need<'_>) -> bool {
+    /// Whether there is a record of an override.
+    pub(super) fn is_recorded(&self, need: &RequiredRecord<'_>) -> bool {
         self.look_up(need) == Found::Named
     }
 
-    fn look_up(&self, need: &Need<'_>) -> Found<'a> {
+    fn look_up(&self, need: &RequiredRecord<'_>) -> Found<'a> {
         let mut columns: Vec<&str> = Vec::new();
         if let Some(index) = need.register {
             let table = self.ctx.history.rows[need.row as usize].table;
@@ -57,11 +58,11 @@ impl<'a> Judge<'a, '_> {
                 columns.extend(register.columns.iter().map(|at| self.ctx.app.schema.tables[table].columns[*at].name.as_str()));
             }
         }
-        let rows = self.names_of(need.row);
+        let rows = self.ids.names_of(need.row);
         let wanted = Wanted {
             rows: &rows,
             columns: &columns,
-            whole_row: need.register.is_none() || self.discipline != super::lawful::Discipline::Rules,
+            whole_row: need.register.is_none() || self.discipline != Discipline::Rules,
             rules: need.rules,
             winners: need.winners,
         };
@@ -77,7 +78,7 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Demands the record of an override, and counts it.
-    pub(super) fn need(&mut self, at: &At<'a>, need: &Need<'_>) {
+    pub(super) fn require_record(&mut self, at: &JudgedTx<'a>, need: &RequiredRecord<'_>) {
         let Some(loser) = need.losers.iter().flatten().next().copied() else { return };
         let found = self.look_up(need);
         if found == Found::Named {
@@ -99,7 +100,7 @@ impl<'a> Judge<'a, '_> {
                     label::writer(&record.winner),
                     record.rule
                 );
-                self.lose(at, Loss { code: "wrong-record", row: need.row, register: need.register, writes }, what, because);
+                self.report_loss(at, Loss { code: "wrong-record", row: need.row, register: need.register, writes }, what, because);
             }
             _ => {
                 let because = format!(
@@ -107,18 +108,18 @@ impl<'a> Judge<'a, '_> {
                     need.rules[0],
                     if need.register.is_some() { "column" } else { "row" }
                 );
-                self.lose(at, Loss { code: "override-without-record", row: need.row, register: need.register, writes }, what, because);
+                self.report_loss(at, Loss { code: "override-without-record", row: need.row, register: need.register, writes }, what, because);
             }
         }
     }
 
     /// Reports a loss.
-    pub(super) fn lose(&mut self, at: &At<'a>, loss: Loss, what: String, because: String) {
+    pub(super) fn report_loss(&mut self, at: &JudgedTx<'a>, loss: Loss, what: String, because: String) {
         self.report(Some(at), loss, &what, because);
     }
 
     /// Reports a loss that has no commit.
-    pub(super) fn report(&mut self, at: Option<&At<'a>>, loss: Loss, what: &str, because: String) {
+    pub(super) fn report(&mut self, at: Option<&JudgedTx<'a>>, loss: Loss, what: &str, because: String) {
         if self.finding.anomalies.len() >= MOST {
             return;
         }

@@ -1,6 +1,6 @@
 //! What the server holds after each commit, and who wrote it: the replay that durability judges against.
 //!
-//! Values are those of the change feed, never predictions: one defect is told once, and what follows is judged
+//! Values are those of the change feed, never predictions: one defect is reported once, and what follows is judged
 //! from what is really there.
 
 use fixtures::Row;
@@ -35,12 +35,12 @@ pub(super) struct Register {
     pub(super) high: i64,
 }
 
-/// A register that the server wrote, at a time that no stamp tells.
+/// A register that the server wrote, at an unknown time.
 pub(super) const SERVER: Register = Register { by: None, also: None, course: None, low: i64::MIN, high: i64::MIN };
 
 /// How a row went.
 #[derive(Clone, Debug)]
-pub(super) struct Death {
+pub(super) struct Deletion {
     /// Whose operation deleted it, or a parent of it; `None`: the server.
     pub(super) by: Option<Write>,
     /// Another device that deleted it, later.
@@ -63,7 +63,7 @@ pub(super) struct State {
     /// What it is; `None`: it is not there.
     pub(super) live: Option<Row>,
     /// Its tombstone.
-    pub(super) death: Option<Death>,
+    pub(super) deletion: Option<Deletion>,
     /// The state of each register; empty while only the server wrote the row.
     pub(super) registers: Vec<Register>,
     /// Columns that hold the default which the row's own insert left to the server; empty for none.

@@ -2,13 +2,16 @@
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
 
-use super::Judge;
-use super::commits::At;
+use crate::checker::tree::path_to;
+use crate::history::RowId;
 use super::edit::Edit;
+use super::judge::Judge;
 use super::merge::get;
 use super::registers::Register;
+use super::report::RequiredRecord;
 use super::state::Write;
-use crate::history::RowId;
+use super::stats::count;
+use super::transaction::JudgedTx;
 
 /// Why a register may be neither as written nor as it was.
 pub(super) struct Excuse {
@@ -25,7 +28,7 @@ impl<'a> Judge<'a, '_> {
     /// row that was running already.
     pub(super) fn excuse(
         &self,
-        at: &At<'_>,
+        at: &JudgedTx<'_>,
         edit: &Edit<'_>,
         register: &Register<'_>,
         current: Option<&Row>,
@@ -81,40 +84,38 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// The writers of the parents on the cycle that this parent would close; `None` if it closes none.
-    fn cycle(&self, at: &At<'_>, row: RowId, column: usize, parent: &Value) -> Option<Vec<Option<Write>>> {
+    fn cycle(&self, at: &JudgedTx<'_>, row: RowId, column: usize, parent: &Value) -> Option<Vec<Option<Write>>> {
         let table = self.table(row);
         let register = self.layouts[table].of_column[column];
         // The order of changes within the commit is not known: the tree before it, or after it.
         [false, true].into_iter().find_map(|later| {
+            let parent_of = |row: RowId| {
+                let image = match self.net(at, row) {
+                    Some(net) if later => net.after.as_ref(),
+                    Some(net) => net.before.as_ref(),
+                    None => self.rows[row as usize].live.as_ref(),
+                };
+                self.find(table, get(image?, column).as_text()?)
+            };
+            let path = path_to(row, self.find(table, parent.as_text()?)?, parent_of)?;
             let mut writers = Vec::new();
-            let mut next = self.find(table, parent.as_text()?);
-            for _ in 0..=self.rows.len() {
-                let ancestor = next?;
-                if ancestor == row {
-                    writers.push(None);
-                    return Some(writers);
-                }
+            for ancestor in path.into_iter().filter(|ancestor| *ancestor != row) {
                 // Several may have written the same parent; a row that nobody wrote is the server's.
                 let ancestor_row = &self.rows[ancestor as usize];
                 writers.extend(ancestor_row.writers(register));
                 writers.extend(ancestor_row.register(register).by.is_none().then_some(None));
-                let image = match self.net(at, ancestor) {
-                    Some(net) if later => net.after.as_ref(),
-                    Some(net) => net.before.as_ref(),
-                    None => self.rows[ancestor as usize].live.as_ref(),
-                };
                 // A parent that the transaction itself moved stands in the way as well.
                 if self.net(at, ancestor).is_some_and(|net| net.edit.is_some()) {
                     writers.extend(at.tx.ops.iter().filter(|op| op.row == ancestor).map(|op| Some(at.write(op.op_id))));
                 }
-                next = image.and_then(|image| get(image, column).as_text()).and_then(|id| self.find(table, id));
             }
-            None
+            writers.push(None);
+            Some(writers)
         })
     }
 
     /// Who wrote that other rows of an exclusive invariant run, with a lease that may still hold.
-    fn holders(&self, at: &At<'_>, row: RowId, exclusive: usize) -> Vec<Option<Write>> {
+    fn holders(&self, at: &JudgedTx<'_>, row: RowId, exclusive: usize) -> Vec<Option<Write>> {
         let rule = &self.ctx.app.policy.exclusives[exclusive];
         let register = self.layouts[rule.table].of_column[rule.running];
         let lease_us = rule.lease_s.saturating_mul(1_000_000);
@@ -136,32 +137,32 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Whether the device itself took the parent away, in this transaction or before, or had seen it go.
-    fn took_away(&self, at: &At<'_>, parent: Option<RowId>) -> bool {
+    fn took_away(&self, at: &JudgedTx<'_>, parent: Option<RowId>) -> bool {
         let Some(parent) = parent else { return false };
         let here = at.tx.ops.iter().any(|op| op.op == crate::history::Op::Delete && self.target(op.row) == parent);
-        let death = self.rows[parent as usize].death.as_ref();
-        here || death.and_then(|death| death.by).is_some_and(|by| self.saw(at, parent, &by))
+        let deletion = self.rows[parent as usize].deletion.as_ref();
+        here || deletion.and_then(|deletion| deletion.by).is_some_and(|by| self.saw(at, parent, &by))
     }
 
     /// Who may be named as having taken a parent away: whoever deleted it, this transaction, or the server.
-    pub(super) fn deleters(&self, at: &At<'_>, parent: Option<RowId>) -> Vec<Option<Write>> {
+    pub(super) fn deleters(&self, at: &JudgedTx<'_>, parent: Option<RowId>) -> Vec<Option<Write>> {
         let mut deleters = vec![None];
         deleters.extend(at.tx.ops.iter().filter(|op| op.op == crate::history::Op::Delete).map(|op| Some(at.write(op.op_id))));
-        if let Some(death) = parent.and_then(|parent| self.rows[parent as usize].death.as_ref()) {
-            deleters.extend([death.by, death.also].into_iter().flatten().map(Some));
+        if let Some(deletion) = parent.and_then(|parent| self.rows[parent as usize].deletion.as_ref()) {
+            deleters.extend([deletion.by, deletion.also].into_iter().flatten().map(Some));
         }
         deleters
     }
 
     /// Demands the record of what structure did to an edit.
-    pub(super) fn excused(&mut self, at: &At<'a>, edit: &Edit<'a>, index: usize, excuse: &Excuse) {
+    pub(super) fn excused(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, excuse: &Excuse) {
         let kind = if excuse.rule == "exclusive" { "exclusive" } else { "parent" };
         if !excuse.owed {
             return;
         }
-        super::count(&mut self.stats.concurrent, kind, 1);
+        count(&mut self.stats.concurrent, kind, 1);
         let author = self.register_author(edit, index);
-        self.need(at, &super::report::Need {
+        self.require_record(at, &RequiredRecord {
             losers: &[Some(at.write(author))],
             winners: &excuse.winners,
             row: edit.row,

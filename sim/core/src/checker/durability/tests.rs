@@ -1,27 +1,27 @@
 //! For each anomaly a history that must be rejected and a near twin that must be accepted; then the liars.
 
-mod liars;
-mod lives;
+mod false_answers;
+mod installations;
 mod overrides;
 mod structure;
 
 use serde_json::{Value as Json, json};
 
-use super::{Stats, examine};
-use crate::checker::testing::{Story, answer, furnished};
+use crate::checker::testing::{HistoryBuilder, answer, with_seed_rows};
 use crate::checker::{Context, Timeline};
 use crate::history::{ConflictRecord, LocalTx, Op, Outcome, Phase, RowId, TxOutcome, What, Who, Writer};
 use crate::plan::EPOCH_US;
 use crate::verdict::{Finding, Verdict};
+use super::{Stats, examine};
 
 const BOX: RowId = 0;
 const CARD: RowId = 1;
 const LABEL: RowId = 2;
 const MEMO: RowId = 3;
 
-/// A story told in whole transactions.
+/// A builder told in whole transactions.
 struct Play {
-    story: Story,
+    builder: HistoryBuilder,
 }
 
 /// The instant at this second of plan time.
@@ -43,23 +43,23 @@ fn record(row: RowId, column: Option<&str>, rule: &str, loser: (u32, i64), winne
 
 impl Play {
     fn edit(&mut self, device: u32, row: RowId, set: Json) {
-        self.story.tx(device, &[(Op::Patch, row, set)]);
+        self.builder.tx(device, &[(Op::Patch, row, set)]);
     }
 
     fn delete(&mut self, device: u32, row: RowId) {
-        self.story.tx(device, &[(Op::Delete, row, Json::Null)]);
+        self.builder.tx(device, &[(Op::Delete, row, Json::Null)]);
     }
 
     fn insert(&mut self, device: u32, row: RowId, set: Json) {
-        self.story.tx(device, &[(Op::Put, row, set)]);
+        self.builder.tx(device, &[(Op::Put, row, set)]);
     }
 
     /// The device's first queued transaction is uploaded and committed as sent, with these records.
     fn land(&mut self, device: u32, records: Vec<ConflictRecord>) {
-        let tx = self.story.queued[device as usize][0].clone();
+        let tx = self.builder.queued[device as usize][0].clone();
         let rows = tx.ops.iter().map(|op| {
             let set: serde_json::Map<String, Json> = op.data.iter().map(|(column, value)| {
-                let table = &self.story.app.schema.tables[self.story.history.rows[op.row as usize].table];
+                let table = &self.builder.app.schema.tables[self.builder.history.rows[op.row as usize].table];
                 (table.columns[*column].name.clone(), value.to_json())
             }).collect();
             (op.row, if op.op == Op::Delete { None } else { Some(Json::Object(set)) })
@@ -69,7 +69,7 @@ impl Play {
 
     /// The device's first queued transaction is uploaded and committed; each row with these columns changed.
     fn commit(&mut self, device: u32, rows: Vec<(RowId, Option<Json>)>, records: Vec<ConflictRecord>) {
-        let answers = self.story.applied_answers(device).into_iter().map(|mut answer| {
+        let answers = self.builder.applied_answers(device).into_iter().map(|mut answer| {
             answer.outcome = Outcome::Merged;
             answer
         }).collect();
@@ -77,55 +77,55 @@ impl Play {
     }
 
     fn commit_answered(&mut self, device: u32, rows: Vec<(RowId, Option<Json>)>, records: Vec<ConflictRecord>, answers: Vec<crate::history::OpAnswer>) {
-        let tx: LocalTx = self.story.queued[device as usize][0].clone();
+        let tx: LocalTx = self.builder.queued[device as usize][0].clone();
         let tx_id = tx.tx_id.expect("it queued");
-        self.story.attempt(device, tx_id, 1, Phase::Invoke, None, Vec::new());
+        self.builder.attempt(device, tx_id, 1, Phase::Invoke, None, Vec::new());
         let rows: Vec<_> = rows
             .into_iter()
             .map(|(row, set)| {
-                let image = set.map(|set| match self.story.server.contains_key(&row) {
-                    true => self.story.changed(row, &set),
-                    false => self.story.image(row, &set),
+                let image = set.map(|set| match self.builder.server.contains_key(&row) {
+                    true => self.builder.changed(row, &set),
+                    false => self.builder.image(row, &set),
                 });
                 (row, image)
             })
             .collect();
-        self.story.commit(Some((device, &tx)), &rows, answers.clone(), records);
-        self.story.attempt(device, tx_id, 1, Phase::Ok, Some(TxOutcome::Committed), answers);
-        self.story.complete(device);
-        self.story.write_checkpoint(device);
+        self.builder.commit(Some((device, &tx)), &rows, answers.clone(), records);
+        self.builder.attempt(device, tx_id, 1, Phase::Ok, Some(TxOutcome::Committed), answers);
+        self.builder.complete(device);
+        self.builder.write_checkpoint(device);
     }
 
     /// An answer to the first queued transaction, without a commit.
     fn answer(&mut self, device: u32, outcome: TxOutcome, op_outcome: Outcome) {
-        let tx = self.story.queued[device as usize][0].clone();
+        let tx = self.builder.queued[device as usize][0].clone();
         let tx_id = tx.tx_id.expect("it queued");
         let answers = tx.ops.iter().map(|op| answer(op.op_id, op_outcome)).collect();
-        self.story.attempt(device, tx_id, 1, Phase::Invoke, None, Vec::new());
-        self.story.attempt(device, tx_id, 1, Phase::Ok, Some(outcome), answers);
+        self.builder.attempt(device, tx_id, 1, Phase::Invoke, None, Vec::new());
+        self.builder.attempt(device, tx_id, 1, Phase::Ok, Some(outcome), answers);
     }
 
     fn apply(&mut self, device: u32) {
-        self.story.apply(device);
+        self.builder.apply(device);
     }
 }
 
-fn judged(story: &Story) -> (Finding, Stats) {
-    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+fn judged(builder: &HistoryBuilder) -> (Finding, Stats) {
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
     examine(&ctx, &Timeline::build(&ctx))
 }
 
-/// Plays a story of two furnished devices from second 100 on, lets everybody apply, and expects these codes.
+/// Plays a builder of two with_seed_rows devices from second 100 on, lets everybody apply, and expects these codes.
 fn check(what: &str, play: impl FnOnce(&mut Play), codes: &[&str]) -> (Finding, Stats) {
-    let mut scene = Play { story: furnished() };
-    scene.story.wait(100_000_000);
+    let mut scene = Play { builder: with_seed_rows() };
+    scene.builder.wait(100_000_000);
     play(&mut scene);
-    scene.story.finish();
-    expect(what, &scene.story, codes)
+    scene.builder.finish();
+    expect(what, &scene.builder, codes)
 }
 
-fn expect(what: &str, story: &Story, codes: &[&str]) -> (Finding, Stats) {
-    let (finding, stats) = judged(story);
+fn expect(what: &str, builder: &HistoryBuilder, codes: &[&str]) -> (Finding, Stats) {
+    let (finding, stats) = judged(builder);
     let found: Vec<&str> = finding.anomalies.iter().map(|anomaly| anomaly.code).collect();
     assert_eq!(found, codes, "{what}: {finding:#?}");
     let verdict = if codes.is_empty() { Verdict::Valid } else { Verdict::Invalid };

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use fixtures::{Reference, Row, Tree, Unique, Value};
 
-use crate::checker::Context;
-use crate::checker::visibility::{Key, key};
+use crate::checker::context::Context;
+use crate::checker::row_ids::RowIds;
+use crate::checker::tree::path_to;
+use crate::checker::unique_key::{UniqueKey, unique_key};
 use crate::history::{History, RowId, What};
 
 static NONE: BTreeSet<RowId> = BTreeSet::new();
@@ -16,34 +18,32 @@ pub(super) struct Rows<'h> {
     history: &'h History,
     policy: &'h fixtures::Policy,
     rows: Vec<Option<&'h Row>>,
-    /// (table, id) -> row, for every row that the history names.
-    names: BTreeMap<(usize, &'h str), RowId>,
+    ids: RowIds<'h>,
     /// For each reference, the children of each id.
     children: Vec<BTreeMap<Arc<str>, BTreeSet<RowId>>>,
     /// For each unique key, the rows that have each value.
-    keys: Vec<BTreeMap<Vec<Key>, BTreeSet<RowId>>>,
+    keys: Vec<BTreeMap<UniqueKey, BTreeSet<RowId>>>,
     /// For each exclusive, the rows that run.
     running: Vec<BTreeSet<RowId>>,
-    aliases: BTreeMap<RowId, RowId>,
 }
 
 impl<'h> Rows<'h> {
     pub(super) fn new(ctx: &Context<'h>) -> Self {
         let policy = &ctx.app.policy;
-        let names = (0..).zip(&ctx.history.rows).map(|(row, name)| ((name.table, &*name.id), row)).collect();
-        let aliases = ctx.history.events.iter().filter_map(|event| match &event.what {
-            What::Commit(commit) => Some(commit.aliases.iter().copied()),
-            _ => None,
-        });
+        let mut ids = RowIds::new(ctx.history);
+        for event in &ctx.history.events {
+            if let What::Commit(commit) = &event.what {
+                commit.aliases.iter().for_each(|(losing, survivor)| ids.merge(*losing, *survivor));
+            }
+        }
         Self {
             history: ctx.history,
             policy,
             rows: vec![None; ctx.history.rows.len()],
-            names,
+            ids,
             children: vec![BTreeMap::new(); policy.references.len()],
             keys: vec![BTreeMap::new(); policy.uniques.len()],
             running: vec![BTreeSet::new(); policy.exclusives.len()],
-            aliases: aliases.flatten().collect(),
         }
     }
 
@@ -72,7 +72,7 @@ impl<'h> Rows<'h> {
             }
         }
         for (unique, keys) in self.policy.uniques.iter().zip(&mut self.keys) {
-            if unique.table == table && let Some(key) = key_of(unique, image) {
+            if unique.table == table && let Some(key) = unique_key(unique, image) {
                 put(keys.entry(key).or_default());
             }
         }
@@ -85,7 +85,7 @@ impl<'h> Rows<'h> {
 
     /// The row of a table that a value names, whether or not it is there.
     pub(super) fn named(&self, table: usize, value: &Value) -> Option<RowId> {
-        self.names.get(&(table, value.as_text()?)).copied()
+        self.ids.named(table, value.as_text()?)
     }
 
     /// Whether the parent that a reference names is there.
@@ -101,7 +101,7 @@ impl<'h> Rows<'h> {
 
     /// The rows that have the same unique key as the image.
     pub(super) fn holders(&self, index: usize, unique: &Unique, image: &Row) -> BTreeSet<RowId> {
-        key_of(unique, image).and_then(|key| self.keys[index].get(&key)).cloned().unwrap_or_default()
+        unique_key(unique, image).and_then(|key| self.keys[index].get(&key)).cloned().unwrap_or_default()
     }
 
     /// The rows that run.
@@ -111,37 +111,13 @@ impl<'h> Rows<'h> {
 
     /// The row that an id stands for after merges.
     pub(super) fn survivor(&self, row: RowId) -> RowId {
-        let mut row = row;
-        // A chain of aliases is no longer than their number, even if they were wrongly circular.
-        for _ in 0..self.aliases.len() {
-            match self.aliases.get(&row) {
-                Some(survivor) => row = *survivor,
-                None => break,
-            }
-        }
-        row
+        self.ids.survivor(row)
     }
 
     /// The path from a row through its ancestors back to itself, if there is one.
     pub(super) fn cycle(&self, tree: &Tree, row: RowId) -> Option<Vec<RowId>> {
-        let mut path = vec![row];
-        let mut seen = BTreeSet::from([row]);
-        let mut at = row;
-        loop {
-            let parent = self.named(tree.table, &self.get(at)?[tree.column])?;
-            path.push(parent);
-            if parent == row {
-                return Some(path);
-            }
-            if !seen.insert(parent) {
-                return None;
-            }
-            at = parent;
-        }
+        let parent_of = |row: RowId| self.named(tree.table, &self.get(row)?[tree.column]);
+        let path = path_to(row, parent_of(row)?, parent_of)?;
+        Some(std::iter::once(row).chain(path).collect())
     }
-}
-
-/// A unique key's values; `None` if one is NULL, which collides with nothing.
-fn key_of(unique: &Unique, image: &Row) -> Option<Vec<Key>> {
-    unique.columns.iter().map(|column| key(&image[*column])).collect()
 }

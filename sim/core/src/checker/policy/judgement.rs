@@ -1,17 +1,33 @@
-//! One commit beside its prediction.
+//! One commit that is held against its prediction, and what is wrong with it in words.
+//!
+//! The evidence is the events of the transaction, and those of the writes that it met.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use fixtures::Row;
+use fixtures::Value;
 
-use super::Place;
-use super::compare::{Net, difference};
-use super::telling::{Wrong, says};
-use crate::checker::{Context, Timeline};
-use crate::history::{Commit, ConflictRecord, LocalOp, LocalTx, Op, OpAnswer, Outcome, RowId, Writer, label};
+use crate::checker::context::Context;
+use crate::checker::timeline::Timeline;
+use crate::checker::wording;
+use crate::history::{Commit, ConflictRecord, LocalTx, Op, OpAnswer, RowId, Writer, label};
 use crate::model::explain::Note;
-use crate::model::{Expected, Model, Predicted, Prediction};
-use crate::verdict::Finding;
+use crate::model::state::Stamp;
+use crate::model::{Expected, Party, Predicted};
+use crate::verdict::{Anomaly, Class, Finding};
+
+/// More anomalies than this say nothing new.
+pub(super) const ANOMALIES_MAX: usize = 100;
+
+/// Where a commit stands in the history.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Its event.
+    pub(super) event: usize,
+    /// The event of the local transaction that it is of.
+    pub(super) local: Option<usize>,
+    /// Whether the history's commits say what the backend's ledger holds.
+    pub(super) ledger: bool,
+}
 
 /// One commit of a device's transaction, being judged.
 pub(super) struct Judgement<'j, 'a> {
@@ -22,297 +38,220 @@ pub(super) struct Judgement<'j, 'a> {
     pub(super) device: u32,
     pub(super) place: Place,
     pub(super) finding: &'j mut Finding,
-    /// Rows about which something was told: what follows from it is not told again.
-    pub(super) told_rows: BTreeSet<RowId>,
-    /// Codes and roles that were told.
-    pub(super) told: BTreeSet<(&'static str, String)>,
+    /// Rows that an anomaly is about: what follows from it is not reported again.
+    pub(super) reported_rows: BTreeSet<RowId>,
+    /// Codes and roles that were reported.
+    pub(super) reported: BTreeSet<(&'static str, String)>,
 }
 
-impl<'a> Judgement<'_, 'a> {
-    /// Compares, tells what is wrong, and leaves the model as the server is.
-    pub(super) fn compare(
-        &mut self,
-        model: &mut Model<'a>,
-        prediction: &Prediction<'_>,
-        changes: &BTreeMap<RowId, Net<'_>>,
-    ) {
-        let refused = self.commit.ledger.iter().any(|answer| not_done(answer.outcome));
-        match (&prediction.refusal, refused) {
-            (Some(refusal), false) => {
-                let nothing = changes.is_empty() && self.commit.aliases.is_empty();
-                if self.place.ledger || !nothing {
-                    let because = format!(
-                        "The operation is to be rejected ({}), and one rejected operation refuses its whole transaction.",
-                        refusal.reason
-                    );
-                    let what = format!("the server committed {}", self.op_label(refusal.op));
-                    self.tell(Wrong::of_op("should-have-refused", self.tx.ops[refusal.op].row, refusal.op, what, because));
-                }
-                self.adopt_all(model, changes);
-            }
-            (None, true) => {
-                model.undo();
-                let rejected = self.commit.ledger.iter().find(|answer| answer.outcome == Outcome::Rejected);
-                let at = rejected.and_then(|answer| self.tx.ops.iter().position(|op| op.op_id == answer.op_id)).unwrap_or(0);
-                if let Some(op) = self.tx.ops.get(at) {
-                    let what = format!("the server refused {}", self.op_label(at));
-                    let because = "Nothing in the transaction is to be rejected.".to_owned();
-                    let reason = rejected.and_then(|answer| answer.reason.as_ref());
-                    self.tell(Wrong {
-                        notes: reason.map(|reason| format!("the server's reason: {reason}")).into_iter().collect(),
-                        ..Wrong::of_op("should-not-have-refused", op.row, at, what, because)
-                    });
-                }
-                self.adopt_all(model, changes);
-            }
-            (Some(_), true) => {
-                self.refused(prediction, changes);
-                self.adopt_all(model, changes);
-            }
-            (None, false) => {
-                self.rows(model, prediction, changes);
-                self.aliases(model, prediction);
-                if self.place.ledger {
-                    self.outcomes(model, prediction);
-                    self.records(model, prediction);
-                }
-            }
-        }
+/// What is wrong with one row or operation.
+#[derive(Clone, Debug)]
+pub(super) struct Wrong {
+    pub(super) code: &'static str,
+    pub(super) row: RowId,
+    pub(super) column: Option<usize>,
+    /// The index of the operation in its transaction.
+    pub(super) op: Option<usize>,
+    pub(super) what: String,
+    pub(super) because: String,
+    /// Lines of evidence beside the events.
+    pub(super) notes: Vec<String>,
+    /// Those whose writes it met.
+    pub(super) rivals: Vec<Writer>,
+}
+
+impl Wrong {
+    pub(super) fn of_row(code: &'static str, row: RowId) -> Self {
+        let (what, because) = (String::new(), String::new());
+        Self { code, row, column: None, op: None, what, because, notes: Vec::new(), rivals: Vec::new() }
     }
 
-    /// A transaction that is rightly refused.
-    fn refused(&mut self, prediction: &Prediction<'_>, changes: &BTreeMap<RowId, Net<'_>>) {
-        let Some(refusal) = &prediction.refusal else { return };
-        if let Some(row) = changes.keys().next() {
-            let what = format!("the server refused the transaction and changed {}", self.row(*row));
-            let because = "A refused transaction has no effect.".to_owned();
-            self.tell(Wrong::of_op("refused-but-changed", *row, refusal.op, what, because));
+    pub(super) fn of_op(code: &'static str, row: RowId, op: usize, what: String, because: String) -> Self {
+        Self { op: Some(op), what, because, ..Self::of_row(code, row) }
+    }
+}
+
+impl Judgement<'_, '_> {
+    pub(super) fn report(&mut self, wrong: Wrong) {
+        self.reported_rows.insert(wrong.row);
+        let (history, app) = (self.ctx.history, self.ctx.app);
+        let role = wrong.column.map_or_else(
+            || history.row_role(app, wrong.row),
+            |column| history.column_role(app, wrong.row, column),
+        );
+        if self.finding.anomalies.len() >= ANOMALIES_MAX || !self.reported.insert((wrong.code, role.clone())) {
             return;
         }
-        let mut rejected = false;
-        for (at, op) in self.tx.ops.iter().enumerate() {
-            let lawful = at == refusal.op || refusal.also.contains(&at);
-            let right = match self.answer(op.op_id).map(|answer| (answer.outcome, &answer.reason)) {
-                Some((Outcome::Rejected, given)) if lawful => {
-                    rejected = true;
-                    prediction.ops[at].reason.is_none_or(|named| says(given.as_deref(), named))
-                }
-                Some((Outcome::RolledBack, _)) => true,
-                _ => false,
-            };
-            if !right {
-                let because = format!("{} is to be rejected ({}).", self.op_label(refusal.op), refusal.reason);
-                self.wrong_outcome(at, &prediction.ops[at], because);
-                return;
-            }
+        let mut events: Vec<usize> = self.place.local.into_iter().chain([self.place.event]).collect();
+        let mut operations: Vec<(u32, i64)> =
+            wrong.op.and_then(|at| self.tx.ops.get(at)).map(|op| (self.device, op.op_id)).into_iter().collect();
+        for rival in &wrong.rivals {
+            let Writer::Client { device, op_id } = *rival else { continue };
+            operations.push((device, op_id));
+            let Some((_, tx, event)) = self.timeline.op(device, op_id) else { continue };
+            events.push(event);
+            let commits = tx.tx_id.into_iter().flat_map(|tx_id| self.timeline.commits_of(device, tx_id));
+            events.extend(commits.filter_map(|seq| self.timeline.commit_event(seq)));
         }
-        if !rejected {
-            let because = "A transaction is refused because at least one operation is rejected.".to_owned();
-            self.wrong_outcome(refusal.op, &prediction.ops[refusal.op], because);
-        }
-    }
-
-    fn rows(&mut self, model: &mut Model<'a>, prediction: &Prediction<'_>, changes: &BTreeMap<RowId, Net<'_>>) {
-        let touched: Vec<(RowId, Option<Row>)> =
-            model.touched().iter().map(|(row, before)| (*row, before.live.clone())).collect();
-        let mut judged = BTreeSet::new();
-        for (row, before) in &touched {
-            judged.insert(*row);
-            let actual = changes.get(row).map_or(before.as_ref(), |net| net.after);
-            self.judge_row(model, prediction, *row, before.as_ref(), actual);
-        }
-        for (row, net) in changes.iter().filter(|(row, _)| !judged.contains(row)) {
-            let before = model.live(*row).cloned();
-            self.judge_row(model, prediction, *row, before.as_ref(), net.after);
-        }
-    }
-
-    fn judge_row(
-        &mut self,
-        model: &mut Model<'a>,
-        prediction: &Prediction<'_>,
-        row: RowId,
-        before: Option<&Row>,
-        actual: Option<&Row>,
-    ) {
-        let table = self.ctx.history.rows[row as usize].table;
-        let predicted = model.live(row).cloned();
-        let (column, what) = match (&predicted, actual) {
-            (None, None) => return,
-            (Some(wanted), Some(found)) => match difference(self.ctx.app, table, before, wanted, found) {
-                Some(at) => {
-                    let column = self.ctx.history.column_label(self.ctx.app, row, at);
-                    let (found, wanted) = (label::value(&found[at]), label::value(&wanted[at]));
-                    (Some(at), format!("{column} is {found} after the commit and should be {wanted}"))
-                }
-                // The text of a merged set is the server's to choose, and counts from here on.
-                None if **wanted != **found => {
-                    model.adopt(row, actual, None);
-                    return;
-                }
-                None => return,
-            },
-            (Some(_), None) => (None, format!("{} is absent after the commit and should be there", self.row(row))),
-            (None, Some(_)) => (None, format!("{} is there after the commit and should be absent", self.row(row))),
-        };
-        let register = column.map(|at| self.register_name(table, at));
-        let of_row = || prediction.notes.iter().rev().filter(|note| note.row == row);
-        let note = of_row().find(|note| note.register == register).or_else(|| of_row().next());
-        let op = note.map(|note| note.op).or_else(|| self.tx.ops.iter().position(|op| model.resolve(op.row) == row));
-        let before = match (before, column) {
-            (None, _) => "it was absent".to_owned(),
-            (Some(_), None) => "it was there".to_owned(),
-            (Some(before), Some(at)) => format!("it was {}", label::value(&before[at])),
-        };
-        self.tell(Wrong {
-            code: "wrong-row",
-            row,
-            column,
-            op,
-            what,
-            because: note.map_or_else(
-                || "No operation of the transaction, and nothing that follows from one, touches it.".to_owned(),
-                |note| self.ground(note),
-            ),
-            notes: vec![format!("before the commit {before}")],
-            rivals: note.and_then(|note| note.why.rival()).map(|stamp| stamp.writer()).into_iter().collect(),
+        events.retain(|event| *event <= self.place.event);
+        events.sort_unstable();
+        events.dedup();
+        let mut evidence: Vec<String> = events.iter().map(|event| wording::event(self.ctx, *event)).collect();
+        evidence.extend(wrong.op.and_then(|at| self.base(at)));
+        evidence.extend(wrong.notes);
+        let tx_id = self.tx.tx_id.unwrap_or_default();
+        self.finding.invalid(Anomaly {
+            checker: "policy",
+            code: wrong.code,
+            class: Class::Safety,
+            role,
+            what: format!("{} tx {tx_id}, commit {}: {}.", label::client(self.device), self.commit.seq, wrong.what),
+            because: wrong.because,
+            evidence,
+            events,
+            operations,
         });
-        let stamp = self.tx.ops.get(op.unwrap_or(0)).map(|op| self.received(op.op_id));
-        model.adopt(row, actual, stamp);
     }
 
-    fn aliases(&mut self, model: &mut Model<'a>, prediction: &Prediction<'_>) {
-        let missing = prediction.aliases.iter().filter(|alias| !self.commit.aliases.contains(alias));
-        let wrong = self.commit.aliases.iter().filter(|alias| !prediction.aliases.contains(alias));
-        let missing = missing.map(|alias| (false, alias)).collect::<Vec<_>>();
-        for (made, (losing, survivor)) in missing.into_iter().chain(wrong.map(|alias| (true, alias)).collect::<Vec<_>>()) {
-            model.adopt_alias(*losing, made.then_some(*survivor));
-            if self.told_rows.contains(losing) {
-                continue;
-            }
-            let (code, verb) = if made { ("wrong-alias", "has") } else { ("missing-alias", "lacks") };
-            self.tell(Wrong {
-                op: self.tx.ops.iter().position(|op| op.row == *losing),
-                what: format!("the commit {verb} the alias {} -> {}", self.row(*losing), self.row(*survivor)),
-                because: "An insert that collides on a mergeable key leaves an alias from its id to the survivor; nothing else does."
-                    .to_owned(),
-                ..Wrong::of_row(code, *losing)
-            });
+    pub(super) fn answer(&self, op_id: i64) -> Option<&OpAnswer> {
+        self.commit.ledger.iter().find(|answer| answer.op_id == op_id)
+    }
+
+    /// What the writer had, for the columns that it sent; all, for a delete.
+    fn base(&self, at: usize) -> Option<String> {
+        let op = self.tx.ops.get(at).filter(|op| !op.old.is_empty())?;
+        let named = |column: usize| op.op == Op::Delete || op.data.iter().any(|(sent, _)| *sent == column);
+        let table = &self.ctx.app.schema.tables[self.ctx.history.rows[op.row as usize].table];
+        let old = op.old.iter().filter(|(column, value)| named(*column) && !(op.op == Op::Delete && value.is_null()));
+        let old = old.map(|(column, value)| format!("{} = {}", table.columns[*column].name, label::value(value)));
+        Some(format!("op {}'s base: {}", op.op_id, wording::list(old)))
+    }
+
+    pub(super) fn reason_text(&self, note: &Note<'_>) -> String {
+        note.why.sentence(self.stamp(note.op), &|row| self.row(row))
+    }
+
+    /// The stamp of an operation as the model took it at first.
+    fn stamp(&self, at: usize) -> Stamp {
+        let Some(op) = self.tx.ops.get(at) else { return self.received(0) };
+        let clock = self.ctx.app.policy.tables[self.ctx.history.rows[op.row as usize].table].clock;
+        let sent = clock.and_then(|clock| op.data.iter().find(|(column, _)| *column == clock));
+        let received = self.received(op.op_id);
+        match sent {
+            Some((_, Value::Time(sent_us))) => Stamp { clock_us: received.clock_us.min(*sent_us), ..received },
+            _ => received,
         }
     }
 
-    fn outcomes(&mut self, model: &Model<'a>, prediction: &Prediction<'_>) {
-        for (at, predicted) in prediction.ops.iter().enumerate() {
-            if self.told_rows.contains(&predicted.row) || self.told_rows.contains(&self.tx.ops[at].row) {
-                continue;
-            }
-            let right = self.answer(predicted.op_id).is_some_and(|answer| {
-                (answer.outcome == predicted.outcome || says_more(answer, predicted.outcome))
-                    && predicted.reason.is_none_or(|named| says(answer.reason.as_deref(), named))
-                    && answer.by.as_ref().is_none_or(|by| predicted.winners.is_empty() || predicted.winners.contains(by))
-                    && (predicted.merged_into.is_none() || answer.merged_into == predicted.merged_into)
-                    && answer.merged_into.is_none_or(|row| model.resolve(row) == predicted.row)
-            });
-            if !right {
-                let ground = |note: &Note<'_>| {
-                    let of = note.register.map_or(String::new(), |name| format!("{name}: "));
-                    format!("{of}{}", self.ground(note))
-                };
-                let grounds: Vec<String> = prediction.notes.iter().filter(|note| note.op == at).map(ground).collect();
-                self.wrong_outcome(at, predicted, grounds.join(" "));
-            }
-        }
+    /// An operation stamped with its receipt.
+    pub(super) fn received(&self, op_id: i64) -> Stamp {
+        Stamp { clock_us: self.commit.received_us, device: self.device, op_id }
     }
 
-    fn wrong_outcome(&mut self, at: usize, predicted: &Predicted, because: String) {
-        let what = format!(
-            "{} is answered {} and should be {}",
-            self.op_label(at),
-            self.answered(predicted.op_id),
-            self.should_be(predicted)
-        );
-        self.tell(Wrong {
-            rivals: predicted.winners.clone(),
-            ..Wrong::of_op("wrong-outcome", self.tx.ops[at].row, at, what, because)
-        });
-        self.told_rows.insert(predicted.row);
+    pub(super) fn row(&self, row: RowId) -> String {
+        self.ctx.history.row_label(self.ctx.app, row)
     }
 
-    fn records(&mut self, model: &Model<'a>, prediction: &Prediction<'_>) {
-        let of = |record: &ConflictRecord| model.resolve(record.row);
-        let mut stray: Vec<&ConflictRecord> = self.commit.conflicts.iter().collect();
-        stray.retain(|record| !prediction.records.iter().any(|expected| expected.is(record, of(record))));
-        let there = |expected: &Expected<'_>| self.commit.conflicts.iter().any(|record| expected.is(record, of(record)));
-        for expected in prediction.records.iter().filter(|expected| expected.owed && !there(expected)) {
-            let near = stray.iter().position(|record| expected.concerns(record, of(record)));
-            let near = near.map(|index| stray.remove(index));
-            if self.told_rows.contains(&expected.row) {
-                continue;
-            }
-            let (code, what) = match near {
-                Some(record) => ("wrong-record", format!("the commit records {}", self.record(record))),
-                None => ("missing-record", "the commit lacks a conflict record".to_owned()),
+    pub(super) fn op_label(&self, at: usize) -> String {
+        self.tx.ops.get(at).map_or_else(|| "the transaction".to_owned(), |op| {
+            let kind = match op.op {
+                Op::Put => "PUT",
+                Op::Patch => "PATCH",
+                Op::Delete => "DELETE",
             };
-            let name = expected.columns.as_ref().and_then(|names| *names.first()?);
-            self.tell(Wrong {
-                column: self.named_column(expected.row, name),
-                op: self.op_in(expected),
-                what,
-                because: self.owed(expected),
-                rivals: self.rivals_in(expected),
-                ..Wrong::of_row(code, expected.row)
-            });
-        }
-        for record in stray {
-            if self.told_rows.contains(&of(record)) || self.told_rows.contains(&record.row) || self.says_more(model, record) {
-                continue;
-            }
-            self.tell(Wrong {
-                column: self.named_column(record.row, record.column.as_deref()),
-                what: format!("the commit records {}", self.record(record)),
-                because: "No such conflict occurred in the commit.".to_owned(),
-                ..Wrong::of_row("unexpected-record", record.row)
-            });
-        }
+            format!("op {} ({kind} {})", op.op_id, self.row(op.row))
+        })
     }
 
-    /// Whether a record that is not owed is lawful all the same: one of what this transaction's deletes took along,
-    /// or of an insert that it merged into another row. Durability tests that what a record says is so.
-    fn says_more(&self, model: &Model<'a>, record: &ConflictRecord) -> bool {
-        let is_gone = self.commit.changes.iter().any(|change| change.row == record.row && change.after.is_none());
-        match record.rule.as_str() {
-            "deleted" | "cascade" => is_gone && self.is_own(&record.winner, |op| op.op == Op::Delete),
-            "unique" => self.is_own(&record.loser, |op| {
-                op.op == Op::Put && op.row != model.resolve(op.row) && model.resolve(op.row) == model.resolve(record.row)
-            }),
-            _ => false,
-        }
+    pub(super) fn answered(&self, op_id: i64) -> String {
+        self.answer(op_id).map_or_else(|| "nothing".to_owned(), |answer| format!("`{}`", wording::answer(answer)))
     }
 
-    /// Whether the writer is an operation of this transaction, and such a one.
-    fn is_own(&self, writer: &Writer, such: impl Fn(&LocalOp) -> bool) -> bool {
-        let Writer::Client { device, op_id } = *writer else { return false };
-        device == self.device && self.tx.ops.iter().any(|op| op.op_id == op_id && such(op))
+    pub(super) fn should_be(&self, predicted: &Predicted) -> String {
+        let mut should = wording::outcome_name(predicted.outcome).to_owned();
+        if let Some(reason) = predicted.reason {
+            should += &format!(" ({reason})");
+        }
+        if !predicted.winners.is_empty() {
+            should += &format!(" by {}", writers(&predicted.winners));
+        }
+        if let Some(row) = predicted.merged_into {
+            should += &format!(", merged into {}", self.row(row));
+        }
+        should
     }
 
-    /// The model takes over all that a commit did which is not as predicted as a whole.
-    fn adopt_all(&self, model: &mut Model<'a>, changes: &BTreeMap<RowId, Net<'_>>) {
-        for (row, net) in changes {
-            let op = self.tx.ops.iter().rev().find(|op| op.row == *row).or(self.tx.ops.last());
-            model.adopt(*row, net.after, op.map(|op| self.received(op.op_id)));
-        }
-        for (losing, survivor) in &self.commit.aliases {
-            model.adopt_alias(*losing, Some(*survivor));
-        }
+    /// The name of the group that the column is in, else its own.
+    pub(super) fn register_name(&self, table: usize, column: usize) -> &str {
+        let group = self.ctx.app.policy.group_of(table, column);
+        group.map_or(self.ctx.app.schema.tables[table].columns[column].name.as_str(), |group| group.name.as_str())
+    }
+
+    /// The column, or the first of the group, with this name.
+    pub(super) fn named_column(&self, row: RowId, name: Option<&str>) -> Option<usize> {
+        let (name, table) = (name?, self.ctx.history.rows[row as usize].table);
+        let groups = &self.ctx.app.policy.tables[table].groups;
+        let group = groups.iter().find(|group| group.name == name).map(|group| group.columns[0]);
+        group.or_else(|| self.ctx.app.schema.tables[table].column_index(name))
+    }
+
+    /// The operation of this transaction that the record is about.
+    pub(super) fn op_in(&self, expected: &Expected<'_>) -> Option<usize> {
+        let named = parties(expected);
+        self.tx.ops.iter().position(|op| named.contains(&self.received(op.op_id).writer()))
+    }
+
+    /// Writers of other transactions that the record is about.
+    pub(super) fn rivals_in(&self, expected: &Expected<'_>) -> Vec<Writer> {
+        let own: Vec<Writer> = self.tx.ops.iter().map(|op| self.received(op.op_id).writer()).collect();
+        parties(expected).into_iter().filter(|writer| !own.contains(writer)).collect()
+    }
+
+    pub(super) fn owed(&self, expected: &Expected<'_>) -> String {
+        let party = |party: &Party| match party {
+            Party::Anyone => "whoever won".to_owned(),
+            Party::OneOf(named) => writers(named),
+        };
+        let column = expected.columns.as_ref().and_then(|names| *names.first()?);
+        format!(
+            "A record is owed on {}{}: loser {}, winner {}{}.",
+            self.row(expected.row),
+            column.map_or(String::new(), |name| format!(".{name}")),
+            party(&expected.loser),
+            party(&expected.winner),
+            expected.rule.map_or(String::new(), |rule| format!(", rule {rule}"))
+        )
+    }
+
+    pub(super) fn record(&self, record: &ConflictRecord) -> String {
+        format!(
+            "on {}{}: loser {}, winner {}, rule {}",
+            self.row(record.row),
+            record.column.as_ref().map_or(String::new(), |name| format!(".{name}")),
+            label::writer(&record.loser),
+            label::writer(&record.winner),
+            record.rule
+        )
     }
 }
 
-/// Whether an answer says `merged` of an operation that the model calls applied: both say that the effect stands,
-/// and what stands is held to the model row by row.
-fn says_more(answer: &OpAnswer, predicted: Outcome) -> bool {
-    predicted == Outcome::Applied && answer.outcome == Outcome::Merged
+fn parties(expected: &Expected<'_>) -> Vec<Writer> {
+    let named = |party: &Party| match party {
+        Party::Anyone => Vec::new(),
+        Party::OneOf(writers) => writers.clone(),
+    };
+    named(&expected.loser).into_iter().chain(named(&expected.winner)).collect()
 }
 
-fn not_done(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Rejected | Outcome::RolledBack)
+fn writers(writers: &[Writer]) -> String {
+    writers.iter().map(label::writer).collect::<Vec<_>>().join(" or ")
+}
+
+/// Whether a reason is the named one, perhaps with more words after it, or one of several.
+pub(super) fn says(given: Option<&str>, named: &str) -> bool {
+    let is_named = |reason: &str| {
+        let rest = reason.strip_prefix(named);
+        rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()))
+    };
+    given.is_some_and(|given| given.split("; ").any(is_named))
 }

@@ -3,7 +3,7 @@
 use fixtures::{Row, Value};
 
 use crate::history::{Commit, ConflictRecord, History, OpAnswer, Outcome, What, Writer};
-use crate::model::tests::garden::{app, play};
+use crate::model::tests::script::{app, play};
 use crate::model::tests::judge;
 use crate::verdict::Verdict;
 

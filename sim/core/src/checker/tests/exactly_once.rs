@@ -1,27 +1,29 @@
+//! Histories that the checker `exactly-once` must accept or reject.
+
 use serde_json::json;
 
-use super::{CARD, MEMO, sound};
 use crate::checker::exactly_once::check;
-use crate::checker::testing::{Story, answer, furnished};
+use crate::checker::testing::{HistoryBuilder, answer, with_seed_rows};
 use crate::history::{Op, Outcome, Phase, TxOutcome};
+use super::{CARD, MEMO, sound};
 
 /// A device uploads, the reply is lost, another writes in between, and the device uploads again.
-fn lost_reply(applied_again: bool, second: Outcome) -> Story {
-    let mut story = furnished();
-    let tx = story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
-    story.attempt(0, tx, 1, Phase::Invoke, None, Vec::new());
-    story.commit_as_sent(0);
-    story.attempt(0, tx, 1, Phase::Ok, Some(TxOutcome::Committed), vec![answer(1, Outcome::Applied)]);
-    let theirs = story.changed(CARD, &json!({"title": "theirs"}));
-    story.commit(None, &[(CARD, Some(theirs))], Vec::new(), Vec::new());
-    story.attempt(0, tx, 2, Phase::Invoke, None, Vec::new());
+fn lost_reply(applied_again: bool, second: Outcome) -> HistoryBuilder {
+    let mut builder = with_seed_rows();
+    let tx = builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    builder.attempt(0, tx, 1, Phase::Invoke, None, Vec::new());
+    builder.commit_as_sent(0);
+    builder.attempt(0, tx, 1, Phase::Ok, Some(TxOutcome::Committed), vec![answer(1, Outcome::Applied)]);
+    let theirs = builder.changed(CARD, &json!({"title": "theirs"}));
+    builder.commit(None, &[(CARD, Some(theirs))], Vec::new(), Vec::new());
+    builder.attempt(0, tx, 2, Phase::Invoke, None, Vec::new());
     if applied_again {
-        story.commit_as_sent(0);
+        builder.commit_as_sent(0);
     }
-    story.attempt(0, tx, 2, Phase::Ok, Some(TxOutcome::Committed), vec![answer(1, second)]);
-    story.complete(0);
-    story.finish();
-    story
+    builder.attempt(0, tx, 2, Phase::Ok, Some(TxOutcome::Committed), vec![answer(1, second)]);
+    builder.complete(0);
+    builder.finish();
+    builder
 }
 
 #[test]
@@ -36,38 +38,38 @@ fn accepts_one_effect_and_rejects_two() {
 
 #[test]
 fn a_repeat_without_effect_is_none() {
-    let mut story = furnished();
-    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
-    story.commit_as_sent(0);
-    story.commit_as_sent(0);
-    story.finish();
-    story.expect(check, &[]);
+    let mut builder = with_seed_rows();
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    builder.commit_as_sent(0);
+    builder.commit_as_sent(0);
+    builder.finish();
+    builder.expect(check, &[]);
 }
 
 #[test]
 fn parts_of_a_transaction_are_not_twice() {
-    let mut story = furnished();
-    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"})), (Op::Patch, MEMO, json!({"text": "mine"}))]);
-    let tx = story.queued[0][0].clone();
+    let mut builder = with_seed_rows();
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"})), (Op::Patch, MEMO, json!({"text": "mine"}))]);
+    let tx = builder.queued[0][0].clone();
     for (index, (row, set)) in [(CARD, json!({"title": "mine"})), (MEMO, json!({"text": "mine"}))].into_iter().enumerate() {
-        let image = story.changed(row, &set);
+        let image = builder.changed(row, &set);
         let one = crate::history::LocalTx { ops: vec![tx.ops[index].clone()], ..tx.clone() };
-        story.commit(Some((0, &one)), &[(row, Some(image))], Vec::new(), Vec::new());
+        builder.commit(Some((0, &one)), &[(row, Some(image))], Vec::new(), Vec::new());
     }
-    story.complete(0);
-    story.finish();
-    story.expect(check, &[]);
-    story.expect(crate::checker::atomicity::check, &["partial-transaction", "split-transaction"]);
+    builder.complete(0);
+    builder.finish();
+    builder.expect(check, &[]);
+    builder.expect(crate::checker::atomicity::check, &["partial-transaction", "split-transaction"]);
 }
 
 #[test]
 fn rejects_an_effect_of_nothing() {
-    let mut story = furnished();
-    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
-    let mut other = story.queued[0][0].clone();
+    let mut builder = with_seed_rows();
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    let mut other = builder.queued[0][0].clone();
     other.tx_id = Some(99);
-    let image = story.changed(CARD, &json!({"title": "whose?"}));
-    story.commit(Some((0, &other)), &[(CARD, Some(image))], Vec::new(), Vec::new());
-    story.finish();
-    story.expect(check, &["effect-of-nothing"]);
+    let image = builder.changed(CARD, &json!({"title": "whose?"}));
+    builder.commit(Some((0, &other)), &[(CARD, Some(image))], Vec::new(), Vec::new());
+    builder.finish();
+    builder.expect(check, &["effect-of-nothing"]);
 }

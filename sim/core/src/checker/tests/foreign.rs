@@ -2,41 +2,41 @@
 
 use serde_json::json;
 
-use super::{BOX, CARD, sound};
-use crate::checker::testing::{Story, furnished};
+use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::checker::{Context, Report, check_all, examine};
 use crate::history::{Commit, Op, What};
 use crate::promise::NO_POLICY;
 use crate::verdict::Verdict;
+use super::{BOX, CARD, sound};
 
 /// An edit of the card is applied twice, and somebody else writes a row in between.
-fn doubled(theirs: Option<u32>) -> Story {
-    let mut story = furnished();
-    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
-    story.commit_as_sent(0);
+fn doubled(theirs: Option<u32>) -> HistoryBuilder {
+    let mut builder = with_seed_rows();
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    builder.commit_as_sent(0);
     let row = theirs.unwrap_or(BOX);
     let column = if row == CARD { "title" } else { "name" };
-    let image = story.changed(row, &json!({ column: "theirs" }));
-    story.commit(None, &[(row, Some(image))], Vec::new(), Vec::new());
+    let image = builder.changed(row, &json!({ column: "theirs" }));
+    builder.commit(None, &[(row, Some(image))], Vec::new(), Vec::new());
     if theirs.is_some() {
-        last_commit(&mut story).foreign = true;
+        last_commit(&mut builder).foreign = true;
     }
-    let image = story.changed(CARD, &json!({"title": "again"}));
-    story.commit(None, &[(CARD, Some(image))], Vec::new(), Vec::new());
-    story.commit_as_sent(0);
-    story.complete(0);
-    story.finish();
-    story
+    let image = builder.changed(CARD, &json!({"title": "again"}));
+    builder.commit(None, &[(CARD, Some(image))], Vec::new(), Vec::new());
+    builder.commit_as_sent(0);
+    builder.complete(0);
+    builder.finish();
+    builder
 }
 
-fn last_commit(story: &mut Story) -> &mut Commit {
-    let events = story.history.events.iter_mut().rev();
+fn last_commit(builder: &mut HistoryBuilder) -> &mut Commit {
+    let events = builder.history.events.iter_mut().rev();
     let mut commits = events.filter_map(|event| if let What::Commit(commit) = &mut event.what { Some(commit) } else { None });
     commits.next().expect("there is one")
 }
 
-fn judged(story: &Story) -> Report {
-    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+fn judged(builder: &HistoryBuilder) -> Report {
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
     let only = Some(&["exactly-once", "protocol"][..]);
     let report = check_all(&ctx, only);
     assert_eq!(examine(&ctx, only).report, report, "both ways say the same");
@@ -64,24 +64,24 @@ fn a_contradiction_about_other_rows_stands() {
 
 #[test]
 fn nothing_is_valid_that_a_stranger_touched() {
-    let mut story = sound();
-    let ctx = |story: &Story| {
+    let mut builder = sound();
+    let ctx = |builder: &HistoryBuilder| {
         let only = Some(&["convergence", "causal", "integrity"][..]);
-        check_all(&Context { app: &story.app, history: &story.history, promises: &story.promises }, only)
+        check_all(&Context { app: &builder.app, history: &builder.history, promises: &builder.promises }, only)
     };
-    assert_eq!(ctx(&story).verdict(), Verdict::Valid);
-    last_commit(&mut story).foreign = true;
-    assert!(ctx(&story).findings.iter().all(|(_, finding)| finding.verdict == Verdict::Unknown));
+    assert_eq!(ctx(&builder).verdict(), Verdict::Valid);
+    last_commit(&mut builder).foreign = true;
+    assert!(ctx(&builder).findings.iter().all(|(_, finding)| finding.verdict == Verdict::Unknown));
 }
 
 #[test]
 fn a_backend_that_promises_no_policy_is_held_to_none() {
-    let mut story = sound();
-    let examined = |story: &Story| {
-        examine(&Context { app: &story.app, history: &story.history, promises: &story.promises }, None).report
+    let mut builder = sound();
+    let examined = |builder: &HistoryBuilder| {
+        examine(&Context { app: &builder.app, history: &builder.history, promises: &builder.promises }, None).report
     };
-    assert!(examined(&story).finding("policy").is_some());
-    story.history.header.policy = NO_POLICY.to_owned();
-    let report = examined(&story);
+    assert!(examined(&builder).finding("policy").is_some());
+    builder.history.header.policy = NO_POLICY.to_owned();
+    let report = examined(&builder);
     assert!(report.finding("policy").is_none() && report.finding("durability").is_some());
 }

@@ -1,26 +1,28 @@
+//! Histories that the checker `latency` must accept or reject.
+
 use serde_json::json;
 
-use super::CARD;
 use crate::checker::latency::{ARRIVAL_TO_APPLY, COMMIT_TO_SEND, END_TO_END, SEND_TO_SERVER, check, samples};
-use crate::checker::testing::{Story, furnished};
+use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::checker::{Context, Timeline, examine};
 use crate::history::{Op, Time};
 use crate::verdict::{Class, Verdict};
+use super::CARD;
 
-fn travelling() -> Story {
-    let mut story = furnished();
-    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
-    story.wait(40_000);
-    story.upload(0);
-    story.wait(20_000);
-    story.apply(1);
-    story
+fn travelling() -> HistoryBuilder {
+    let mut builder = with_seed_rows();
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    builder.wait(40_000);
+    builder.upload(0);
+    builder.wait(20_000);
+    builder.apply(1);
+    builder
 }
 
 #[test]
 fn measures_each_hop() {
-    let story = travelling();
-    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+    let builder = travelling();
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
     let mut samples = samples(&ctx, &Timeline::build(&ctx));
     let p50 = |samples: &crate::checker::latency::Samples, hop: &str| samples.percentiles(hop).expect("it was measured").p50;
     assert_eq!(p50(&samples, COMMIT_TO_SEND), 41);
@@ -35,18 +37,18 @@ fn measures_each_hop() {
 
 #[test]
 fn keeps_to_the_budget() {
-    let mut story = travelling();
-    story.expect(check, &[]);
-    story.promises.latency_p95_ms_max = Some(67);
-    story.expect(check, &[]);
-    story.promises.latency_p95_ms_max = Some(66);
-    let finding = story.expect(check, &["over-budget"]);
+    let mut builder = travelling();
+    builder.expect(check, &[]);
+    builder.promises.latency_p95_ms_max = Some(67);
+    builder.expect(check, &[]);
+    builder.promises.latency_p95_ms_max = Some(66);
+    let finding = builder.expect(check, &["over-budget"]);
     assert_eq!(finding.anomalies[0].class, Class::Latency);
-    story.history.header.time = Time::Real;
-    let examined = examine(&Context { app: &story.app, history: &story.history, promises: &story.promises }, None);
+    builder.history.header.time = Time::Real;
+    let examined = examine(&Context { app: &builder.app, history: &builder.history, promises: &builder.promises }, None);
     assert!(examined.report.finding("latency").is_none(), "real time is no simulated latency: not judged");
     assert!(!examined.latency.is_empty(), "it is still told");
-    let mut still = furnished();
+    let mut still = with_seed_rows();
     still.promises.latency_p95_ms_max = Some(66);
     assert_eq!(still.judge(check).verdict, Verdict::Unknown);
 }

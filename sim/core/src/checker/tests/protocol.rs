@@ -1,14 +1,16 @@
+//! Histories that the checker `protocol` must accept or reject.
+
 use serde_json::json;
 
-use super::{CARD, sound};
 use crate::checker::protocol::check;
-use crate::checker::testing::{Story, furnished};
+use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{Apply, Op, Phase, What, Who};
+use super::{CARD, sound};
 
-fn apply(change: impl FnOnce(&mut Apply)) -> Story {
-    let mut story = furnished();
-    story.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
-    story.upload(0);
+fn apply(change: impl FnOnce(&mut Apply)) -> HistoryBuilder {
+    let mut builder = with_seed_rows();
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    builder.upload(0);
     let mut apply = Apply {
         priority: None,
         last_op_id: 2,
@@ -20,8 +22,8 @@ fn apply(change: impl FnOnce(&mut Apply)) -> Story {
         whole: false,
     };
     change(&mut apply);
-    story.apply_event(0, apply);
-    story
+    builder.apply_event(0, apply);
+    builder
 }
 
 #[test]
@@ -39,21 +41,21 @@ fn the_gate_holds() {
 fn nothing_is_acknowledged_that_was_not_issued() {
     apply(|apply| apply.write_checkpoint = Some(7)).expect(check, &["acknowledged-not-issued"]);
     // A number whose answer was lost may come back all the same.
-    let mut story = furnished();
-    story.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Invoke, number: None, status: None });
-    story.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Info, number: None, status: None });
+    let mut builder = with_seed_rows();
+    builder.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Invoke, number: None, status: None });
+    builder.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Info, number: None, status: None });
     let mut acknowledged = apply(|apply| apply.write_checkpoint = Some(7)).history.events.pop().expect("an apply").what;
     if let What::Apply(apply) = &mut acknowledged {
         apply.target = None;
     }
-    story.event(Who::Client(0), acknowledged);
-    story.expect(check, &[]);
+    builder.event(Who::Client(0), acknowledged);
+    builder.expect(check, &[]);
 }
 
 #[test]
 fn the_core_has_nothing_to_report() {
-    let mut story = furnished();
-    story.event(Who::Client(1), What::Protocol { message: "checksum mismatch in bucket 1".to_owned() });
-    let finding = story.expect(check, &["core-error"]);
+    let mut builder = with_seed_rows();
+    builder.event(Who::Client(1), What::Protocol { message: "checksum mismatch in bucket 1".to_owned() });
+    let finding = builder.expect(check, &["core-error"]);
     assert!(finding.anomalies[0].what.contains("checksum mismatch"));
 }

@@ -1,27 +1,29 @@
+//! Which rows each user should see, and histories in which a device shows others.
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
-use crate::checker::testing::Story;
+use crate::checker::testing::HistoryBuilder;
 use crate::checker::visibility::Visibility;
 use crate::checker::{Context, Timeline};
 use crate::history::RowId;
 
 /// Ann's and Bob's rows after each commit.
 fn check(config: &str, commits: &[&[(&str, RowId, Json)]], expected: &[(&[RowId], &[RowId])]) {
-    let mut story = Story::new(2).sync_config(config);
-    story.history.header.devices[1].user = "bob".to_owned();
+    let mut builder = HistoryBuilder::new(2).sync_config(config);
+    builder.history.header.devices[1].user = "bob".to_owned();
     for writes in commits {
         let mut rows = Vec::new();
         for (table, row, set) in *writes {
-            while story.history.rows.len() <= *row as usize {
-                story.row(table);
+            while builder.history.rows.len() <= *row as usize {
+                builder.row(table);
             }
             rows.push((*row, (!set.is_null()).then(|| set.clone())));
         }
-        story.server_write(&rows);
+        builder.server_write(&rows);
     }
-    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
     let timeline = Timeline::build(&ctx);
     assert_eq!(timeline.blind(), None);
     for (seq, (ann, bob)) in (1..).zip(expected) {
@@ -95,12 +97,12 @@ streams:
 
 #[test]
 fn columns_that_are_not_selected_are_null_on_devices() {
-    let mut story = Story::new(1).sync_config("bucket_definitions: {all: {data: [\"SELECT id, title FROM cards\"]}}");
-    let card = story.row("cards");
-    story.server_write(&[(card, Some(json!({"title": "t", "body": "secret"})))]);
-    let ctx = Context { app: &story.app, history: &story.history, promises: &story.promises };
+    let mut builder = HistoryBuilder::new(1).sync_config("bucket_definitions: {all: {data: [\"SELECT id, title FROM cards\"]}}");
+    let card = builder.row("cards");
+    builder.server_write(&[(card, Some(json!({"title": "t", "body": "secret"})))]);
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
     let timeline = Timeline::build(&ctx);
-    assert_eq!(timeline.view(0).row_at(card, 1), Some(&story.image(card, &json!({"title": "t"}))));
+    assert_eq!(timeline.view(0).row_at(card, 1), Some(&builder.image(card, &json!({"title": "t"}))));
 }
 
 #[test]
@@ -116,8 +118,8 @@ fn what_is_not_known_is_refused_by_name() {
         ("SELECT title FROM cards", "must select id"),
         ("SELECT * FROM cards WHERE owner IN (SELECT id FROM boxes)", "select"),
     ] {
-        let story = Story::new(1).sync_config(&format!("bucket_definitions: {{all: {{data: [\"{data}\"]}}}}"));
-        let reason = Visibility::parse(&story.app).expect_err("the query is not known");
+        let builder = HistoryBuilder::new(1).sync_config(&format!("bucket_definitions: {{all: {{data: [\"{data}\"]}}}}"));
+        let reason = Visibility::parse(&builder.app).expect_err("the query is not known");
         assert!(reason.contains(named), "{data}: {reason}");
         reasons.insert(reason);
     }

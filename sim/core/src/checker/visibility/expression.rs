@@ -13,6 +13,19 @@ pub(in crate::checker) enum Key {
     Text(Arc<str>),
 }
 
+/// A value as part of a bucket's name; `None`: it names no bucket.
+pub(in crate::checker) fn key(value: &Value) -> Option<Key> {
+    match value {
+        Value::Null => None,
+        Value::Int(int) => Some(Key::Integer(*int)),
+        #[expect(clippy::cast_possible_truncation, reason = "guarded by the fract and range tests")]
+        Value::Real(real) if real.fract() == 0.0 && real.abs() < 9.0e15 => Some(Key::Integer(*real as i64)),
+        Value::Real(real) => Some(Key::Real(real.to_bits())),
+        Value::Text(text) => Some(Key::Text(text.clone())),
+        Value::Time(micros) => Some(Key::Text(Arc::from(fixtures::value::time_to_iso(*micros)))),
+    }
+}
+
 /// What a condition is decided for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'s> {

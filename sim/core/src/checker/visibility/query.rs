@@ -2,8 +2,7 @@
 
 use fixtures::{App, Row, Table, Value};
 
-use super::expression::{Comparison, Expression, Key, Operand, Reader, Scope, Token, tokens};
-use super::key;
+use super::expression::{Comparison, Expression, Key, Operand, Reader, Scope, Token, key, tokens};
 
 /// A parameter query.
 #[derive(Debug)]

@@ -7,19 +7,19 @@ fn alone() {
     check("an edit stands", |p| { p.edit(0, CARD, json!({"title": "a"})); p.land(0, vec![]); }, &[]);
     check("an edit without effect", |p| { p.edit(0, CARD, json!({"title": "a"})); p.commit(0, vec![], vec![]); }, &["lost-update"]);
     check("an edit with another effect", |p| { p.edit(0, CARD, json!({"title": "a"})); p.commit(0, vec![(CARD, Some(json!({"title": "z"})))], vec![]); }, &["lost-update"]);
-    check("an insert stands", |p| { let row = p.story.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.land(0, vec![]); }, &[]);
-    check("an insert without effect", |p| { let row = p.story.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.commit(0, vec![], vec![]); }, &["lost-insert"]);
-    check("an insert that lost a column", |p| { let row = p.story.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.commit(0, vec![(row, Some(json!({})))], vec![]); }, &["lost-insert"]);
+    check("an insert stands", |p| { let row = p.builder.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.land(0, vec![]); }, &[]);
+    check("an insert without effect", |p| { let row = p.builder.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.commit(0, vec![], vec![]); }, &["lost-insert"]);
+    check("an insert that lost a column", |p| { let row = p.builder.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.commit(0, vec![(row, Some(json!({})))], vec![]); }, &["lost-insert"]);
     check("a delete stands", |p| { p.delete(0, LABEL); p.land(0, vec![]); }, &[]);
     check("a delete without effect", |p| { p.delete(0, LABEL); p.commit(0, vec![], vec![]); }, &["lost-delete"]);
     check("a group stands", |p| { p.edit(0, CARD, json!({"x": 1.0})); p.land(0, vec![]); }, &[]);
     check("an update of a row that never was", |p| {
-        let row = p.story.row("boxes");
+        let row = p.builder.row("boxes");
         p.insert(0, row, json!({"name": "b"}));
-        let tx = p.story.queued[0][0].clone();
-        p.story.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
+        let tx = p.builder.queued[0][0].clone();
+        p.builder.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
         p.answer(0, TxOutcome::Refused, Outcome::Rejected);
-        p.story.complete(0);
+        p.builder.complete(0);
         p.edit(0, row, json!({"name": "c"}));
         p.commit(0, vec![], vec![]);
     }, &["lost-update"]);
@@ -34,7 +34,7 @@ fn own_edits_in_a_row() {
         p.land(0, vec![]);
     }, &[]);
     check("several in one transaction", |p| {
-        p.story.tx(0, &[
+        p.builder.tx(0, &[
             (Op::Patch, CARD, json!({"title": "a", "hits": 1})),
             (Op::Patch, CARD, json!({"title": "b"})),
             (Op::Patch, CARD, json!({"hits": 3})),
@@ -42,12 +42,12 @@ fn own_edits_in_a_row() {
         p.commit(0, vec![(CARD, Some(json!({"title": "b", "hits": 3})))], vec![]);
     }, &[]);
     check("inserted and deleted in one transaction", |p| {
-        let row = p.story.row("boxes");
-        p.story.tx(0, &[(Op::Put, row, json!({"name": "b"})), (Op::Delete, row, Json::Null)]);
+        let row = p.builder.row("boxes");
+        p.builder.tx(0, &[(Op::Put, row, json!({"name": "b"})), (Op::Delete, row, Json::Null)]);
         p.commit(0, vec![(row, Some(json!({"name": "b"}))), (row, None)], vec![]);
     }, &[]);
     check("deleted and inserted anew in one transaction", |p| {
-        p.story.tx(0, &[(Op::Delete, LABEL, Json::Null), (Op::Put, LABEL, json!({"key": "colour"}))]);
+        p.builder.tx(0, &[(Op::Delete, LABEL, Json::Null), (Op::Put, LABEL, json!({"key": "colour"}))]);
         p.commit(0, vec![(LABEL, None), (LABEL, Some(json!({"key": "colour"})))], vec![]);
     }, &[]);
     check("a seen edit is overridden without a record, whatever the clocks", |p| {
@@ -117,7 +117,7 @@ fn latest() {
     }, &[]);
     check("one of several edits comes to what is there", |p| {
         p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
-        p.story.tx(1, &[
+        p.builder.tx(1, &[
             (Op::Patch, CARD, json!({"title": "a", "updated_at": at(40)})),
             (Op::Patch, CARD, json!({"title": "b", "updated_at": at(40)})),
         ]);
@@ -134,15 +134,15 @@ fn latest() {
 
 #[test]
 fn columns_that_nobody_wrote() {
-    let story = |extra: Json| move |p: &mut Play| {
+    let builder = |extra: Json| move |p: &mut Play| {
         p.edit(0, CARD, json!({"title": "a"}));
         p.land(0, vec![]);
         p.edit(1, CARD, json!({"body": "b"}));
         p.commit(1, vec![(CARD, Some(extra))], vec![]);
     };
-    check("different columns stand together", story(json!({"body": "b"})), &[]);
-    check("an edit that brings an old column back", story(json!({"body": "b", "title": "card"})), &["lost-update"]);
-    check("the clock column is nobody's edit", story(json!({"body": "b", "updated_at": at(77)})), &[]);
+    check("different columns stand together", builder(json!({"body": "b"})), &[]);
+    check("an edit that brings an old column back", builder(json!({"body": "b", "title": "card"})), &["lost-update"]);
+    check("the clock column is nobody's edit", builder(json!({"body": "b", "updated_at": at(77)})), &[]);
     check("a row that goes with an edit", |p| {
         p.edit(0, CARD, json!({"title": "a"}));
         p.commit(0, vec![(CARD, None)], vec![]);
@@ -157,43 +157,43 @@ fn columns_that_nobody_wrote() {
 
 #[test]
 fn groups() {
-    let story = |spot: Json, records: Vec<ConflictRecord>| move |p: &mut Play| {
+    let builder = |spot: Json, records: Vec<ConflictRecord>| move |p: &mut Play| {
         p.edit(0, CARD, json!({"x": 1.0, "y": 1.0, "updated_at": at(50)}));
         p.edit(1, CARD, json!({"x": 2.0, "y": 2.0, "updated_at": at(60)}));
         p.land(0, vec![]);
         p.commit(1, vec![(CARD, Some(spot))], records);
     };
     let lost = || vec![record(CARD, Some("spot"), "latest", (0, 1), (1, 1))];
-    let (_, stats) = check("a group is one register", story(json!({"x": 2.0, "y": 2.0}), lost()), &[]);
+    let (_, stats) = check("a group is one register", builder(json!({"x": 2.0, "y": 2.0}), lost()), &[]);
     assert_eq!(stats.concurrent.get("group"), Some(&1));
-    check("half a group", story(json!({"x": 2.0}), lost()), &["lost-update"]);
+    check("half a group", builder(json!({"x": 2.0}), lost()), &["lost-update"]);
 }
 
 #[test]
 fn counters() {
-    let story = |hits: i64| move |p: &mut Play| {
+    let builder = |hits: i64| move |p: &mut Play| {
         p.edit(0, CARD, json!({"hits": 1}));
         p.edit(1, CARD, json!({"hits": 1}));
         p.land(0, vec![]);
         p.commit(1, vec![(CARD, Some(json!({"hits": hits})))], vec![]);
     };
-    let (_, stats) = check("differences add up", story(2), &[]);
+    let (_, stats) = check("differences add up", builder(2), &[]);
     assert_eq!(stats.merged.get("counter"), Some(&1));
     assert_eq!(stats.overridden.len(), 0);
-    check("one of two increments", story(1), &["lost-increment"]);
+    check("one of two increments", builder(1), &["lost-increment"]);
     check("two increments in one transaction, one lost", |p| {
         p.edit(0, CARD, json!({"hits": 1}));
-        p.story.tx(1, &[(Op::Patch, CARD, json!({"hits": 1})), (Op::Patch, CARD, json!({"hits": 2}))]);
+        p.builder.tx(1, &[(Op::Patch, CARD, json!({"hits": 1})), (Op::Patch, CARD, json!({"hits": 2}))]);
         p.land(0, vec![]);
         p.commit(1, vec![(CARD, Some(json!({"hits": 2})))], vec![]);
     }, &["lost-increment"]);
-    check("three of two increments", story(3), &["lost-increment"]);
-    check("none of two increments", story(0), &["lost-increment"]);
+    check("three of two increments", builder(3), &["lost-increment"]);
+    check("none of two increments", builder(0), &["lost-increment"]);
 }
 
 #[test]
 fn sets() {
-    let story = |first: &'static str, second: &'static str, after: &'static str| move |p: &mut Play| {
+    let builder = |first: &'static str, second: &'static str, after: &'static str| move |p: &mut Play| {
         p.edit(0, CARD, json!({"tags": r#"["a","b"]"#}));
         p.land(0, vec![]);
         p.apply(0);
@@ -203,17 +203,17 @@ fn sets() {
         p.land(0, vec![]);
         p.commit(1, vec![(CARD, Some(json!({"tags": after})))], vec![]);
     };
-    check("additions join", story(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c","d"]"#), &[]);
-    check("the other's addition is lost", story(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","d"]"#), &["lost-element"]);
-    check("its own addition is lost", story(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c"]"#), &["lost-element"]);
-    check("removals join", story(r#"["b"]"#, r#"["a"]"#, "[]"), &[]);
-    check("another's removal is undone", story(r#"["b"]"#, r#"["a"]"#, r#"["a"]"#), &["lost-element"]);
-    check("an element from nowhere", story(r#"["b"]"#, r#"["a"]"#, r#"["z"]"#), &["lost-element"]);
+    check("additions join", builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c","d"]"#), &[]);
+    check("the other's addition is lost", builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","d"]"#), &["lost-element"]);
+    check("its own addition is lost", builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c"]"#), &["lost-element"]);
+    check("removals join", builder(r#"["b"]"#, r#"["a"]"#, "[]"), &[]);
+    check("another's removal is undone", builder(r#"["b"]"#, r#"["a"]"#, r#"["a"]"#), &["lost-element"]);
+    check("an element from nowhere", builder(r#"["b"]"#, r#"["a"]"#, r#"["z"]"#), &["lost-element"]);
 }
 
 #[test]
 fn greatest() {
-    let story = |first: i64, second: i64, after: i64, records: Vec<ConflictRecord>| move |p: &mut Play| {
+    let builder = |first: i64, second: i64, after: i64, records: Vec<ConflictRecord>| move |p: &mut Play| {
         p.edit(0, BOX, json!({"beat": at(first), "updated_at": at(first)}));
         p.edit(1, BOX, json!({"beat": at(second), "updated_at": at(second)}));
         p.land(0, vec![]);
@@ -221,26 +221,26 @@ fn greatest() {
     };
     let first_lost = || vec![record(BOX, Some("beat"), "max", (0, 1), (1, 1))];
     let second_lost = || vec![record(BOX, Some("beat"), "max", (1, 1), (0, 1))];
-    check("the greater value wins", story(50, 60, 60, first_lost()), &[]);
-    check("the smaller value loses", story(60, 50, 60, second_lost()), &[]);
-    check("the smaller value wins", story(60, 50, 50, first_lost()), &["wrong-winner"]);
-    check("the greater value loses", story(50, 60, 50, second_lost()), &["lost-update"]);
+    check("the greater value wins", builder(50, 60, 60, first_lost()), &[]);
+    check("the smaller value loses", builder(60, 50, 60, second_lost()), &[]);
+    check("the smaller value wins", builder(60, 50, 50, first_lost()), &["wrong-winner"]);
+    check("the greater value loses", builder(50, 60, 50, second_lost()), &["lost-update"]);
 }
 
 #[test]
 fn other_policies() {
-    let story = |policy: &'static str, second: i64, stays: &'static str, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        policy.clone_into(&mut p.story.history.header.policy);
+    let builder = |policy: &'static str, second: i64, stays: &'static str, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        policy.clone_into(&mut p.builder.history.header.policy);
         meet(second, stays, records)(p);
-        let title = p.story.server[&CARD][2].clone();
-        p.story.server.insert(CARD, p.story.changed(CARD, &json!({"title": title.to_json()})));
+        let title = p.builder.server[&CARD][2].clone();
+        p.builder.server.insert(CARD, p.builder.changed(CARD, &json!({"title": title.to_json()})));
     };
     let whole = |rule: &str, column: Option<&str>| vec![record(CARD, column, rule, (1, 1), (0, 1))];
-    check("version-check keeps the row", story("version-check", 60, "a", whole("version-check", None)), &[]);
-    check("version-check without a record", story("version-check", 60, "a", vec![]), &["override-without-record"]);
-    check("version-check lets it through", story("version-check", 60, "b", vec![]), &["wrong-winner"]);
-    check("server-wins keeps the column", story("server-wins", 60, "a", whole("server-wins", Some("title"))), &[]);
-    check("server-wins lets it through", story("server-wins", 60, "b", vec![]), &["wrong-winner"]);
-    check("arrival-order is held to the rules", story("arrival-order", 40, "b", vec![]), &["wrong-winner"]);
-    check("arrival-order keeps no record", story("arrival-order", 60, "b", vec![]), &["override-without-record"]);
+    check("version-check keeps the row", builder("version-check", 60, "a", whole("version-check", None)), &[]);
+    check("version-check without a record", builder("version-check", 60, "a", vec![]), &["override-without-record"]);
+    check("version-check lets it through", builder("version-check", 60, "b", vec![]), &["wrong-winner"]);
+    check("server-wins keeps the column", builder("server-wins", 60, "a", whole("server-wins", Some("title"))), &[]);
+    check("server-wins lets it through", builder("server-wins", 60, "b", vec![]), &["wrong-winner"]);
+    check("arrival-order is held to the rules", builder("arrival-order", 40, "b", vec![]), &["wrong-winner"]);
+    check("arrival-order keeps no record", builder("arrival-order", 60, "b", vec![]), &["override-without-record"]);
 }

@@ -54,23 +54,23 @@ fn edit_meets_delete() {
 
 #[test]
 fn created_anew() {
-    let story = |second: i64, after: Option<Json>, records: Vec<ConflictRecord>| move |p: &mut Play| {
+    let builder = |second: i64, after: Option<Json>, records: Vec<ConflictRecord>| move |p: &mut Play| {
         p.delete(0, LABEL);
         p.insert(1, LABEL, json!({"key": "colour", "value": "n", "updated_at": at(second)}));
-        p.story.wait(50_000_000);
+        p.builder.wait(50_000_000);
         p.land(0, vec![]);
-        p.story.wait(100_000_000);
+        p.builder.wait(100_000_000);
         p.commit(1, after.map(|after| (LABEL, Some(after))).into_iter().collect(), records);
     };
     let row = || Some(json!({"key": "colour", "value": "n"}));
     let back = || vec![record(LABEL, None, "revived", (0, 1), (1, 1))];
     let gone = || vec![record(LABEL, None, "deleted", (1, 1), (0, 1))];
-    check("a later insert creates anew", story(200, row(), back()), &[]);
-    check("a later insert without a record", story(200, row(), vec![]), &["override-without-record"]);
-    check("an earlier insert creates anew", story(120, row(), back()), &["resurrected"]);
-    check("an earlier insert is superseded", story(120, None, gone()), &[]);
-    check("an earlier insert vanishes", story(120, None, vec![]), &["override-without-record"]);
-    check("a later insert is superseded", story(200, None, gone()), &["lost-insert"]);
+    check("a later insert creates anew", builder(200, row(), back()), &[]);
+    check("a later insert without a record", builder(200, row(), vec![]), &["override-without-record"]);
+    check("an earlier insert creates anew", builder(120, row(), back()), &["resurrected"]);
+    check("an earlier insert is superseded", builder(120, None, gone()), &[]);
+    check("an earlier insert vanishes", builder(120, None, vec![]), &["override-without-record"]);
+    check("a later insert is superseded", builder(200, None, gone()), &["lost-insert"]);
     check("its own delete is no obstacle", |p| {
         p.delete(0, LABEL);
         p.land(0, vec![]);
@@ -103,7 +103,7 @@ fn edits_that_revive() {
     check("a delete gives way silently", edit_first(false, vec![]), &["override-without-record"]);
     let edited_and_deleted = |records: Vec<ConflictRecord>| move |p: &mut Play| {
         p.edit(0, MEMO, json!({"text": "a", "updated_at": at(50)}));
-        p.story.tx(1, &[(Op::Patch, MEMO, json!({"text": "b", "updated_at": at(60)})), (Op::Delete, MEMO, Json::Null)]);
+        p.builder.tx(1, &[(Op::Patch, MEMO, json!({"text": "b", "updated_at": at(60)})), (Op::Delete, MEMO, Json::Null)]);
         p.land(0, vec![]);
         p.commit(1, vec![(MEMO, Some(json!({"text": "b"}))), (MEMO, None)], records);
     };
@@ -114,15 +114,15 @@ fn edits_that_revive() {
 
 #[test]
 fn children() {
-    let story = |records: Vec<ConflictRecord>| move |p: &mut Play| {
+    let builder = |records: Vec<ConflictRecord>| move |p: &mut Play| {
         p.edit(0, CARD, json!({"title": "a"}));
         p.delete(1, BOX);
         p.land(0, vec![]);
         p.commit(1, vec![(BOX, None), (CARD, None)], records);
     };
-    let (_, stats) = check("a child goes with its parent", story(vec![record(CARD, None, "cascade", (0, 1), (1, 1))]), &[]);
+    let (_, stats) = check("a child goes with its parent", builder(vec![record(CARD, None, "cascade", (0, 1), (1, 1))]), &[]);
     assert_eq!(counted(&stats, "cascade"), 1);
-    check("a child goes silently", story(vec![]), &["override-without-record"]);
+    check("a child goes silently", builder(vec![]), &["override-without-record"]);
     check("an edit comes after its row went with the parent", |p| {
         p.edit(0, CARD, json!({"title": "a"}));
         p.delete(1, BOX);
@@ -130,8 +130,8 @@ fn children() {
         p.commit(0, vec![], vec![record(CARD, None, "deleted", (0, 1), (1, 1))]);
     }, &[]);
     check("a child that its own transaction inserts and orphans", |p| {
-        let (child, id) = (p.story.row("cards"), p.story.id(BOX));
-        p.story.tx(0, &[
+        let (child, id) = (p.builder.row("cards"), p.builder.id(BOX));
+        p.builder.tx(0, &[
             (Op::Put, child, json!({"box_id": id, "title": "a"})),
             (Op::Delete, BOX, Json::Null),
             (Op::Patch, child, json!({"box_id": null})),
@@ -139,14 +139,14 @@ fn children() {
         p.commit(0, vec![(child, Some(json!({"box_id": id, "title": "a"}))), (BOX, None), (child, None), (CARD, None)], vec![]);
     }, &[]);
     check("a child that its own transaction inserts, and its parent stays", |p| {
-        let (child, id) = (p.story.row("cards"), p.story.id(BOX));
+        let (child, id) = (p.builder.row("cards"), p.builder.id(BOX));
         p.insert(0, child, json!({"box_id": id, "title": "a"}));
         p.commit(0, vec![], vec![]);
     }, &["lost-insert"]);
     let parent = |after: Json, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        let other = p.story.row("boxes");
-        let id = p.story.id(other);
-        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+        let other = p.builder.row("boxes");
+        let id = p.builder.id(other);
+        p.builder.server_write(&[(other, Some(json!({"name": "other"})))]);
         p.apply(0);
         p.apply(1);
         p.delete(1, other);
@@ -159,9 +159,9 @@ fn children() {
     check("a missing parent becomes NULL silently", parent(Json::Null, vec![]), &["override-without-record"]);
     check("a missing parent becomes something else", parent(json!("else"), vec![]), &["lost-update"]);
     check("a parent of its own that it deletes as well", |p| {
-        let other = p.story.row("boxes");
-        let id = p.story.id(other);
-        p.story.tx(0, &[
+        let other = p.builder.row("boxes");
+        let id = p.builder.id(other);
+        p.builder.tx(0, &[
             (Op::Put, other, json!({"name": "other"})),
             (Op::Patch, BOX, json!({"parent_id": id})),
             (Op::Delete, other, Json::Null),
@@ -169,17 +169,17 @@ fn children() {
         p.commit(0, vec![(other, Some(json!({"name": "other"}))), (BOX, Some(json!({"parent_id": id}))), (other, None), (BOX, Some(json!({"parent_id": null})))], vec![]);
     }, &[]);
     check("a parent that is there becomes NULL", |p| {
-        let other = p.story.row("boxes");
-        let id = p.story.id(other);
-        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+        let other = p.builder.row("boxes");
+        let id = p.builder.id(other);
+        p.builder.server_write(&[(other, Some(json!({"name": "other"})))]);
         p.apply(0);
         p.edit(0, BOX, json!({"parent_id": id}));
         p.commit(0, vec![], vec![]);
     }, &["lost-update"]);
     let orphaned = |records: Vec<ConflictRecord>| move |p: &mut Play| {
-        let other = p.story.row("boxes");
-        let id = p.story.id(other);
-        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+        let other = p.builder.row("boxes");
+        let id = p.builder.id(other);
+        p.builder.server_write(&[(other, Some(json!({"name": "other"})))]);
         p.apply(0);
         p.apply(1);
         p.edit(0, BOX, json!({"parent_id": id}));
@@ -193,10 +193,10 @@ fn children() {
 
 #[test]
 fn trees() {
-    let story = |close: bool, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        let other = p.story.row("boxes");
-        let (this_id, other_id) = (p.story.id(BOX), p.story.id(other));
-        p.story.server_write(&[(other, Some(json!({"name": "other"})))]);
+    let builder = |close: bool, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        let other = p.builder.row("boxes");
+        let (this_id, other_id) = (p.builder.id(BOX), p.builder.id(other));
+        p.builder.server_write(&[(other, Some(json!({"name": "other"})))]);
         p.apply(0);
         p.apply(1);
         if close {
@@ -207,13 +207,13 @@ fn trees() {
         p.commit(1, vec![], records);
     };
     let lost = || vec![record(4, Some("parent_id"), "cycle", (1, 1), (0, 1))];
-    let (_, stats) = check("a parent that would close a cycle", story(true, lost()), &[]);
+    let (_, stats) = check("a parent that would close a cycle", builder(true, lost()), &[]);
     assert_eq!(counted(&stats, "cycle"), 1);
-    check("without a record", story(true, vec![]), &["override-without-record"]);
-    check("the record blames somebody else", story(true, vec![record(4, Some("parent_id"), "cycle", (1, 1), (1, 1))]), &["wrong-record"]);
-    check("where there is no cycle", story(false, lost()), &["lost-update"]);
+    check("without a record", builder(true, vec![]), &["override-without-record"]);
+    check("the record blames somebody else", builder(true, vec![record(4, Some("parent_id"), "cycle", (1, 1), (1, 1))]), &["wrong-record"]);
+    check("where there is no cycle", builder(false, lost()), &["lost-update"]);
     check("a box in itself", |p| {
-        let id = p.story.id(BOX);
+        let id = p.builder.id(BOX);
         p.edit(0, BOX, json!({"parent_id": id}));
         let mut lost = record(BOX, Some("parent_id"), "cycle", (0, 1), (0, 1));
         lost.winner = Writer::Server;
@@ -223,9 +223,9 @@ fn trees() {
 
 #[test]
 fn exclusive() {
-    let story = |running: bool, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        let other = p.story.row("boxes");
-        p.story.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
+    let builder = |running: bool, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        let other = p.builder.row("boxes");
+        p.builder.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
         p.apply(0);
         p.apply(1);
         if running {
@@ -236,18 +236,18 @@ fn exclusive() {
         p.commit(1, vec![(other, Some(json!({"running": 0, "beat": at(101)})))], records);
     };
     let lost = || vec![record(4, Some("running"), "exclusive: one-runs", (1, 1), (0, 1))];
-    let (_, stats) = check("a later start is merged to not running", story(true, lost()), &[]);
+    let (_, stats) = check("a later start is merged to not running", builder(true, lost()), &[]);
     assert_eq!(counted(&stats, "exclusive"), 1);
-    check("without a record", story(true, vec![]), &["override-without-record"]);
-    check("where nothing runs", story(false, lost()), &["lost-update"]);
+    check("without a record", builder(true, vec![]), &["override-without-record"]);
+    check("where nothing runs", builder(false, lost()), &["lost-update"]);
     let lease = |wait_us: i64, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        let other = p.story.row("boxes");
-        p.story.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
+        let other = p.builder.row("boxes");
+        p.builder.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
         p.apply(0);
         p.apply(1);
         p.edit(0, BOX, json!({"running": 1, "beat": at(100)}));
         p.land(0, vec![]);
-        p.story.wait(wait_us);
+        p.builder.wait(wait_us);
         p.edit(1, other, json!({"running": 1}));
         p.commit(1, vec![(other, Some(json!({"running": 1}))), (BOX, Some(json!({"running": 0})))], records);
     };
@@ -259,22 +259,22 @@ fn exclusive() {
 
 #[test]
 fn aliases() {
-    let story = |key: &'static str, value: &'static str, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        let row = p.story.row("labels");
+    let builder = |key: &'static str, value: &'static str, records: Vec<ConflictRecord>| move |p: &mut Play| {
+        let row = p.builder.row("labels");
         p.insert(1, row, json!({"key": key, "value": "b", "updated_at": at(60)}));
         p.edit(0, LABEL, json!({"value": "a", "updated_at": at(50)}));
         p.land(0, vec![]);
         p.commit(1, vec![(LABEL, Some(json!({"value": value})))], records);
-        let last = p.story.history.events.iter_mut().rev().find_map(|event| match &mut event.what {
+        let last = p.builder.history.events.iter_mut().rev().find_map(|event| match &mut event.what {
             What::Commit(commit) => Some(commit),
             _ => None,
         });
         last.expect("there is a commit").aliases.push((row, LABEL));
     };
     let lost = |row| vec![record(row, Some("value"), "latest", (0, 1), (1, 1))];
-    check("an insert merges into the row with its key", story("colour", "b", lost(LABEL)), &[]);
-    check("the record may name the losing id", story("colour", "b", lost(4)), &[]);
-    check("a merge without a record", story("colour", "b", vec![]), &["override-without-record"]);
-    check("a merge that loses the insert", story("colour", "a", vec![]), &["lost-update"]);
-    check("a merge into a row with another key", story("shape", "b", lost(LABEL)), &["lost-insert", "lost-update"]);
+    check("an insert merges into the row with its key", builder("colour", "b", lost(LABEL)), &[]);
+    check("the record may name the losing id", builder("colour", "b", lost(4)), &[]);
+    check("a merge without a record", builder("colour", "b", vec![]), &["override-without-record"]);
+    check("a merge that loses the insert", builder("colour", "a", vec![]), &["lost-update"]);
+    check("a merge into a row with another key", builder("shape", "b", lost(LABEL)), &["lost-insert", "lost-update"]);
 }

@@ -6,9 +6,10 @@
 //! generates (its clock) are read from the commit.
 //!
 //! In reading order: [`facts`] what is looked up once, [`state`] what the server holds, [`transaction`] all or
-//! nothing, [`operation`] PUT, PATCH and DELETE, [`register`] columns and groups, [`set`] sets of strings,
-//! [`structure`] references, trees, exclusive invariants and unique keys, [`whole`] the policies with one line
-//! each, [`arrival`] the baseline, [`prediction`] what comes out, [`explain`] why.
+//! nothing, [`execution`] one operation being carried out, [`operation`] PUT, PATCH and DELETE, [`register`] columns
+//! and groups, [`set`] sets of strings, [`structure`] references, trees, exclusive invariants and unique keys,
+//! [`simple_policies`] the policies with one line each, [`arrival`] the baseline, [`prediction`] what comes out,
+//! [`explain`] why.
 //!
 //! # Where the contract is silent
 //!
@@ -51,11 +52,13 @@ pub mod state;
 pub mod transaction;
 
 mod arrival;
+mod execution;
 mod operation;
 mod register;
 pub(crate) mod set;
+mod simple_policies;
 mod structure;
-mod whole;
+mod upload;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -67,7 +70,7 @@ use facts::{Discipline, TableFacts};
 use state::{Slot, State};
 
 pub use prediction::{Expected, Party, Predicted, Prediction};
-pub use transaction::Upload;
+pub use upload::Upload;
 
 /// What the server should hold.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
-use super::{Applied, Differing, State, Timeline, Wrong};
 use crate::checker::view::row_hash;
 use crate::history::{Apply, Event, Lifecycle, LocalOp, Op, RowId, Scope, What, Who};
+use super::{Applied, Differing, State, Timeline, Wrong};
 
 /// How many wrong states of a device are described row by row.
 const DESCRIBED: usize = 4;
@@ -32,7 +32,7 @@ struct Screen {
     error: u64,
     /// The greatest commit of its own that it has completed.
     own: u64,
-    /// The greatest commit that partial applies told of.
+    /// The greatest commit that partial applies showed.
     partial: u64,
     /// Rows that the device wrote with values of no lawful type, so that what it shows of them is not known.
     untyped: BTreeSet<RowId>,
@@ -40,11 +40,11 @@ struct Screen {
 }
 
 impl Timeline<'_> {
-    pub(super) fn walk(&mut self) {
+    pub(super) fn follow_devices(&mut self) {
         let mut screens: Vec<Screen> = self.devices.iter().map(|_| Screen::default()).collect();
         let live = self.history.header.time.is_virtual();
         // Which device begins as the copy that a step restores.
-        let heirs: BTreeMap<u32, usize> = (self.history.header.devices.iter().enumerate())
+        let copies: BTreeMap<u32, usize> = (self.history.header.devices.iter().enumerate())
             .filter_map(|(index, device)| Some((device.copy?.key, index)))
             .collect();
         for (event, Event { who, what, .. }) in self.history.events.iter().enumerate() {
@@ -57,9 +57,9 @@ impl Timeline<'_> {
                     }
                 }
                 What::Lifecycle(Lifecycle::CopyTaken(key)) => {
-                    if let Some(heir) = heirs.get(key) {
-                        self.devices[*heir].start = screen.prefix;
-                        screens[*heir] = screen.clone();
+                    if let Some(copy) = copies.get(key) {
+                        self.devices[*copy].start = screen.prefix;
+                        screens[*copy] = screen.clone();
                     }
                 }
                 What::Complete { tx_id } => {
@@ -88,7 +88,7 @@ impl Timeline<'_> {
     }
 
     /// The commit that a device has seen through when it completes a transaction; 0 if it was refused. A repeat that
-    /// arrives and commits only later is none of it.
+    /// arrives and commits only later does not count.
     fn own_commit(&self, device: u32, tx_id: i64, completed: usize) -> u64 {
         let known = self.commits_of(device, tx_id).filter(|seq| self.commit_event(*seq).is_some_and(|event| event < completed));
         known.last().or_else(|| self.commits_of(device, tx_id).next()).unwrap_or(0)
@@ -199,7 +199,7 @@ impl Timeline<'_> {
     /// had of it.
     fn partial(&mut self, device: u32, screen: &mut Screen, event: usize, apply: &Apply, priority: u32) -> Applied {
         let mut wrong = Wrong { rows: Vec::new(), count: 0 };
-        let mut told = Vec::new();
+        let mut found = Vec::new();
         let view = self.view(device);
         for (row, image) in &apply.rows {
             let hash = row_hash(*row, image.as_ref());
@@ -209,7 +209,7 @@ impl Timeline<'_> {
             let floor = self.seen_row(device, event, *row);
             screen.show(*row, image.clone());
             match view.find_image(*row, hash, floor) {
-                Some(seq) => told.push((*row, seq)),
+                Some(seq) => found.push((*row, seq)),
                 None if self.blind.is_some() => {}
                 None => {
                     wrong.count += 1;
@@ -224,7 +224,7 @@ impl Timeline<'_> {
                 }
             }
         }
-        for (row, seq) in told {
+        for (row, seq) in found {
             screen.partial = screen.partial.max(seq);
             self.devices[device as usize].partial.entry(row).or_default().push((event, seq));
         }

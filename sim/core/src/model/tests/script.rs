@@ -24,17 +24,17 @@ use crate::history::{
 };
 use crate::model::facts::Discipline;
 use crate::model::{Expected, Model, Party, Prediction, Upload};
-use crate::plan::Kind;
+use crate::plan::DeviceKind;
 use crate::seed::Seed;
 
-static GARDEN: LazyLock<App> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model/tests/garden");
+static APP: LazyLock<App> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model/tests/script");
     App::load(&folder).expect("the application of the decision tables is sound")
 });
 
 /// The application of the decision tables.
 pub(crate) fn app() -> &'static App {
-    &GARDEN
+    &APP
 }
 
 /// One line of a script.
@@ -65,14 +65,14 @@ pub(crate) fn play_with(policy: &str, script: &str) -> History {
     let mut history = History {
         header: Header {
             v: VERSION,
-            app: "garden".to_owned(),
+            app: "script".to_owned(),
             scenario: "unit".to_owned(),
             seed: Seed(1),
             world: "deterministic".to_owned(),
             time: crate::history::Time::Virtual,
             policy: policy.to_owned(),
             devices: (0..3)
-                .map(|device| DeviceName { kind: Kind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}"), after: None, copy: None })
+                .map(|device| DeviceName { kind: DeviceKind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}"), after: None, copy: None })
                 .collect(),
         },
         rows: names.rows,
@@ -189,7 +189,7 @@ fn committed(
 fn local(tx_id: i64, ops: &[LocalOp]) -> LocalTx {
     LocalTx {
         step: 0,
-        activity: "garden".to_owned(),
+        activity: "script".to_owned(),
         tx_id: Some(tx_id),
         ops: ops.to_vec(),
         skipped: 0,

@@ -1,12 +1,27 @@
-//! Faults as data: what goes wrong in a plan, whom it strikes, how hard and for how long.
+//! Faults as data: what goes wrong in a plan, where, how hard and for how long.
 //!
-//! What a fault does is the world's; when and how often one strikes is drawn from scenarios.
+//! This file has the form that plan files and histories store. Everything else about a fault is its row in the
+//! table (`table`), which scenarios, the shrinker, worlds and reports read; [`crate::nemesis`] draws faults, and
+//! worlds inject them. To add a fault, add its variant here, its row in the table, and its injection in the worlds.
+
+mod settings;
+mod spec;
+mod table;
+mod timing;
 
 use serde::{Deserialize, Serialize};
 
-use super::Intent;
+pub(crate) use self::settings::{FaultSettings, Strength};
+pub(crate) use self::spec::{Aim, Draw};
+pub use self::spec::{Carrier, End, FaultSpec, World};
+pub use self::table::{FAULTS, FaultName};
+use crate::intent::Intent;
 
-/// A fault. Each is small data, strikes at its step's time, and ends after `for_us` or when the run heals.
+/// A kill that waits for an upload strikes after this time at the latest.
+pub const KILL_WAITS_US: u64 = 10_000_000;
+
+/// A fault. Each strikes at its step's time. The table says which ones the run ends after their time, or earlier
+/// when it heals, and which ones end by themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
@@ -17,7 +32,7 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
-    /// Messages between the device and one or both servers vanish; nobody is told: a captive portal, a broken route.
+    /// Messages between the device and one or both servers vanish without a notice: a captive portal, a broken route.
     Partition {
         /// The device.
         device: u32,
@@ -128,12 +143,12 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
-    /// The connection of replication is cut: streams stay open, and it takes the service so long to connect again.
+    /// The replication connection is cut: streams stay open, and the service takes this long to connect again.
     ReplicationCut {
         /// How long.
         for_us: u64,
     },
-    /// The replication slot is lost with what it held. So long after, the service makes another, with a new snapshot.
+    /// The replication slot is lost with what it held. After this time, the service makes another, with a new snapshot.
     SlotDropped {
         /// How long.
         for_us: u64,
@@ -143,18 +158,18 @@ pub enum Fault {
         /// How long it stays down.
         for_us: u64,
     },
-    /// The database stops answering, then goes on: whoever asks it waits.
+    /// The database stops answering, then goes on: requests to it wait.
     PostgresPaused {
         /// How long.
         for_us: u64,
     },
-    /// The backend is killed in the middle of the next upload of the device, or after [`KILL_WAITS_US`](super::KILL_WAITS_US) if there is
+    /// The backend is killed in the middle of the next upload of the device, or after [`KILL_WAITS_US`] if there is
     /// none.
     BackendKilled {
         /// The device.
         device: u32,
         /// At which instant of its upload.
-        instant: Instant,
+        instant: KillInstant,
         /// How long it stays down.
         down_us: u64,
     },
@@ -166,8 +181,8 @@ pub enum Fault {
         /// How long it is down in between.
         down_us: u64,
     },
-    /// Tokens are signed with a new key from now on. The backend holds the old one until its tokens have expired; the
-    /// service learns of the new one so long after.
+    /// Tokens are signed with a new key from now on. The backend keeps the old one until its tokens have expired; the
+    /// service learns of the new one after this time.
     KeyRotated {
         /// How long.
         lag_us: u64,
@@ -190,12 +205,12 @@ pub enum Fault {
         /// How long the app stays down.
         down_us: u64,
     },
-    /// Something befalls a container of the stack.
+    /// A container of the stack is killed, stopped, restarted, paused or disconnected.
     Container {
         /// Which.
-        part: Part,
+        part: StackPart,
         /// What.
-        how: Befalls,
+        how: ContainerFault,
         /// How long; a restart takes as long as it takes.
         for_us: u64,
     },
@@ -208,11 +223,11 @@ pub enum Fault {
     },
 }
 
-/// An instant in the middle of an upload.
+/// When in an upload the backend is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Instant {
-    /// The request is there, nothing of it is committed.
+pub enum KillInstant {
+    /// The request has arrived, nothing of it is committed.
     BeforeCommit,
     /// The transaction is committed, the reply not sent.
     AfterCommit,
@@ -221,7 +236,7 @@ pub enum Instant {
 /// A container of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum StackPart {
     /// The upload backend.
     Backend,
     /// The sync service.
@@ -234,15 +249,15 @@ pub enum Part {
     Mongodb,
 }
 
-/// What befalls a container.
+/// What happens to a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Befalls {
+pub enum ContainerFault {
     /// It is killed, and started again in the end.
     Kill,
-    /// It is told to end, and started again in the end.
+    /// It is stopped, and started again in the end.
     Stop,
-    /// It is told to end, and started again at once.
+    /// It is stopped, and started again at once.
     Restart,
     /// It is frozen, and goes on in the end.
     Pause,
@@ -272,112 +287,4 @@ pub enum Direction {
     Down,
     /// Both ways.
     Both,
-}
-
-impl Fault {
-    /// The name that scenario files and reports use, such as `reply-lost` for its dominant effect.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Offline { .. } => "offline",
-            Self::Partition { .. } => "partition",
-            Self::Slow { .. } => "slow",
-            Self::Lossy { .. } => "lossy",
-            Self::StreamCut { .. } => "stream-cut",
-            Self::HalfOpen { .. } => "half-open",
-            Self::Crash { .. } => "crash",
-            Self::Suspend { .. } => "suspend",
-            Self::TabClose { .. } => "tab-close",
-            Self::ClockJump { .. } => "clock-jump",
-            Self::WrongAudience { .. } => "wrong-audience",
-            Self::BackendDown { .. } => "backend-down",
-            Self::ServiceDown { .. } => "service-down",
-            Self::ServicePaused { .. } => "service-paused",
-            Self::ReplicationStalled { .. } => "replication-stalled",
-            Self::ReplicationCut { .. } => "replication-cut",
-            Self::SlotDropped { .. } => "slot-dropped",
-            Self::PostgresDown { .. } => "postgres-down",
-            Self::PostgresPaused { .. } => "postgres-paused",
-            Self::BackendKilled { .. } => "backend-killed",
-            Self::Compaction => "compaction",
-            Self::SyncConfigChanged { .. } => "sync-config-changed",
-            Self::KeyRotated { .. } => "key-rotated",
-            Self::Container { .. } => "container",
-            Self::CacheFlushed => "cache-flushed",
-            Self::ServerWrite { .. } => "server-write",
-            Self::StorageLost { .. } => "storage-lost",
-            Self::CopyRestored { .. } => "copy-restored",
-        }
-    }
-
-    /// How long it lasts; `None` for one that strikes in a moment and needs no end.
-    #[must_use]
-    pub fn duration(&self) -> Option<std::time::Duration> {
-        match self {
-            Self::Offline { for_us, .. }
-            | Self::Partition { for_us, .. }
-            | Self::Slow { for_us, .. }
-            | Self::Lossy { for_us, .. }
-            | Self::HalfOpen { for_us, .. }
-            | Self::Suspend { for_us, .. }
-            | Self::WrongAudience { for_us, .. }
-            | Self::BackendDown { for_us }
-            | Self::ServiceDown { for_us }
-            | Self::ServicePaused { for_us }
-            | Self::ReplicationStalled { for_us }
-            | Self::ReplicationCut { for_us }
-            | Self::SlotDropped { for_us }
-            | Self::PostgresDown { for_us }
-            | Self::PostgresPaused { for_us } => Some(std::time::Duration::from_micros(*for_us)),
-            Self::SyncConfigChanged { down_us } => Some(std::time::Duration::from_micros(*down_us)),
-            Self::Container { how: Befalls::Restart, .. } => None,
-            Self::Container { for_us, .. } => Some(std::time::Duration::from_micros(*for_us)),
-            Self::KeyRotated { lag_us } => Some(std::time::Duration::from_micros(*lag_us)),
-            Self::StreamCut { .. }
-            | Self::Crash { .. }
-            | Self::TabClose { .. }
-            | Self::ClockJump { .. }
-            | Self::BackendKilled { .. }
-            | Self::StorageLost { .. }
-            | Self::CopyRestored { .. }
-            | Self::Compaction
-            | Self::CacheFlushed
-            | Self::ServerWrite { .. } => None,
-        }
-    }
-
-    /// The device that it strikes, if it strikes one.
-    #[must_use]
-    pub fn device(&self) -> Option<u32> {
-        match self {
-            Self::Offline { device, .. }
-            | Self::Partition { device, .. }
-            | Self::Slow { device, .. }
-            | Self::Lossy { device, .. }
-            | Self::StreamCut { device }
-            | Self::HalfOpen { device, .. }
-            | Self::Crash { device, .. }
-            | Self::Suspend { device, .. }
-            | Self::TabClose { device, .. }
-            | Self::ClockJump { device, .. }
-            | Self::WrongAudience { device, .. }
-            | Self::BackendKilled { device, .. }
-            | Self::StorageLost { device, .. }
-            | Self::CopyRestored { device, .. } => Some(*device),
-            Self::BackendDown { .. }
-            | Self::ServiceDown { .. }
-            | Self::ServicePaused { .. }
-            | Self::ReplicationStalled { .. }
-            | Self::ReplicationCut { .. }
-            | Self::SlotDropped { .. }
-            | Self::PostgresDown { .. }
-            | Self::PostgresPaused { .. }
-            | Self::Compaction
-            | Self::SyncConfigChanged { .. }
-            | Self::KeyRotated { .. }
-            | Self::Container { .. }
-            | Self::CacheFlushed
-            | Self::ServerWrite { .. } => None,
-        }
-    }
 }

@@ -2,41 +2,41 @@
 
 use serde_json::json;
 
-use super::{CARD, Play, at, expect};
-use crate::checker::testing::furnished;
-use crate::checker::{convergence, lives::Lives};
+use crate::checker::testing::with_seed_rows;
+use crate::checker::{convergence, installations::Installations};
 use crate::history::{CopyOf, Lifecycle, Outcome, Phase, TxOutcome, What, Who};
+use super::{CARD, Play, at, expect};
 
 /// Device 1 takes the place of device 0 at some time, as `copy` or empty.
 fn check(what: &str, copy: Option<u32>, play: impl FnOnce(&mut Play), codes: &[&str]) -> u64 {
-    let mut scene = Play { story: furnished() };
-    let heir = &mut scene.story.history.header.devices[1];
+    let mut scene = Play { builder: with_seed_rows() };
+    let heir = &mut scene.builder.history.header.devices[1];
     heir.after = Some(0);
     heir.copy = copy.map(|key| CopyOf { device: 0, key });
-    scene.story.wait(100_000_000);
+    scene.builder.wait(100_000_000);
     play(&mut scene);
     let lost = expect_end(&mut scene, what, codes);
-    assert!(Lives::of(&scene.story.history).is_gone(0), "{what}");
+    assert!(Installations::of(&scene.builder.history).is_gone(0), "{what}");
     lost
 }
 
 fn expect_end(scene: &mut Play, what: &str, codes: &[&str]) -> u64 {
     // What is gone reads nothing in the end and uploads nothing.
-    scene.story.queued[0].clear();
-    scene.story.apply(1);
-    scene.story.end();
-    scene.story.history.events.retain(|event| {
+    scene.builder.queued[0].clear();
+    scene.builder.apply(1);
+    scene.builder.end();
+    scene.builder.history.events.retain(|event| {
         !(event.who == Who::Client(0) && matches!(event.what, What::Read { .. }))
     });
-    let (_, stats) = expect(what, &scene.story, codes);
+    let (_, stats) = expect(what, &scene.builder, codes);
     if codes.is_empty() {
-        scene.story.expect(convergence::check, &[]);
+        scene.builder.expect(convergence::check, &[]);
     }
     stats.lost_with_device
 }
 
 fn ends(scene: &mut Play, how: Lifecycle) {
-    scene.story.event(Who::Client(0), What::Lifecycle(how));
+    scene.builder.event(Who::Client(0), What::Lifecycle(how));
 }
 
 #[test]
@@ -49,15 +49,15 @@ fn what_nobody_answered_goes_with_its_device() {
     assert_eq!(lost, 1);
     let lost = check("sent and not answered, without effect", None, |scene| {
         edit(scene);
-        scene.story.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
-        scene.story.attempt(0, 1, 1, Phase::Info, None, Vec::new());
+        scene.builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
+        scene.builder.attempt(0, 1, 1, Phase::Info, None, Vec::new());
         ends(scene, Lifecycle::StorageLost);
     }, &[]);
     assert_eq!(lost, 1);
     let lost = check("sent and not answered, with effect", None, |scene| {
         edit(scene);
-        scene.story.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
-        scene.story.commit_as_sent(0);
+        scene.builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
+        scene.builder.commit_as_sent(0);
         ends(scene, Lifecycle::StorageLost);
     }, &[]);
     assert_eq!(lost, 0);
@@ -90,7 +90,7 @@ fn what_a_copy_holds_lives_on_in_it() {
         edit(scene);
         ends(scene, Lifecycle::CopyTaken(7));
         ends(scene, Lifecycle::CopyRestored(7));
-        scene.story.upload(0);
+        scene.builder.upload(0);
     }, &[]);
     assert_eq!(lost, 0);
     let lost = check("another copy, made before", Some(8), |scene| {

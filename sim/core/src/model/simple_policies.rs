@@ -12,7 +12,7 @@
 //! What asks for the values that the row holds is no conflict: it is applied, and nothing is written. What a device's
 //! own operation left in a register is not changed since its base: what structure put there is its own as well.
 //!
-//! All else is as under `field-merge`, for each still owes integrity: tombstones, aliases, references, trees,
+//! All else is as under `field-merge`, because each still owes integrity: tombstones, aliases, references, trees,
 //! exclusive invariants, unique keys, counters' ranges, refusals.
 
 use fixtures::{Row, Value};
