@@ -41,7 +41,7 @@ pub struct Campaign<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Runs all plans; `progress` is told the scenario's number after each.
+/// Runs all plans; `progress` gets the scenario's number after each.
 pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<ScenarioResult> {
     let jobs: Vec<(usize, u32)> = campaign
         .scenarios

@@ -10,8 +10,8 @@ use rusqlite::{Connection, ToSql, params_from_iter};
 use sim_core::History;
 use sim_core::history::{Event, InvariantAnswer, Scope, What, Who};
 
-/// Rows of an answer that are told.
-const ROWS_TOLD: usize = 5;
+/// How many rows of an answer are shown.
+const ROWS_SHOWN: usize = 5;
 
 /// A database to put the invariants to.
 pub struct InvariantDatabase {
@@ -96,16 +96,16 @@ impl InvariantDatabase {
         let mut statement = self.connection.prepare_cached(sql)?;
         let width = statement.column_count();
         let mut rows = statement.query([])?;
-        let mut told = Vec::new();
+        let mut shown = Vec::new();
         while let Some(row) = rows.next()? {
-            if told.len() == ROWS_TOLD {
-                told.push("more".to_owned());
+            if shown.len() == ROWS_SHOWN {
+                shown.push("more".to_owned());
                 break;
             }
             let cells = (0..width).map(|column| row.get_ref(column).map(text)).collect::<rusqlite::Result<Vec<_>>>()?;
-            told.push(cells.join(", "));
+            shown.push(cells.join(", "));
         }
-        Ok(if told.is_empty() { InvariantAnswer::Holds } else { InvariantAnswer::Broken(told) })
+        Ok(if shown.is_empty() { InvariantAnswer::Holds } else { InvariantAnswer::Broken(shown) })
     }
 }
 

@@ -75,7 +75,7 @@ fn interrupted() -> Arc<AtomicBool> {
     let asked = stop.clone();
     let handler = ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::SeqCst) {
-            // The servers of plans end with this process; their databases have to be told.
+            // The servers of plans end with this process; their databases must be stopped.
             postgres::end_all();
             sim_world::containers::end_all();
             for left in sim_world::external::end_all() {

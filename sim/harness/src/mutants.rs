@@ -197,7 +197,7 @@ impl Seams for Planted {
     }
 
     fn network(&self, network: Rc<dyn Network>) -> Rc<dyn Network> {
-        Rc::new(network::BentNetwork::new(network, self.0))
+        Rc::new(network::DefectiveNetwork::new(network, self.0))
     }
 
     fn replicated(&self, transaction: SourceTransaction) -> Vec<SourceTransaction> {

@@ -19,7 +19,7 @@ use crate::campaign::{self, Judged};
 use crate::databases::{DatabaseError, WorkerDatabases};
 
 /// A failing plan, shrunk.
-pub(super) struct Found<'a> {
+pub(super) struct ShrunkFailure<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) plan: Plan,
     pub(super) smallest: Plan,
@@ -31,15 +31,15 @@ pub(super) struct Found<'a> {
 }
 
 /// Runs the smallest plan once more with every checker, and writes the failure's folder.
-pub(super) fn keep<'a>(
+pub(super) fn write_failure<'a>(
     config: &'a TrialConfig,
     run_folder: &Path,
-    found: &Found<'_>,
+    found: &ShrunkFailure<'_>,
 ) -> Result<(Failure<'a>, Shrunk), CommandError> {
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let app = &config.system.app;
     let mut databases = WorkerDatabases::new(app).map_err(|error| harness(&error))?;
-    let (plan, judged, anomalies) = again(config, found, &mut databases).map_err(|error| harness(&error))?;
+    let (plan, judged, anomalies) = rerun(config, found, &mut databases).map_err(|error| harness(&error))?;
     let folder = run_folder.join("failures").join(&found.scenario.name);
     let what = anomalies.first().map_or_else(String::new, |anomaly| anomaly.what.clone());
     let mut versions = artifacts::versions();
@@ -89,23 +89,23 @@ pub(super) fn keep<'a>(
 }
 
 /// Runs the smallest plan again, with every checker. Where time is real it may need several attempts, the plan in
-/// full may fail where the smallest does not, and if neither does, what was seen the first time is told.
-fn again<'f>(
+/// full may fail where the smallest does not, and if neither does, the report shows what was seen the first time.
+fn rerun<'f>(
     config: &TrialConfig,
-    found: &'f Found<'_>,
+    found: &'f ShrunkFailure<'_>,
     databases: &mut WorkerDatabases,
 ) -> Result<(&'f Plan, Arc<Judged>, Vec<AnomalyText>), DatabaseError> {
     let attempts = if config.world.time().is_virtual() { vec![&found.smallest] } else { [[&found.smallest; 3], [&found.plan; 3]].concat() };
     let mut last = None;
     for plan in &attempts {
         let judged = campaign::judge(config, &found.scenario.promises, plan, None, databases)?;
-        let anomalies = texts(&judged.examined.report, &found.signature);
+        let anomalies = anomaly_texts(&judged.examined.report, &found.signature);
         if judged.examined.report.anomalies().any(|anomaly| anomaly.signature() == found.signature) {
             return Ok((plan, Arc::new(judged), anomalies));
         }
         last = Some((*plan, Arc::new(judged), anomalies));
     }
-    let seen = found.seen.as_ref().map(|seen| (&found.plan, seen.clone(), texts(&seen.examined.report, &found.signature)));
+    let seen = found.seen.as_ref().map(|seen| (&found.plan, seen.clone(), anomaly_texts(&seen.examined.report, &found.signature)));
     let (plan, judged, mut anomalies) = seen.or(last).expect("there is at least one attempt");
     let signature = &found.signature;
     anomalies.insert(
@@ -124,7 +124,7 @@ fn again<'f>(
 }
 
 /// A report's anomalies for people, one a signature, the given one first.
-pub(super) fn texts(report: &Report, first: &Signature) -> Vec<AnomalyText> {
+pub(super) fn anomaly_texts(report: &Report, first: &Signature) -> Vec<AnomalyText> {
     let passes = report.finding("convergence").is_some_and(|finding| finding.verdict == Verdict::Valid);
     let mut seen: Vec<Signature> = Vec::new();
     let mut texts: Vec<(bool, AnomalyText)> = Vec::new();

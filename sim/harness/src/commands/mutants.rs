@@ -53,13 +53,13 @@ pub fn mutants(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Re
             .find(|scenario| scenario.name == mutant.scenario())
             .ok_or_else(|| CommandError::Harness(format!("scenario {} is missing", mutant.scenario())))?;
         let config = TrialConfig { seams: Arc::new(Planted(mutant)), ..sound.clone() };
-        results.push(hunt(mutant, &config, scenario, args, stop));
+        results.push(plans_until_caught(mutant, &config, scenario, args, stop));
     }
     Ok(results)
 }
 
 /// Runs plans in order of their number until one is invalid; several at once, but the lowest number counts.
-fn hunt(
+fn plans_until_caught(
     mutant: Mutant,
     config: &TrialConfig,
     scenario: &Scenario,

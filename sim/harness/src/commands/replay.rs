@@ -9,7 +9,7 @@ use sim_stack::files;
 
 use super::case::open_case;
 use super::error::CommandError;
-use super::failure::texts;
+use super::failure::anomaly_texts;
 use super::world::WorldRequest;
 use crate::campaign;
 use crate::cli::ReplayArgs;
@@ -81,7 +81,7 @@ pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
         None => ("every checker holds".to_owned(), report.verdict() == Verdict::Valid),
     };
     let none = Signature { checker: String::new(), code: String::new(), role: String::new() };
-    let anomalies = texts(&report, case.expected.as_ref().unwrap_or(&none));
+    let anomalies = anomaly_texts(&report, case.expected.as_ref().unwrap_or(&none));
     let story = reports::story::lines(&case.plan, &judged.history, &config.system.app, &anomalies);
     if let Some(path) = &args.history {
         files::write_file(path, &history).map_err(|error| harness(&format!("{}: {error}", path.display())))?;

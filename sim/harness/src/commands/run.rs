@@ -16,8 +16,8 @@ use sim_stack::files;
 use sim_world::{TrialConfig, WorldKind};
 
 use super::error::CommandError;
-use super::failure::{Found, keep};
-use super::summary::{exit_code, primary, summarize, worst};
+use super::failure::{ShrunkFailure, write_failure};
+use super::summary::{exit_code, failure_to_show, summarize, worst};
 use super::world::{WorldRequest, trial_config, why_not};
 use super::{RUNS, SHRINKING_MAX, workers_for};
 use crate::campaign::{self, Campaign};
@@ -161,12 +161,12 @@ pub fn run(
     let mut broken = Vec::new();
     for (((scenario, planned), not_run), result) in request.scenarios.iter().zip(&request.not_run).zip(&results) {
         broken.extend(result.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
-        let mut told = summarize(scenario, result, *planned, request.checkers.is_none(), &request.policy());
-        told.not_run.clone_from(not_run);
-        if let Some((failing, signature, class)) = primary(result) {
+        let mut scenario_run = summarize(scenario, result, *planned, request.checkers.is_none(), &request.policy());
+        scenario_run.not_run.clone_from(not_run);
+        if let Some((failing, signature, class)) = failure_to_show(result) {
             let index = failing.index;
             note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
-            told.class = Some(class);
+            scenario_run.class = Some(class);
             let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
             let plan = workload::generate(scenario, &request.config.system.app, seed);
             let smallest = if args.no_shrink {
@@ -175,13 +175,13 @@ pub fn run(
                 campaign::search_smaller(&request.config, &scenario.promises, &plan, &signature, workers, SHRINKING_MAX, stop).plan
             };
             let searched = !args.no_shrink;
-            let found = Found { scenario, plan, smallest, searched, signature, seen: failing.seen.clone(), app: &args.app.app };
-            let (failure, shrunk) = keep(&request.config, &request.folder, &found)?;
-            told.anomalies.clone_from(&failure.anomalies);
-            told.shrunk = Some(shrunk);
+            let found = ShrunkFailure { scenario, plan, smallest, searched, signature, seen: failing.seen.clone(), app: &args.app.app };
+            let (failure, shrunk) = write_failure(&request.config, &request.folder, &found)?;
+            scenario_run.anomalies.clone_from(&failure.anomalies);
+            scenario_run.shrunk = Some(shrunk);
             failures.push(failure);
         }
-        scenarios.push(told);
+        scenarios.push(scenario_run);
     }
     let run = Run {
         version: sim_core::run::VERSION,

@@ -32,7 +32,7 @@ pub(super) fn exit_code(run: &Run, worst: &[Option<Class>], broken: &[String], s
 
 /// The failure to show of a scenario: the most frequent signature, of equally frequent ones one of the worst class;
 /// and of the plans that show it the one with the fewest operations.
-pub(super) fn primary(result: &ScenarioResult) -> Option<(&Failing, Signature, Class)> {
+pub(super) fn failure_to_show(result: &ScenarioResult) -> Option<(&Failing, Signature, Class)> {
     let mut counts: BTreeMap<(Class, &Signature), usize> = BTreeMap::new();
     for (signature, class) in result.failing.iter().flat_map(|failing| &failing.signatures) {
         *counts.entry((*class, signature)).or_default() += 1;

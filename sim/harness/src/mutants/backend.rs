@@ -44,17 +44,17 @@ pub fn policy(sound: Arc<dyn Policy>, mutant: Mutant) -> Arc<dyn Policy> {
         mutant @ (Mutant::ArrivalWins
             | Mutant::SupersedesEverything
             | Mutant::NamesWrongWinner
-            | Mutant::ForgetsRecords) => Arc::new(BentPolicy { sound, mutant }),
+            | Mutant::ForgetsRecords) => Arc::new(DefectivePolicy { sound, mutant }),
         _ => sound,
     }
 }
 
-struct BentPolicy {
+struct DefectivePolicy {
     sound: Arc<dyn Policy>,
     mutant: Mutant,
 }
 
-impl Policy for BentPolicy {
+impl Policy for DefectivePolicy {
     fn kind(&self) -> PolicyKind {
         self.sound.kind()
     }
@@ -97,12 +97,12 @@ pub fn store(sound: Arc<dyn Store>, mutant: Mutant) -> Arc<dyn Store> {
             | Mutant::DropsLastOperation
             | Mutant::RefusesSilently
             | Mutant::AcknowledgesWithoutCommit
-            | Mutant::LedgerGoesByNumber) => Arc::new(BentStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() }),
+            | Mutant::LedgerGoesByNumber) => Arc::new(DefectiveStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() }),
         _ => sound,
     }
 }
 
-struct BentStore {
+struct DefectiveStore {
     sound: Arc<dyn Store>,
     mutant: Mutant,
     seen: Mutex<std::collections::BTreeMap<(String, i64), u32>>,
@@ -110,7 +110,7 @@ struct BentStore {
     given: Mutex<std::collections::BTreeMap<(String, i64), UploadAnswer>>,
 }
 
-impl BentStore {
+impl DefectiveStore {
     /// How often this transaction has been delivered before.
     fn delivered(&self, client: &str, tx_id: i64) -> u32 {
         let mut seen = self.seen.lock().expect("one thread runs a plan");
@@ -120,7 +120,7 @@ impl BentStore {
     }
 }
 
-impl Store for BentStore {
+impl Store for DefectiveStore {
     fn apply<'a>(&'a self, engine: &'a Engine, upload: &'a Upload) -> BoxFuture<'a, Result<UploadAnswer, StoreError>> {
         Box::pin(async move {
             let mut bent = upload.clone();
@@ -182,7 +182,7 @@ impl Store for BentStore {
     }
 }
 
-impl BentStore {
+impl DefectiveStore {
     /// An answer to something that never happened.
     fn invent(&self, upload: &Upload) -> UploadAnswer {
         let UploadBody::Transactions(request) = &upload.body else { return UploadAnswer { transactions: Vec::new() } };

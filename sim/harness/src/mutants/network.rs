@@ -8,13 +8,13 @@ use super::Mutant;
 use sim_network::{Answer, Ask, Incoming, LocalFuture, NetError, Network, Next, Opened, Purpose};
 
 /// A network with a defect.
-pub struct BentNetwork {
+pub struct DefectiveNetwork {
     sound: Rc<dyn Network>,
     mutant: Mutant,
     given_up: Rc<RefCell<BTreeSet<u32>>>,
 }
 
-impl BentNetwork {
+impl DefectiveNetwork {
     /// A network with this defect.
     #[must_use]
     pub fn new(sound: Rc<dyn Network>, mutant: Mutant) -> Self {
@@ -22,18 +22,18 @@ impl BentNetwork {
     }
 }
 
-impl Network for BentNetwork {
+impl Network for DefectiveNetwork {
     fn ask(&self, device: u32, ask: Ask) -> LocalFuture<'static, Result<Answer, NetError>> {
         match self.mutant {
             Mutant::DropsQueue if ask.purpose == Purpose::Upload && ask.about.is_multiple_of(3) => {
-                Box::pin(async { Ok(said_done()) })
+                Box::pin(async { Ok(success()) })
             }
             Mutant::CompletesOnError if ask.purpose == Purpose::Upload => {
                 let sent = self.sound.ask(device, ask);
                 Box::pin(async move {
                     match sent.await {
                         Ok(answer) if answer.status < 500 => Ok(answer),
-                        _ => Ok(said_done()),
+                        _ => Ok(success()),
                     }
                 })
             }
@@ -65,7 +65,7 @@ impl Network for BentNetwork {
         Box::pin(async move {
             Ok(match opening.await? {
                 Opened::Stream(sound) => {
-                    Opened::Stream(Box::new(BentStream { sound, mutant, lines: Cell::new(0), again: None }))
+                    Opened::Stream(Box::new(DefectiveStream { sound, mutant, lines: Cell::new(0), again: None }))
                 }
                 Opened::Refused(answer) => Opened::Refused(answer),
             })
@@ -78,7 +78,7 @@ impl Network for BentNetwork {
 }
 
 /// What a connector takes for success.
-fn said_done() -> Answer {
+fn success() -> Answer {
     Answer { status: 200, body: "{}".into() }
 }
 
@@ -87,7 +87,7 @@ async fn piecemeal(network: Rc<dyn Network>, device: u32, ask: Ask) -> Result<An
     let body = ask.body.clone().unwrap_or_default();
     let Ok(whole) = serde_json::from_slice::<serde_json::Value>(&body) else { return Err(NetError::Reset) };
     let ops = whole["transactions"][0]["ops"].as_array().cloned().unwrap_or_default();
-    let mut last = said_done();
+    let mut last = success();
     for op in ops {
         let mut one = whole.clone();
         one["transactions"][0]["ops"] = serde_json::Value::Array(vec![op]);
@@ -100,20 +100,20 @@ async fn piecemeal(network: Rc<dyn Network>, device: u32, ask: Ask) -> Result<An
 }
 
 /// A stream with a defect, if it is one of streams.
-struct BentStream {
+struct DefectiveStream {
     sound: Box<dyn Incoming>,
     mutant: Mutant,
     lines: Cell<u64>,
     again: Option<String>,
 }
 
-impl Incoming for BentStream {
+impl Incoming for DefectiveStream {
     fn next(&mut self) -> LocalFuture<'_, Next> {
         Box::pin(self.next_line())
     }
 }
 
-impl BentStream {
+impl DefectiveStream {
     async fn next_line(&mut self) -> Next {
         loop {
             if let Some(line) = self.again.take() {

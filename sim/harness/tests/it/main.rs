@@ -5,6 +5,7 @@ mod checklists;
 mod containers;
 mod convergence;
 mod deployment;
+mod documents;
 mod determinism;
 mod embedded_backend;
 mod embedded_world;
