@@ -8,7 +8,7 @@ mod result;
 mod shrink;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use sim_core::checker::coverage;
@@ -116,7 +116,7 @@ fn worker(
         let began = Instant::now();
         let (definition, _) = &campaign.scenarios[scenario];
         let seed = workload::plan_seed(campaign.seed, &definition.name, u64::from(index));
-        let plan = workload::generate(definition, &campaign.config.system.app, seed);
+        let plan = Arc::new(workload::generate(definition, &campaign.config.system.app, seed));
         let judged = judge(campaign.config, &definition.promises, &plan, campaign.checkers.as_deref(), databases);
         lock(&results[scenario]).add(index, &plan, judged, began.elapsed());
         progress(scenario);

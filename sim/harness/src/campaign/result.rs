@@ -22,8 +22,8 @@ const FAILURES_KEPT: usize = 64;
 pub struct Failing {
     /// Its number within the scenario.
     pub index: u32,
-    /// The operations in it.
-    pub operations: usize,
+    /// The plan, as it was drawn.
+    pub plan: Arc<Plan>,
     /// How it fails: one a distinct signature, with the class of each.
     pub signatures: Vec<(Signature, Class)>,
     /// What was seen, where another run of the plan may see something else.
@@ -63,7 +63,7 @@ impl ScenarioResult {
     pub(super) fn add(
         &mut self,
         index: u32,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         judged: Result<Judged, DatabaseError>,
         spent: Duration,
     ) {
@@ -102,7 +102,7 @@ impl ScenarioResult {
                     signatures.push((signature, anomaly.class));
                 }
             }
-            failing = Some(Failing { index, operations: plan.operations(), signatures, seen: None });
+            failing = Some(Failing { index, plan: plan.clone(), signatures, seen: None });
         }
         self.conflicts += judged.examined.stats.conflicts;
         merge(&mut self.overridden, &judged.examined.stats.overridden);

@@ -21,7 +21,8 @@ use crate::databases::{DatabaseError, WorkerDatabases};
 /// A failing plan, shrunk.
 pub(super) struct ShrunkFailure<'a> {
     pub(super) scenario: &'a Scenario,
-    pub(super) plan: Plan,
+    /// As it was drawn.
+    pub(super) plan: &'a Plan,
     pub(super) smallest: Plan,
     pub(super) searched: bool,
     pub(super) signature: Signature,
@@ -59,7 +60,7 @@ pub(super) fn write_failure<'a>(
     let pretty = |value: serde_json::Result<String>| value.map_err(|error| CommandError::Harness(error.to_string()));
     let files = [
         ("case.json", pretty(serde_json::to_string_pretty(&case))?),
-        ("original.json", pretty(serde_json::to_string_pretty(&found.plan))?),
+        ("original.json", pretty(serde_json::to_string_pretty(found.plan))?),
         ("history.jsonl", judged.history.to_jsonl(app)),
         ("verdict.json", pretty(serde_json::to_string_pretty(&judged.examined.report))?),
         ("story.txt", reports::story::lines(plan, &judged.history, app, &anomalies).join("\n") + "\n"),
@@ -95,7 +96,7 @@ fn rerun<'f>(
     found: &'f ShrunkFailure<'_>,
     databases: &mut WorkerDatabases,
 ) -> Result<(&'f Plan, Arc<Judged>, Vec<AnomalyText>), DatabaseError> {
-    let attempts = if config.world.time().is_virtual() { vec![&found.smallest] } else { [[&found.smallest; 3], [&found.plan; 3]].concat() };
+    let attempts = if config.world.time().is_virtual() { vec![&found.smallest] } else { [[&found.smallest; 3], [found.plan; 3]].concat() };
     let mut last = None;
     for plan in &attempts {
         let judged = campaign::judge(config, &found.scenario.promises, plan, None, databases)?;
@@ -105,7 +106,7 @@ fn rerun<'f>(
         }
         last = Some((*plan, Arc::new(judged), anomalies));
     }
-    let seen = found.seen.as_ref().map(|seen| (&found.plan, seen.clone(), anomaly_texts(&seen.examined.report, &found.signature)));
+    let seen = found.seen.as_ref().map(|seen| (found.plan, seen.clone(), anomaly_texts(&seen.examined.report, &found.signature)));
     let (plan, judged, mut anomalies) = seen.or(last).expect("there is at least one attempt");
     let signature = &found.signature;
     anomalies.insert(

@@ -11,7 +11,6 @@ use reports::Failure;
 use sim_core::run::Run;
 use sim_core::scenario::{Scenario, catalogue as scenarios};
 use sim_core::verdict::Class;
-use sim_core::workload;
 use sim_stack::files;
 use sim_world::{TrialConfig, WorldKind};
 
@@ -164,18 +163,24 @@ pub fn run(
         let mut scenario_run = summarize(scenario, result, *planned, request.checkers.is_none(), &request.policy());
         scenario_run.not_run.clone_from(not_run);
         if let Some((failing, signature, class)) = failure_to_show(result) {
-            let index = failing.index;
             note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
             scenario_run.class = Some(class);
-            let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
-            let plan = workload::generate(scenario, &request.config.system.app, seed);
+            let plan = &*failing.plan;
             let smallest = if args.no_shrink {
                 plan.clone()
             } else {
-                campaign::search_smaller(&request.config, &scenario.promises, &plan, &signature, workers, SHRINKING_MAX, stop).plan
+                let (config, promises) = (&request.config, &scenario.promises);
+                campaign::search_smaller(config, promises, plan, &signature, workers, SHRINKING_MAX, stop).plan
             };
-            let searched = !args.no_shrink;
-            let found = ShrunkFailure { scenario, plan, smallest, searched, signature, seen: failing.seen.clone(), app: &args.app.app };
+            let found = ShrunkFailure {
+                scenario,
+                plan,
+                smallest,
+                searched: !args.no_shrink,
+                signature,
+                seen: failing.seen.clone(),
+                app: &args.app.app,
+            };
             let (failure, shrunk) = write_failure(&request.config, &request.folder, &found)?;
             scenario_run.anomalies.clone_from(&failure.anomalies);
             scenario_run.shrunk = Some(shrunk);

@@ -43,7 +43,7 @@ pub(super) fn failure_to_show(result: &ScenarioResult) -> Option<(&Failing, Sign
         .failing
         .iter()
         .filter(|failing| failing.signatures.iter().any(|(one, _)| one == signature))
-        .min_by_key(|failing| (failing.operations, failing.index))?;
+        .min_by_key(|failing| (failing.plan.operations(), failing.index))?;
     Some((plan, signature.clone(), class))
 }
 
