@@ -11,14 +11,13 @@ use rusqlite::{Connection, OpenFlags, backup::Backup};
 
 use crate::error::DeviceError;
 
-/// The column that every client table has and the server does not: it stands for a client that is ahead of its
-/// server's schema.
+/// A column that every client table has and the server does not: such a client is ahead of its server's schema.
 pub const CLIENT_ONLY_COLUMN: &str = "client_only";
 
 static LOAD_CORE: Once = Once::new();
 static NEXT_NAME: AtomicU64 = AtomicU64::new(0);
 
-/// Databases with one application's schema, kept for the next plan. One a worker thread.
+/// Databases with one application's schema, kept for the next plan. Each worker thread has one pool.
 pub struct DatabasePool {
     template: Connection,
     idle: Vec<Database>,
@@ -108,7 +107,7 @@ impl Database {
         Ok(copy)
     }
 
-    /// Puts a copy in the place of what is stored. The app does not run.
+    /// Replaces what is stored by a copy. The app does not run.
     ///
     /// # Errors
     /// SQLite's.
@@ -118,7 +117,7 @@ impl Database {
         Ok(())
     }
 
-    /// Leaves nothing of what was stored, as on a fresh installation with this client id.
+    /// Deletes what was stored, and leaves a fresh installation with this client id.
     ///
     /// # Errors
     /// SQLite's.
@@ -168,7 +167,7 @@ fn open(uri: &str) -> Result<Connection, DeviceError> {
     connection.set_prepared_statement_cache_capacity(512);
     connection.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")?;
     #[cfg(target_os = "linux")]
-    crate::statements::keep(&connection);
+    crate::statements::keep_statements(&connection);
     Ok(connection)
 }
 

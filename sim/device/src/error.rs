@@ -1,6 +1,6 @@
-//! Why a device's database did not do as it was asked.
+//! What can fail on a device.
 
-/// What SQLite or the sync core refused.
+/// An error of SQLite or of the sync core.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// SQLite, or the core through it.

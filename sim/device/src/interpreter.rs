@@ -1,6 +1,6 @@
 //! Turns the intents of a plan into SQL, from what the device sees at that moment.
 //!
-//! It knows the plan's symbolic rows and the device's bindings of them; it knows neither network nor world.
+//! It knows the plan's symbolic rows and the device's aliases of them; it knows neither network nor world.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,63 +13,62 @@ use sim_core::plan::{Expr, Intent};
 
 use crate::error::DeviceError;
 
-/// What a device's app remembers of symbolic rows: those that it knows under another id than their own, because
-/// they were merged or were there already.
+/// Symbolic rows that a device knows under another id than their own, because they were merged or were there already.
 #[derive(Clone, Debug, Default)]
-pub struct Bindings(BTreeMap<u32, Arc<str>>);
+pub struct RowAliases(BTreeMap<u32, Arc<str>>);
 
-/// What became of a transaction's intents.
+/// What came of a transaction's intents.
 #[derive(Debug, Default)]
-pub struct Done {
+pub struct IntentResults {
     /// How many were skipped.
     pub skipped: u32,
-    /// Symbolic rows that turned out to be known under another id.
-    pub bound: Vec<(u32, Arc<str>)>,
-    /// Rows that were looked at: table and id.
+    /// Symbolic rows that turned out to have another id.
+    pub aliases: Vec<(u32, Arc<str>)>,
+    /// Rows that somebody looked at: table and id.
     pub reads: Vec<(usize, String)>,
 }
 
-/// Where the intents run: one device at one moment.
+/// Runs intents as one device sees them at one moment.
 #[derive(Clone, Copy)]
-pub struct Scene<'a> {
+pub struct Interpreter<'a> {
     /// The application.
     pub app: &'a App,
     /// The plan.
     pub plan: &'a Plan,
-    /// What the device knows of symbolic rows.
-    pub bindings: &'a Bindings,
+    /// The other ids of symbolic rows that the device knows.
+    pub row_aliases: &'a RowAliases,
     /// The device.
     pub device: u32,
     /// The device's clock, in microseconds since 1970.
     pub clock_us: i64,
 }
 
-impl Bindings {
-    /// Takes `id` for the symbolic row from now on.
-    pub fn bind(&mut self, row: u32, id: Arc<str>) {
+impl RowAliases {
+    /// From now on the symbolic row has this id.
+    pub fn set(&mut self, row: u32, id: Arc<str>) {
         self.0.insert(row, id);
     }
 }
 
-impl Scene<'_> {
+impl Interpreter<'_> {
     /// Runs all intents, within the transaction that the caller has opened.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn run(&self, connection: &Connection, intents: &[Intent]) -> Result<Done, DeviceError> {
-        let mut run = Run { scene: *self, connection, done: Done::default() };
+    pub fn run(&self, connection: &Connection, intents: &[Intent]) -> Result<IntentResults, DeviceError> {
+        let mut transaction = Transaction { interpreter: *self, connection, results: IntentResults::default() };
         for intent in intents {
-            if !run.intent(intent)? {
-                run.done.skipped += 1;
+            if !transaction.run(intent)? {
+                transaction.results.skipped += 1;
             }
         }
-        Ok(run.done)
+        Ok(transaction.results)
     }
 
     /// The id under which the device knows a symbolic row.
     #[must_use]
     pub fn id(&self, row: u32) -> String {
-        self.bindings.0.get(&row).map_or_else(|| self.plan.row_id(row), ToString::to_string)
+        self.row_aliases.0.get(&row).map_or_else(|| self.plan.row_id(row), ToString::to_string)
     }
 
     fn table(&self, row: u32) -> usize {
@@ -78,29 +77,30 @@ impl Scene<'_> {
     }
 }
 
-struct Run<'a> {
-    scene: Scene<'a>,
+struct Transaction<'a> {
+    interpreter: Interpreter<'a>,
     connection: &'a Connection,
-    done: Done,
+    results: IntentResults,
 }
 
-impl Run<'_> {
-    fn intent(&mut self, intent: &Intent) -> Result<bool, DeviceError> {
+impl Transaction<'_> {
+    /// `false`: the intent was skipped.
+    fn run(&mut self, intent: &Intent) -> Result<bool, DeviceError> {
         match intent {
             Intent::Insert { row, set, replace } => {
-                let (table, id) = (self.scene.table(*row), self.id(*row));
+                let (table, id) = (self.interpreter.table(*row), self.id(*row));
                 if !replace && self.is_visible(table, &id)? {
                     return Ok(false);
                 }
                 self.insert(table, &id, set, *replace)?;
             }
             Intent::Ensure { row, key, set } => {
-                let table = self.scene.table(*row);
+                let table = self.interpreter.table(*row);
                 match self.find(table, key, set)? {
                     Some(id) => {
                         let rest: Vec<_> = set.iter().filter(|(name, _)| !key.contains(name)).cloned().collect();
                         self.update(table, &id, &rest)?;
-                        self.done.bound.push((*row, Arc::from(id)));
+                        self.results.aliases.push((*row, Arc::from(id)));
                     }
                     None => {
                         let id = self.id(*row);
@@ -112,7 +112,7 @@ impl Run<'_> {
                 }
             }
             Intent::Set { row, set } => {
-                let (table, id) = (self.scene.table(*row), self.id(*row));
+                let (table, id) = (self.interpreter.table(*row), self.id(*row));
                 if !self.is_visible(table, &id)? {
                     return Ok(false);
                 }
@@ -125,7 +125,7 @@ impl Run<'_> {
                 return self.edit_set(*row, column, element, false);
             }
             Intent::Increment { row, column, by } => {
-                let (table, id) = (self.scene.table(*row), self.id(*row));
+                let (table, id) = (self.interpreter.table(*row), self.id(*row));
                 if !self.is_visible(table, &id)? {
                     return Ok(false);
                 }
@@ -140,7 +140,7 @@ impl Run<'_> {
             }
             Intent::MoveAfter { row, after, column, list } => return self.move_after(*row, *after, column, list),
             Intent::Delete { row } => {
-                let (table, id) = (self.scene.table(*row), self.id(*row));
+                let (table, id) = (self.interpreter.table(*row), self.id(*row));
                 if !self.is_visible(table, &id)? {
                     return Ok(false);
                 }
@@ -150,7 +150,7 @@ impl Run<'_> {
             }
             Intent::Read { rows } => {
                 for row in rows {
-                    self.done.reads.push((self.scene.table(*row), self.id(*row)));
+                    self.results.reads.push((self.interpreter.table(*row), self.id(*row)));
                 }
             }
         }
@@ -158,7 +158,7 @@ impl Run<'_> {
     }
 
     fn edit_set(&mut self, row: u32, column: &str, element: &Expr, add: bool) -> Result<bool, DeviceError> {
-        let (table, id) = (self.scene.table(row), self.id(row));
+        let (table, id) = (self.interpreter.table(row), self.id(row));
         let sql = format!("SELECT \"{column}\" FROM \"{}\" WHERE id = ?1", self.name(table));
         let Some(old) = self
             .connection
@@ -195,7 +195,7 @@ impl Run<'_> {
         column: &str,
         list: &[u32],
     ) -> Result<bool, DeviceError> {
-        let table = self.scene.table(row);
+        let table = self.interpreter.table(row);
         let moving = self.id(row);
         let sql = format!("SELECT coalesce(\"{column}\", 0) FROM \"{}\" WHERE id = ?1", self.name(table));
         let mut positions: Vec<(i64, String)> = Vec::new();
@@ -297,11 +297,11 @@ impl Run<'_> {
 
     /// Adds the table's clock column, as apps do, unless it is set.
     fn stamp<'b>(&'b self, table: usize, columns: &mut Vec<(&'b str, Sql)>) {
-        let app = self.scene.app;
+        let app = self.interpreter.app;
         let Some(clock) = app.policy.tables[table].clock else { return };
         let name = &app.schema.tables[table].columns[clock].name;
         if !columns.iter().any(|(column, _)| column == name) {
-            columns.push((name, Sql::Text(clock_text(self.scene.clock_us))));
+            columns.push((name, Sql::Text(clock_text(self.interpreter.clock_us))));
         }
     }
 
@@ -327,17 +327,17 @@ impl Run<'_> {
                 other => Sql::Text(other.to_string()),
             },
             Expr::Id(row) => Sql::Text(self.id(*row)),
-            Expr::Now => Sql::Text(clock_text(self.scene.clock_us)),
-            Expr::Device => Sql::Text(format!("device-{}", self.scene.device)),
+            Expr::Now => Sql::Text(clock_text(self.interpreter.clock_us)),
+            Expr::Device => Sql::Text(format!("device-{}", self.interpreter.device)),
         }
     }
 
     fn id(&self, row: u32) -> String {
-        self.scene.id(row)
+        self.interpreter.id(row)
     }
 
     fn name(&self, table: usize) -> &str {
-        &self.scene.app.schema.tables[table].name
+        &self.interpreter.app.schema.tables[table].name
     }
 }
 

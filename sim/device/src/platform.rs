@@ -1,10 +1,10 @@
-//! Device platforms as data: the timer constants and the lifecycle of each platform.
+//! Device platforms as data: the timer constants of each.
 
 use std::time::Duration;
 
 use sim_core::plan;
 
-/// What tells one platform from another.
+/// What differs from platform to platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// From a local write to the upload that it triggers.
@@ -15,9 +15,9 @@ pub struct Platform {
     pub background_timer: Duration,
 }
 
-/// How long an upload may take before the host gives it up. The host's own; no SDK states one.
-pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a stream may be silent before the host gives it up: three keepalives. The host's own.
+/// How long a request may take before the host gives it up. The host's own value; no SDK states one.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stream may be silent before the host gives it up: three keepalives. The host's own value.
 pub const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Platform {

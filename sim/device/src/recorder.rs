@@ -1,20 +1,27 @@
-//! Writes the history of one plan while it runs.
+//! Writes the history of one plan while it runs, and knows the names that the history has for rows and devices.
 //!
-//! It turns what devices and servers say (ids, JSON, client ids) into the history's own words, and times
-//! everything by plan time.
+//! Whoever saw something asks for names, makes an event of it and hands it over; the recorder adds the plan time and
+//! asks nobody for anything.
+
+mod installations;
+mod planned_rows;
+mod row_image;
+mod row_names;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fixtures::{App, Row, Value};
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use fixtures::{App, Row};
 use sim_core::Plan;
-use sim_core::history::{
-    CopyOf, DeviceName, Event, Header, History, OpAnswer, RowId, RowName, Time, VERSION, What, Who, Writer,
-};
+use sim_core::history::{DeviceName, Event, Header, History, RowId, Time, VERSION, What, Who, Writer};
 use tokio::time::Instant;
+
+use installations::Installations;
+use row_names::RowNames;
+
+pub use installations::RestoredCopy;
 
 /// Writes one history. Clones share it.
 #[derive(Clone)]
@@ -24,18 +31,17 @@ pub struct Recorder {
 }
 
 struct Inner {
-    history: History,
-    ids: BTreeMap<Arc<str>, Vec<(usize, RowId)>>,
+    /// Without devices: those are in `installations`.
+    header: Header,
+    events: Vec<Event>,
+    rows: RowNames,
+    installations: Installations,
     images: BTreeMap<Box<str>, Row>,
+    /// The instant that is plan time 0.
     start: Instant,
-    fault: Option<String>,
-    /// Of devices that began as copies: whose, and the last transaction that was made there.
-    inherited: BTreeMap<u32, Vec<(u32, i64)>>,
-    /// (client, epoch, operation) and its device, since there are copies.
-    ledger: BTreeMap<(Arc<str>, u32, i64), u32>,
-    speaker: Option<u32>,
-    /// Rows from this one on are not the plan's, and are left out; `None`: there are no others.
-    own: Option<RowId>,
+    harness_failure: Option<String>,
+    /// Rows from this one on are not the plan's, and are left out; `None`: nobody else uses the database.
+    planned_rows: Option<RowId>,
 }
 
 impl Recorder {
@@ -60,122 +66,74 @@ impl Recorder {
             world: world.to_owned(),
             time,
             policy: policy.to_owned(),
-            devices,
+            devices: Vec::new(),
         };
-        let mut inner = Inner {
-            history: History { header, rows: Vec::new(), events: Vec::with_capacity(512) },
-            ids: BTreeMap::new(),
-            images: BTreeMap::new(),
-            start: Instant::now(),
-            fault: None,
-            inherited: BTreeMap::new(),
-            ledger: BTreeMap::new(),
-            speaker: None,
-            own: None,
-        };
+        let mut rows = RowNames::default();
         for (number, table) in (0u32..).zip(&plan.rows) {
             let table = app.schema.table_index(table).expect("plans are checked against the schema");
-            inner.intern(table, &Arc::from(plan.row_id(number)));
+            rows.add(table, &Arc::from(plan.row_id(number)));
         }
+        let inner = Inner {
+            header,
+            events: Vec::with_capacity(512),
+            rows,
+            installations: Installations::new(devices),
+            images: BTreeMap::new(),
+            start: Instant::now(),
+            harness_failure: None,
+            planned_rows: None,
+        };
         Self { inner: Rc::new(RefCell::new(inner)), app }
     }
 
-    /// Leaves everything out that is about rows which the plan does not name: others use the database as well.
-    pub fn keep_own(&self) {
+    // ---- Events ----
+
+    /// Adds an event at the present instant.
+    pub fn add(&self, who: Who, what: What) {
+        let at_us = self.now_us();
         let mut inner = self.inner.borrow_mut();
-        inner.own = RowId::try_from(inner.history.rows.len()).ok();
-    }
-
-    /// Another installation takes the place of a device, with another client id; gives the name by which the history
-    /// knows it.
-    /// For one that begins as a `copy` of another's database, `inherited` is the last transaction that was made there.
-    #[must_use]
-    pub fn reborn(&self, ended: u32, client_id: String, copy: Option<(CopyOf, i64)>) -> u32 {
-        let mut inner = self.inner.borrow_mut();
-        let devices = &mut inner.history.header.devices;
-        let DeviceName { kind, user, .. } = devices[ended as usize].clone();
-        devices.push(DeviceName { kind, user, client_id, after: Some(ended), copy: copy.map(|(copy, _)| copy) });
-        let name = u32::try_from(devices.len() - 1).expect("a plan has few devices");
-        if let Some((copy, last_tx)) = copy {
-            let mut inherited = inner.inherited.get(&copy.device).cloned().unwrap_or_default();
-            inherited.push((copy.device, last_tx));
-            inner.inherited.insert(name, inherited);
-        }
-        name
-    }
-
-    /// The device that made a transaction which this one has: itself, or one of whose database it is a copy.
-    #[must_use]
-    pub fn maker(&self, device: u32, tx_id: i64) -> u32 {
-        let inner = self.inner.borrow();
-        let inherited = inner.inherited.get(&device).map_or(&[][..], Vec::as_slice);
-        inherited.iter().find(|(_, last_tx)| tx_id <= *last_tx).map_or(device, |(maker, _)| *maker)
-    }
-
-    /// Says whose request the server handles now: of several copies of one database, the client id does not tell.
-    pub fn listen_to(&self, device: Option<u32>) {
-        self.inner.borrow_mut().speaker = device;
-    }
-
-    /// The device that made a client's transaction which the server has just committed.
-    #[must_use]
-    pub fn origin(&self, client_id: &str, tx_id: i64) -> Option<u32> {
-        let (only, speaker) = {
-            let inner = self.inner.borrow();
-            let is_client = |device: u32| inner.history.header.devices[device as usize].client_id == client_id;
-            (inner.clients(client_id), inner.speaker.filter(|speaker| is_client(*speaker)))
+        let what = match inner.planned_rows {
+            Some(end) => planned_rows::only(what, end),
+            None => what,
         };
-        match only.as_slice() {
-            [only] => Some(*only),
-            several => speaker.or_else(|| several.last().copied()).map(|device| self.maker(device, tx_id)),
-        }
+        inner.events.push(Event { at_us, who, what });
     }
 
-    /// Notes which device an operation in the backend's ledger is of.
-    pub fn enter(&self, client_id: &str, epoch: u32, op_id: i64, device: u32) {
+    /// Leaves everything out that is about rows which the plan does not name: others use the database as well.
+    pub fn omit_unplanned_rows(&self) {
         let mut inner = self.inner.borrow_mut();
-        if !inner.inherited.is_empty() {
-            inner.ledger.insert((Arc::from(client_id), epoch, op_id), device);
-        }
+        inner.planned_rows = Some(inner.rows.count());
     }
 
-    /// The history's name for what a device was after it had lost its storage so many times.
-    #[must_use]
-    pub fn after_losses(&self, device: u32, losses: u32) -> u32 {
-        let inner = self.inner.borrow();
-        let devices = &inner.history.header.devices;
-        (0..losses).fold(device, |name, _| {
-            let next = devices.iter().position(|device| device.after == Some(name));
-            next.and_then(|index| u32::try_from(index).ok()).unwrap_or(name)
-        })
+    /// Shows every event so far.
+    pub fn for_each_event(&self, visit: impl FnMut(&Event)) {
+        self.inner.borrow().events.iter().for_each(visit);
     }
 
-    /// The device whose operation this is.
-    #[must_use]
-    pub fn device(&self, client_id: &str, epoch: u32, op_id: i64) -> Option<u32> {
-        let inner = self.inner.borrow();
-        match inner.clients(client_id).as_slice() {
-            [] => None,
-            [only] => Some(*only),
-            // What was in the ledger before there was a copy is of the first.
-            [first, ..] => Some(inner.ledger.get(&(Arc::from(client_id), epoch, op_id)).copied().unwrap_or(*first)),
-        }
+    /// Notes that something did not go as the harness itself must guarantee; the plan is then no evidence.
+    pub fn record_harness_failure(&self, message: String) {
+        self.inner.borrow_mut().harness_failure.get_or_insert(message);
     }
 
-    /// Reads `client/op` or `client@epoch/op` as the backend writes it.
+    /// The first of these failures.
     #[must_use]
-    pub fn writer(&self, text: &str) -> Writer {
-        if text == "server" {
-            return Writer::Server;
-        }
-        text.rsplit_once('/')
-            .and_then(|(client, op)| {
-                let (client, epoch) = client.split_once('@').unwrap_or((client, "1"));
-                let (epoch, op_id) = (epoch.parse().ok()?, op.parse().ok()?);
-                Some(Writer::Client { device: self.device(client, epoch, op_id)?, op_id })
-            })
-            .unwrap_or_else(|| Writer::Other(text.to_owned()))
+    pub fn harness_failure(&self) -> Option<String> {
+        self.inner.borrow().harness_failure.clone()
     }
+
+    /// The finished history.
+    #[must_use]
+    pub fn finish(&self) -> History {
+        let mut inner = self.inner.borrow_mut();
+        let mut rows = inner.rows.take();
+        if let Some(end) = inner.planned_rows {
+            rows.truncate(end as usize);
+        }
+        let header = Header { devices: inner.installations.devices().to_vec(), ..inner.header.clone() };
+        History { header, rows, events: std::mem::take(&mut inner.events) }
+    }
+
+    // ---- Plan time ----
 
     /// Says which instant is plan time 0.
     pub fn start_clock(&self, start: Instant) {
@@ -200,25 +158,12 @@ impl Recorder {
         }
     }
 
-    /// Adds an event at the present instant.
-    pub fn add(&self, who: Who, what: What) {
-        let at_us = self.now_us();
-        let mut inner = self.inner.borrow_mut();
-        let what = match inner.own {
-            Some(end) => own_part(what, end),
-            None => what,
-        };
-        inner.history.events.push(Event { at_us, who, what });
-    }
+    // ---- The history's names ----
 
     /// The history's name for a row.
     #[must_use]
     pub fn row(&self, table: usize, id: &str) -> RowId {
-        let mut inner = self.inner.borrow_mut();
-        if let Some(row) = inner.find(table, id) {
-            return row;
-        }
-        inner.intern(table, &Arc::from(id))
+        self.inner.borrow_mut().rows.find_or_add(table, id)
     }
 
     /// Reads a row as a device or a service writes it, typed. Equal texts give one shared row.
@@ -227,120 +172,59 @@ impl Recorder {
         if let Some(row) = self.inner.borrow().images.get(json) {
             return Some(row.clone());
         }
-        let row = row_from_json(&self.app, table, json)?;
+        let row = row_image::parse(&self.app.schema.tables[table], json)?;
         self.inner.borrow_mut().images.insert(Box::from(json), row.clone());
         Some(row)
     }
 
-    /// Notes that something did not go as the harness itself must guarantee; the plan is then no evidence.
-    pub fn harness_failed(&self, message: String) {
-        self.inner.borrow_mut().fault.get_or_insert(message);
-    }
-
-    /// What [`Recorder::harness_failed`] was told first.
+    /// Another installation replaces a device, perhaps on a copy of a database; gives the history's name for it.
     #[must_use]
-    pub fn failure(&self) -> Option<String> {
-        self.inner.borrow().fault.clone()
+    pub fn add_installation(&self, ended: u32, client_id: String, copy: Option<RestoredCopy>) -> u32 {
+        self.inner.borrow_mut().installations.add(ended, client_id, copy)
     }
 
-    /// Shows every event so far.
-    pub fn look(&self, mut see: impl FnMut(&Event)) {
-        self.inner.borrow().history.events.iter().for_each(&mut see);
-    }
-
-    /// The finished history.
+    /// The history's name for what a device was after it had lost its storage so many times.
     #[must_use]
-    pub fn finish(&self) -> History {
-        let mut inner = self.inner.borrow_mut();
-        if let Some(end) = inner.own {
-            inner.history.rows.truncate(end as usize);
+    pub fn installation(&self, device: u32, losses: u32) -> u32 {
+        self.inner.borrow().installations.after_losses(device, losses)
+    }
+
+    /// The device that made a transaction which this one has: itself, or one whose database was copied.
+    #[must_use]
+    pub fn tx_author(&self, device: u32, tx_id: i64) -> u32 {
+        self.inner.borrow().installations.tx_author(device, tx_id)
+    }
+
+    /// The device that made a client's transaction which the server has committed. `sender`: the device whose request it
+    /// was, if that is known; among several copies of one database the client id alone does not say.
+    #[must_use]
+    pub fn committed_tx_author(&self, client_id: &str, tx_id: i64, sender: Option<u32>) -> Option<u32> {
+        self.inner.borrow().installations.committed_tx_author(client_id, tx_id, sender)
+    }
+
+    /// Notes which device made an operation in the backend's ledger.
+    pub fn note_op_author(&self, client_id: &str, epoch: u32, op_id: i64, device: u32) {
+        self.inner.borrow_mut().installations.note_op_author(client_id, epoch, op_id, device);
+    }
+
+    /// The device that made an operation.
+    #[must_use]
+    pub fn op_author(&self, client_id: &str, epoch: u32, op_id: i64) -> Option<u32> {
+        self.inner.borrow().installations.op_author(client_id, epoch, op_id)
+    }
+
+    /// Reads `client/op` or `client@epoch/op` as the backend writes it.
+    #[must_use]
+    pub fn writer(&self, text: &str) -> Writer {
+        if text == "server" {
+            return Writer::Server;
         }
-        let empty = History { header: inner.history.header.clone(), rows: Vec::new(), events: Vec::new() };
-        std::mem::replace(&mut inner.history, empty)
+        text.rsplit_once('/')
+            .and_then(|(client, op)| {
+                let (client, epoch) = client.split_once('@').unwrap_or((client, "1"));
+                let (epoch, op_id) = (epoch.parse().ok()?, op.parse().ok()?);
+                Some(Writer::Client { device: self.op_author(client, epoch, op_id)?, op_id })
+            })
+            .unwrap_or_else(|| Writer::Other(text.to_owned()))
     }
-}
-
-impl Inner {
-    /// The devices with this client id.
-    fn clients(&self, client_id: &str) -> Vec<u32> {
-        let devices = (0u32..).zip(&self.history.header.devices);
-        devices.filter(|(_, device)| device.client_id == client_id).map(|(index, _)| index).collect()
-    }
-
-    fn find(&self, table: usize, id: &str) -> Option<RowId> {
-        self.ids.get(id)?.iter().find(|(of, _)| *of == table).map(|(_, row)| *row)
-    }
-
-    fn intern(&mut self, table: usize, id: &Arc<str>) -> RowId {
-        let row = RowId::try_from(self.history.rows.len()).expect("a plan has fewer than 2^32 rows");
-        self.history.rows.push(RowName { table, id: id.clone() });
-        self.ids.entry(id.clone()).or_default().push((table, row));
-        row
-    }
-}
-
-/// What of it is about rows before the end.
-fn own_part(mut what: What, end: RowId) -> What {
-    let survivors = |answers: &mut Vec<OpAnswer>| {
-        for answer in answers {
-            answer.merged_into = answer.merged_into.filter(|row| *row < end);
-        }
-    };
-    match &mut what {
-        What::Apply(apply) => apply.rows.retain(|(row, _)| *row < end),
-        What::Read { rows, .. } => rows.retain(|(row, _)| *row < end),
-        What::Conflicts { records, .. } => records.retain(|record| record.row < end),
-        What::Upload(upload) => survivors(&mut upload.ops),
-        What::Commit(commit) => survivors(&mut commit.ledger),
-        _ => {}
-    }
-    what
-}
-
-/// Reads one row's JSON object; keys that are no columns are skipped, missing ones are NULL.
-fn row_from_json(app: &App, table: usize, json: &str) -> Option<Row> {
-    struct Columns<'a> {
-        table: &'a fixtures::Table,
-    }
-    impl<'de> Visitor<'de> for Columns<'_> {
-        type Value = Vec<Value>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a row as a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let columns = &self.table.columns;
-            let mut values = vec![Value::Null; columns.len()];
-            let mut hint = 0;
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                let index = if columns.get(hint).is_some_and(|column| column.name == *key) {
-                    Some(hint)
-                } else {
-                    self.table.column_index(&key)
-                };
-                match index {
-                    Some(index) => {
-                        hint = index + 1;
-                        let json: serde_json::Value = map.next_value()?;
-                        values[index] =
-                            Value::from_json(columns[index].ty, &json).map_err(serde::de::Error::custom)?;
-                    }
-                    None => {
-                        map.next_value::<serde::de::IgnoredAny>()?;
-                    }
-                }
-            }
-            Ok(values)
-        }
-    }
-    impl<'de> DeserializeSeed<'de> for Columns<'_> {
-        type Value = Vec<Value>;
-
-        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-            deserializer.deserialize_map(self)
-        }
-    }
-    let mut reader = serde_json::Deserializer::from_str(json);
-    Columns { table: &app.schema.tables[table] }.deserialize(&mut reader).ok().map(Row::from)
 }

@@ -2,7 +2,7 @@
 //!
 //! The core prepares each of its statements anew whenever it runs it, which was a third of a plan's time. The linker
 //! therefore hands its calls (and rusqlite's) to the functions here (`--wrap`, see `build.rs`): of connections that
-//! were given to [`keep`], a statement that is finalized is reset and kept, and handed out again for the same text.
+//! were given to [`keep_statements`], a statement that is finalized is reset and kept, and handed out again for the same text.
 //! What a statement answers is the same: SQLite itself prepares it again when the schema has changed.
 
 use std::collections::BTreeMap;
@@ -26,11 +26,11 @@ struct Idle {
     count: usize,
 }
 
-/// By the connection's address. A connection that is not here finalizes its statements as ever.
+/// By the connection's address. A connection that is not here finalizes its statements at once, as SQLite does.
 static IDLE: Mutex<BTreeMap<usize, Idle>> = Mutex::new(BTreeMap::new());
 
 /// Keeps this connection's statements from here on, until it is closed.
-pub(super) fn keep(connection: &Connection) {
+pub(super) fn keep_statements(connection: &Connection) {
     // SAFETY: the handle is used as a name only.
     #[expect(unsafe_code, reason = "SQLite's own name of the connection")]
     let db = unsafe { connection.handle() };
@@ -41,7 +41,7 @@ fn with_idle<T>(act: impl FnOnce(&mut BTreeMap<usize, Idle>) -> T) -> T {
     act(&mut IDLE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What SQLite tells of a statement's text: without what follows its end.
+/// The text as SQLite keeps it with the statement: without what follows its end.
 fn own_text(text: &[u8]) -> &[u8] {
     text.trim_ascii_end()
 }
@@ -56,7 +56,7 @@ fn take(db: *mut sqlite3, text: &[u8]) -> (bool, Option<*mut sqlite3_stmt>) {
     })
 }
 
-/// Whether the statement was taken for later.
+/// Keeps a statement for its next use. `false`: the connection keeps no more.
 fn put(db: *mut sqlite3, statement: *mut sqlite3_stmt, text: &[u8]) -> bool {
     with_idle(|idle| {
         let Some(idle) = idle.get_mut(&(db as usize)).filter(|idle| idle.count < KEPT_MAX) else { return false };
@@ -150,10 +150,10 @@ unsafe extern "C" fn __wrap_sqlite3_exec(
     argument: *mut c_void,
     message: *mut *mut c_char,
 ) -> c_int {
-    // SAFETY: the caller's promises are handed on; each statement is stepped to its end and given up once.
+    // SAFETY: the caller's promises are passed on; each statement is stepped to its end and finalized once.
     unsafe {
-        let asks_nothing = callback.is_none() && message.is_null() && !sql.is_null();
-        if !asks_nothing || !with_idle(|idle| idle.contains_key(&(db as usize))) {
+        let wants_no_result = callback.is_none() && message.is_null() && !sql.is_null();
+        if !wants_no_result || !with_idle(|idle| idle.contains_key(&(db as usize))) {
             return __real_sqlite3_exec(db, sql, callback, argument, message);
         }
         let mut rest = sql;
@@ -182,7 +182,7 @@ unsafe extern "C" fn __wrap_sqlite3_exec(
 #[expect(unsafe_code, reason = "stands in for a C function")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __wrap_sqlite3_finalize(statement: *mut sqlite3_stmt) -> c_int {
-    // SAFETY: the caller gives the statement up, so that nobody else uses it; its text lives as long as it does.
+    // SAFETY: the caller no longer uses the statement, and nobody else does; its text lives as long as it does.
     unsafe {
         if statement.is_null() {
             return SQLITE_OK;
@@ -192,7 +192,7 @@ unsafe extern "C" fn __wrap_sqlite3_finalize(statement: *mut sqlite3_stmt) -> c_
         if text.is_null() || !with_idle(|idle| idle.contains_key(&(db as usize))) {
             return __real_sqlite3_finalize(statement);
         }
-        // What finalizing would say.
+        // The code that finalizing would return.
         let code = sqlite3_reset(statement);
         if code != SQLITE_OK
             || sqlite3_clear_bindings(statement) != SQLITE_OK
@@ -204,11 +204,11 @@ unsafe extern "C" fn __wrap_sqlite3_finalize(statement: *mut sqlite3_stmt) -> c_
     }
 }
 
-/// Finalizes what a connection kept, for it cannot be closed before; it keeps nothing any more.
-fn let_go(db: *mut sqlite3) {
+/// Finalizes what a connection kept, because it cannot be closed before. It keeps nothing from then on.
+fn finalize_idle(db: *mut sqlite3) {
     let Some(idle) = with_idle(|idle| idle.remove(&(db as usize))) else { return };
     for address in idle.by_text.into_values().flatten() {
-        // SAFETY: an idle statement is nobody else's.
+        // SAFETY: nobody else uses an idle statement.
         #[expect(unsafe_code, reason = "SQLite's own function")]
         unsafe {
             __real_sqlite3_finalize(address as *mut sqlite3_stmt);
@@ -221,7 +221,7 @@ fn let_go(db: *mut sqlite3) {
 #[expect(unsafe_code, reason = "stands in for a C function")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __wrap_sqlite3_close(db: *mut sqlite3) -> c_int {
-    let_go(db);
+    finalize_idle(db);
     // SAFETY: as the caller promises.
     unsafe { __real_sqlite3_close(db) }
 }
@@ -231,7 +231,7 @@ unsafe extern "C" fn __wrap_sqlite3_close(db: *mut sqlite3) -> c_int {
 #[expect(unsafe_code, reason = "stands in for a C function")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __wrap_sqlite3_close_v2(db: *mut sqlite3) -> c_int {
-    let_go(db);
+    finalize_idle(db);
     // SAFETY: as the caller promises.
     unsafe { __real_sqlite3_close_v2(db) }
 }
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn statements_are_used_again_and_answer_the_same() {
         let connection = Connection::open_in_memory().expect("a database in memory");
-        keep(&connection);
+        keep_statements(&connection);
         connection.execute_batch("CREATE TABLE t(a)").expect("a table");
         let count = || connection.query_row("SELECT count(*), max(a) FROM t", [], |row| row.get::<_, i64>(0));
         for expected in 0..3 {
@@ -252,7 +252,7 @@ mod tests {
             assert!(connection.execute("INSERT INTO t VALUES (?1, 2)", [1]).is_err());
         }
         let kept = with_idle(|idle| {
-            // SAFETY: as in `keep`.
+            // SAFETY: as in `keep_statements`.
             #[expect(unsafe_code, reason = "SQLite's own name of the connection")]
             let db = unsafe { connection.handle() };
             idle.get(&(db as usize)).map(|idle| idle.count)

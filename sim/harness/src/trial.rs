@@ -11,10 +11,12 @@ use sim_core::Plan;
 use sim_core::history::{Barrier, History, Phase, What, Who};
 use sim_core::plan::{Action, Fault, Step};
 use sim_core::promise::Promises;
-use sim_device::actor::{Actor, Command, Parts, Status, Window};
+use sim_device::actor::{Actor, DeviceContext};
+use sim_device::command::Command;
 use sim_device::database::Database;
 use sim_device::platform::{Platform, STREAM_IDLE_TIMEOUT};
 use sim_device::recorder::Recorder;
+use sim_device::status::{SharedStatus, Status};
 use sim_world::seams::Seams;
 use sim_world::{TrialConfig, World};
 use tokio::sync::{Notify, mpsc};
@@ -127,25 +129,25 @@ async fn execute(
     }
     trial.tell_all(|| Command::FinalRead);
     if let Err(problem) = trial.world.final_read().await {
-        recorder.harness_failed(format!("the server's rows: {problem}"));
+        recorder.record_harness_failure(format!("the server's rows: {problem}"));
     }
     let (databases, sqlite_time, world) = trial.stop().await;
     let simulated = Instant::now() - began;
     if let Err(problem) = world.down().await {
-        recorder.harness_failed(problem);
+        recorder.record_harness_failure(problem);
     }
     let outcome = Outcome {
         history: recorder.finish(),
         sqlite_time,
         simulated,
-        failure: recorder.failure(),
+        failure: recorder.harness_failure(),
     };
     (outcome, databases)
 }
 
 struct Running {
     commands: mpsc::UnboundedSender<Command>,
-    window: Window,
+    status: SharedStatus,
     task: tokio::task::JoinHandle<(Option<Database>, Duration)>,
 }
 
@@ -181,21 +183,21 @@ impl Trial {
         let changed = Rc::new(Notify::new());
         for (device, database) in (0u32..).zip(databases) {
             let (commands, inbox) = mpsc::unbounded_channel();
-            let window = Window { status: Rc::new(RefCell::new(Status::default())), changed: changed.clone() };
+            let status = SharedStatus { current: Rc::new(RefCell::new(Status::default())), changed: changed.clone() };
             let actor = Actor::new(
-                Parts {
+                DeviceContext {
                     device,
                     plan: self.plan.clone(),
                     app: app.clone(),
                     recorder: self.recorder.clone(),
                     network: self.seams.network(Rc::new(self.world.network().clone())),
-                    window: window.clone(),
+                    status: status.clone(),
                     commands: inbox,
                     stream_idle_timeout: self.world.stream_idle_timeout(),
                 },
                 database,
             );
-            self.devices.push(Running { commands, window, task: tokio::task::spawn_local(actor.run()) });
+            self.devices.push(Running { commands, status, task: tokio::task::spawn_local(actor.run()) });
         }
     }
 
@@ -215,7 +217,7 @@ impl Trial {
     async fn warm_up(&mut self, until: Instant) {
         let synced = |status: &Status| status.applied > 0;
         if !self.wait_until(until, synced).await {
-            self.recorder.harness_failed("a device did not fetch the seed rows before plan time 0".to_owned());
+            self.recorder.record_harness_failure("a device did not fetch the seed rows before plan time 0".to_owned());
         }
         sleep_until(until).await;
     }
@@ -229,15 +231,15 @@ impl Trial {
     async fn wait(&self, deadline: Deadline, wish: impl Fn(&Status) -> bool) -> bool {
         let mut until = deadline.usual;
         loop {
-            if self.devices.iter().all(|running| wish(&running.window.status.borrow())) {
+            if self.devices.iter().all(|running| wish(&running.status.current.borrow())) {
                 return true;
             }
             let Some(first) = self.devices.first() else { return true };
             tokio::select! {
                 biased;
-                () = first.window.changed.notified() => {}
+                () = first.status.changed.notified() => {}
                 () = sleep_until(until) => {
-                    let is_refused = |running: &Running| running.window.status.borrow().refused;
+                    let is_refused = |running: &Running| running.status.current.borrow().upload_refused;
                     if until >= deadline.longest || self.devices.iter().any(is_refused) {
                         return false;
                     }
@@ -311,7 +313,7 @@ impl Trial {
     async fn end(&mut self, key: u32) {
         let Some(fault) = self.active.remove(&key) else { return };
         if let Err(problem) = self.world.heal(key, &fault).await {
-            self.recorder.harness_failed(format!("the fault {} could not be undone: {problem}", fault.name()));
+            self.recorder.record_harness_failure(format!("the fault {} could not be undone: {problem}", fault.name()));
         }
         if let Some(device) = fault.device() {
             let still = |is: fn(&Fault) -> bool| {
@@ -357,11 +359,11 @@ impl Trial {
         let reached = self.wait(deadline, quiet).await && self.in_flight_landed(deadline.longest).await && {
             self.tell_all(|| Command::Fence);
             for running in &self.devices {
-                let mut status = running.window.status.borrow_mut();
+                let mut status = running.status.current.borrow_mut();
                 status.fence = None;
-                status.fenced = false;
+                status.fence_applied = false;
             }
-            self.wait(deadline, |status| status.fenced).await
+            self.wait(deadline, |status| status.fence_applied).await
         };
         if reached {
             self.barrier(barrier, Phase::Ok, Vec::new());
@@ -369,7 +371,7 @@ impl Trial {
         }
         let open = (0u32..)
             .zip(&self.devices)
-            .filter_map(|(device, running)| open(device, &running.window.status.borrow()))
+            .filter_map(|(device, running)| open(device, &running.status.current.borrow()))
             .collect();
         self.barrier(barrier, Phase::Fail, open);
         false
@@ -401,7 +403,7 @@ impl Trial {
             .map(|platform| platform.retry + platform.upload_throttle)
             .max()
             .unwrap_or_default();
-        let queued: u32 = self.devices.iter().map(|running| running.window.status.borrow().queued).sum();
+        let queued: u32 = self.devices.iter().map(|running| running.status.current.borrow().queued).sum();
         let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
         let usual = Instant::now() + 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
         // Where devices bear with longer silence, one of them may be bearing with it once.
@@ -420,7 +422,7 @@ impl Trial {
                     self.recorder.add(Who::Server, What::Conflicts { user: user.to_owned(), records });
                 }
                 Ok(None) => {}
-                Err(problem) => self.recorder.harness_failed(format!("GET /conflicts: {problem}")),
+                Err(problem) => self.recorder.record_harness_failure(format!("GET /conflicts: {problem}")),
             }
         }
     }
@@ -435,7 +437,7 @@ impl Trial {
                     databases.push(database);
                     spent += time;
                 }
-                Err(error) => self.recorder.harness_failed(format!("a device's task ended: {error}")),
+                Err(error) => self.recorder.record_harness_failure(format!("a device's task ended: {error}")),
             }
         }
         (databases, spent, self.world)
@@ -473,14 +475,14 @@ fn open(device: u32, status: &Status) -> Option<String> {
     if status.queued > 0 {
         parts.push(format!("{} operations queued", status.queued));
     }
-    if !status.fenced {
+    if !status.fence_applied {
         parts.push("has not applied the fence's checkpoint".to_owned());
     }
     if parts.is_empty() {
         return None;
     }
-    if !status.trouble.is_empty() {
-        parts.push(format!("its last trouble: {}", status.trouble));
+    if !status.last_error.is_empty() {
+        parts.push(format!("its last trouble: {}", status.last_error));
     }
-    Some(format!("client/{device}: {}; nothing advanced since {:.1} s", parts.join(", "), status.advanced_us as f64 / 1e6))
+    Some(format!("client/{device}: {}; nothing advanced since {:.1} s", parts.join(", "), status.last_progress_us as f64 / 1e6))
 }

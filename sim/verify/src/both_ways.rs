@@ -19,9 +19,11 @@ use super::real_network::RealNetwork;
 use sim_stack::target::Target;
 use super::{Check, Lines, Outcome, failed};
 use sim_device::platform::STREAM_IDLE_TIMEOUT;
-use sim_device::actor::{Actor, Command, Parts, Status, Window};
-use sim_device::database::{DatabasePool, Database};
+use sim_device::actor::{Actor, DeviceContext};
+use sim_device::command::Command;
+use sim_device::database::{Database, DatabasePool};
 use sim_device::recorder::Recorder;
+use sim_device::status::{SharedStatus, Status};
 
 /// The lines, each by the device that writes: what it writes must come to the other.
 const LINES: [&str; 2] = ["from web to tauri", "from tauri to web"];
@@ -130,12 +132,21 @@ impl Trip {
         for index in [0, 1] {
             let database = cabinet.take(&plan.client_id(index)).map_err(|error| error.to_string())?;
             let (commands, inbox) = mpsc::unbounded_channel();
-            let window = Window { status: Rc::default(), changed: changed.clone() };
-            let status = window.status.clone();
+            let status: Rc<RefCell<Status>> = Rc::default();
+            let shared = SharedStatus { current: status.clone(), changed: changed.clone() };
             let (plan, app, recorder, network) = (plan.clone(), app.clone(), recorder.clone(), network.clone());
             let stream_idle_timeout = STREAM_IDLE_TIMEOUT;
-            let parts = Parts { device: index, plan, app, recorder, network, window, commands: inbox, stream_idle_timeout };
-            let task = tokio::task::spawn_local(Actor::new(parts, database).run());
+            let context = DeviceContext {
+                device: index,
+                plan,
+                app,
+                recorder,
+                network,
+                status: shared,
+                commands: inbox,
+                stream_idle_timeout,
+            };
+            let task = tokio::task::spawn_local(Actor::new(context, database).run());
             devices.push(Running { commands, status, task, told: Cell::new(0) });
         }
         let patience = target.patience() + RETRY;
@@ -157,7 +168,7 @@ impl Trip {
         if waited.await.is_ok() {
             return Ok(());
         }
-        let trouble = status.borrow().trouble.clone();
+        let trouble = status.borrow().last_error.clone();
         let trouble = if trouble.is_empty() { "no error was seen".to_owned() } else { trouble };
         Err(format!("{what} within {} s ({trouble})", self.patience.as_secs()))
     }
@@ -170,7 +181,7 @@ impl Trip {
 
     fn written(&self, device: usize) -> Written {
         let mut written = Written::default();
-        self.recorder.look(|event| {
+        self.recorder.for_each_event(|event| {
             if event.who != client(device) {
                 return;
             }
@@ -248,7 +259,7 @@ impl Trip {
         self.uploaded(writer).await?;
         self.tell(reader, Command::Fence);
         let what = format!("the row is uploaded, and the {} device gets no checkpoint that includes it", NAMES[reader]);
-        self.until(reader, &what, |status| status.fenced).await?;
+        self.until(reader, &what, |status| status.fence_applied).await?;
         Ok(began.elapsed())
     }
 }

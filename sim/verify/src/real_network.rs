@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt as _;
 
-use sim_stack::target::http::{Http, NoReply, request};
-use sim_network::{Answer, Ask, Incoming, LocalFuture, NetError, Network, Next, Opened, Target};
+use sim_stack::target::http::{self as stack_http, Http, NoReply};
+use sim_network::{LocalFuture, NetError, Network, Request, Response, ServerRole, StreamEvent, StreamResponse, SyncStream};
 
 /// The way to the two servers of a target.
 pub(super) struct RealNetwork {
@@ -20,19 +20,19 @@ struct Arriving {
     buffer: Vec<u8>,
 }
 
-impl Incoming for Arriving {
-    fn next(&mut self) -> LocalFuture<'_, Next> {
+impl SyncStream for Arriving {
+    fn next(&mut self) -> LocalFuture<'_, StreamEvent> {
         Box::pin(self.next_line())
     }
 }
 
 impl Arriving {
-    async fn next_line(&mut self) -> Next {
+    async fn next_line(&mut self) -> StreamEvent {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let rest = self.buffer.split_off(end + 1);
                 let line = std::mem::replace(&mut self.buffer, rest);
-                return Next::Line(String::from_utf8_lossy(&line[..end]).into_owned());
+                return StreamEvent::Line(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {
@@ -40,8 +40,8 @@ impl Arriving {
                         self.buffer.extend_from_slice(bytes);
                     }
                 }
-                Some(Err(_)) => return Next::Reset,
-                None => return Next::End,
+                Some(Err(_)) => return StreamEvent::Reset,
+                None => return StreamEvent::End,
             }
         }
     }
@@ -53,14 +53,14 @@ impl RealNetwork {
         Self { http, urls, token }
     }
 
-    fn request(&self, ask: &Ask) -> http::Request<http_body_util::Full<Bytes>> {
-        let url = match ask.target {
-            Target::Service => &self.urls[0],
-            Target::Backend => &self.urls[1],
+    fn http_request(&self, request: &Request) -> http::Request<http_body_util::Full<Bytes>> {
+        let url = match request.server {
+            ServerRole::Service => &self.urls[0],
+            ServerRole::Backend => &self.urls[1],
         };
-        let method = if ask.body.is_some() { Method::POST } else { Method::GET };
-        let body = ask.body.as_ref().map(|body| String::from_utf8_lossy(body));
-        request(method, &format!("{url}{}", ask.path), Some(&ask.token), body.as_deref())
+        let method = if request.body.is_some() { Method::POST } else { Method::GET };
+        let body = request.body.as_ref().map(|body| String::from_utf8_lossy(body));
+        stack_http::request(method, &format!("{url}{}", request.path), Some(&request.token), body.as_deref())
     }
 }
 
@@ -73,23 +73,23 @@ fn net_error(none: NoReply) -> NetError {
 }
 
 impl Network for RealNetwork {
-    fn ask(&self, _: u32, ask: Ask) -> LocalFuture<'static, Result<Answer, NetError>> {
-        let (http, request) = (self.http.clone(), self.request(&ask));
+    fn send(&self, _: u32, request: Request) -> LocalFuture<'static, Result<Response, NetError>> {
+        let (http, request) = (self.http.clone(), self.http_request(&request));
         Box::pin(async move {
             let reply = http.send(request).await.map_err(net_error)?;
-            Ok(Answer { status: reply.status, body: reply.body })
+            Ok(Response { status: reply.status, body: reply.body })
         })
     }
 
-    fn open(&self, _: u32, ask: Ask) -> LocalFuture<'static, Result<Opened, NetError>> {
-        let (http, request) = (self.http.clone(), self.request(&ask));
+    fn open_stream(&self, _: u32, request: Request) -> LocalFuture<'static, Result<StreamResponse, NetError>> {
+        let (http, request) = (self.http.clone(), self.http_request(&request));
         Box::pin(async move {
             let response = http.open(request).await.map_err(net_error)?;
             let status = response.status().as_u16();
             if status == 200 {
-                return Ok(Opened::Stream(Box::new(Arriving { body: response.into_body(), buffer: Vec::new() })));
+                return Ok(StreamResponse::Open(Box::new(Arriving { body: response.into_body(), buffer: Vec::new() })));
             }
-            Ok(Opened::Refused(Answer { status, body: Bytes::new() }))
+            Ok(StreamResponse::Refused(Response { status, body: Bytes::new() }))
         })
     }
 

@@ -26,8 +26,8 @@ use sim_service::storage::Storage;
 use self::keyring::Keyring;
 use self::outage::Outage;
 use self::servers::Servers;
-use sim_network::{Sent, Target};
-use sim_network::sim::{Routers, SimNetwork};
+use sim_network::{RequestTag, ServerRole};
+use sim_network::sim::{Callbacks, Routers, SimNetwork};
 use sim_device::recorder::Recorder;
 use crate::seams::{Rows, Seams};
 use crate::system::SystemUnderTest;
@@ -99,24 +99,24 @@ impl World {
         let network = SimNetwork::new(
             plan.clone(),
             Routers::default(),
-            Box::new({
-                let keyring = keyring.clone();
-                move |device, wrong_audience| keyring.mint(device, wrong_audience)
-            }),
-            Box::new({
-                let feed = feed.clone();
-                move |request| {
-                    if let Some((device, ask)) = request.filter(|(_, ask)| ask.target == Target::Backend) {
-                        feed.recorder.listen_to(Some(sender(&feed.recorder, Sent { device, about: ask.about })));
-                        feed.pump();
-                        feed.recorder.listen_to(None);
+            Callbacks {
+                mint_token: Box::new({
+                    let keyring = keyring.clone();
+                    move |device, wrong_audience| keyring.mint(device, wrong_audience)
+                }),
+                on_handled: Box::new({
+                    let feed = feed.clone();
+                    move |request| {
+                        if let Some((device, ask)) = request.filter(|(_, ask)| ask.server == ServerRole::Backend) {
+                            feed.pump_from(Some(sender(&feed.recorder, RequestTag { device, subject: ask.subject })));
+                        }
                     }
-                }
-            }),
-            Box::new({
-                let recorder = recorder.clone();
-                move |device, ask, status| repeated(&recorder, device, ask, status)
-            }),
+                }),
+                on_duplicate: Box::new({
+                    let recorder = recorder.clone();
+                    move |device, ask, status| repeated(&recorder, device, ask, status)
+                }),
+            },
         );
         let fails = |action: &Action| {
             matches!(action, Action::Fault(Fault::PostgresDown { .. } | Fault::PostgresPaused { .. }))
@@ -137,7 +137,7 @@ impl World {
 
     /// A fault begins.
     pub fn strike(&self, key: u32, fault: &Fault) {
-        self.network.strike(key, fault);
+        self.network.begin_fault(key, fault);
         let servers = &self.servers;
         match fault {
             Fault::BackendDown { .. } => servers.backend_down(),
@@ -176,14 +176,14 @@ impl World {
             | Fault::StorageLost { .. }
             | Fault::CopyRestored { .. } => {}
             Fault::Container { .. } | Fault::CacheFlushed => {
-                self.recorder.harness_failed("there are no containers in this world".to_owned());
+                self.recorder.record_harness_failure("there are no containers in this world".to_owned());
             }
         }
     }
 
     /// A fault ends.
     pub fn heal(&self, key: u32, fault: &Fault) {
-        self.network.heal(key);
+        self.network.end_fault(key);
         let servers = &self.servers;
         match fault {
             Fault::BackendDown { .. } => servers.backend_up(),
@@ -223,7 +223,7 @@ impl World {
             store.server_transaction(now_us, &ops).map_err(|error| error.to_string())
         });
         if let Err(error) = written {
-            self.recorder.harness_failed(format!("a server-side write: {error}"));
+            self.recorder.record_harness_failure(format!("a server-side write: {error}"));
         }
         self.feed.pump();
     }
@@ -263,7 +263,7 @@ impl World {
         if !ops.is_empty()
             && let Err(error) = self.feed.store.server_transaction(EPOCH_US, &ops)
         {
-            self.recorder.harness_failed(format!("the seed rows: {error}"));
+            self.recorder.record_harness_failure(format!("the seed rows: {error}"));
         }
         self.feed.pump();
     }
@@ -323,9 +323,14 @@ impl Feed {
 
     /// Reads new commits into the history, and hands on what replication may deliver now.
     fn pump(self: &Rc<Self>) {
+        self.pump_from(None);
+    }
+
+    /// The same; `sender`: the device whose request the backend has just handled.
+    fn pump_from(self: &Rc<Self>, sender: Option<u32>) {
         for commit in self.store.commits_from(self.read.get() + 1) {
             self.read.set(commit.seq);
-            self.recorder.add(Who::Server, What::Commit(self.teller.commit(&commit)));
+            self.recorder.add(Who::Server, What::Commit(self.teller.commit(&commit, sender)));
             let changes = commit
                 .changes
                 .iter()

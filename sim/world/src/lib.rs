@@ -62,7 +62,7 @@ impl World {
             }
             WorldKind::External(pool) => {
                 let (site, pool) = (pool.take()?, pool.clone());
-                recorder.keep_own();
+                recorder.omit_unplanned_rows();
                 real::World::up(system.clone(), plan, recorder, site, move |site| pool.give_back(site)).await?
             }
         };

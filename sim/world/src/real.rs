@@ -46,8 +46,8 @@ use self::site::Site;
 use self::stage::{Backstage, Fall, Hands};
 use self::writes::Written;
 use sim_device::platform::STREAM_IDLE_TIMEOUT;
-use sim_network::Target;
-use sim_network::sim::{Routers, SimNetwork};
+use sim_network::ServerRole;
+use sim_network::sim::{Callbacks, Routers, SimNetwork};
 use sim_device::recorder::Recorder;
 use crate::system::SystemUnderTest;
 use crate::clock::plan_clock;
@@ -100,7 +100,7 @@ impl World {
             let (feed, key) = on.prepare(&cast).await?;
             let http = link::client();
             let (backend, service) =
-                tokio::join!(on.server(Target::Backend, &http, true), on.server(Target::Service, &http, true));
+                tokio::join!(on.server(ServerRole::Backend, &http, true), on.server(ServerRole::Service, &http, true));
             Ok::<_, String>((Arc::new(feed), key, http, backend?, service?))
         });
         // No timer runs yet, so that the paused clock stands still.
@@ -122,28 +122,30 @@ impl World {
         let network = SimNetwork::new(
             plan.clone(),
             Routers {
-                backend: Some(link::router(&way, Target::Backend, backend.address())),
-                service: Some(link::router(&way, Target::Service, service.address())),
+                backend: Some(link::router(&way, ServerRole::Backend, backend.address())),
+                service: Some(link::router(&way, ServerRole::Service, service.address())),
             },
-            Box::new({
-                let mint = mint.clone();
-                move |device, wrong_audience| (mint.borrow())(device, wrong_audience)
-            }),
-            Box::new({
-                let (way, teller, recorder) = (way.clone(), teller.clone(), recorder.clone());
-                move |_| tell(&way, &teller, &recorder)
-            }),
-            Box::new({
-                let recorder = recorder.clone();
-                move |device, ask, status| repeated(&recorder, device, ask, status)
-            }),
+            Callbacks {
+                mint_token: Box::new({
+                    let mint = mint.clone();
+                    move |device, wrong_audience| (mint.borrow())(device, wrong_audience)
+                }),
+                on_handled: Box::new({
+                    let (way, teller, recorder) = (way.clone(), teller.clone(), recorder.clone());
+                    move |_| tell(&way, &teller, &recorder)
+                }),
+                on_duplicate: Box::new({
+                    let recorder = recorder.clone();
+                    move |device, ask, status| repeated(&recorder, device, ask, status)
+                }),
+            },
         );
         let looking = way.clone();
         let given_up = {
             let recorder = recorder.clone();
             move |patience: Duration| {
                 let minutes = patience.as_secs() / 60;
-                recorder.harness_failed(format!("the plan was given up after {minutes} minutes; it is not judged"));
+                recorder.record_harness_failure(format!("the plan was given up after {minutes} minutes; it is not judged"));
             }
         };
         let look = move || link::look(&looking);
@@ -178,10 +180,10 @@ impl World {
     /// # Errors
     /// Why it could not be injected. It is then none.
     pub async fn strike(&self, key: u32, fault: &Fault) -> Result<(), String> {
-        self.network().strike(key, fault);
+        self.network().begin_fault(key, fault);
         let struck = self.inject(key, fault).await;
         if struck.is_err() {
-            self.network().heal(key);
+            self.network().end_fault(key);
         }
         struck
     }
@@ -189,15 +191,15 @@ impl World {
     async fn inject(&self, key: u32, fault: &Fault) -> Result<(), String> {
         let stage = &self.servers.backstage;
         match fault {
-            Fault::BackendDown { .. } => self.servers.take_down(Target::Backend).await,
+            Fault::BackendDown { .. } => self.servers.take_down(ServerRole::Backend).await,
             Fault::BackendKilled { .. } => {
                 self.kills.arm(key, fault);
                 Ok(())
             }
-            Fault::ServiceDown { .. } => self.servers.take_down(Target::Service).await,
+            Fault::ServiceDown { .. } => self.servers.take_down(ServerRole::Service).await,
             Fault::SyncConfigChanged { .. } => {
                 stage.act(Hands::deploy).await?;
-                self.servers.take_down(Target::Service).await
+                self.servers.take_down(ServerRole::Service).await
             }
             Fault::Compaction => stage.act(Hands::compact).await,
             Fault::KeyRotated { .. } => self.rotate_keys().await,
@@ -234,8 +236,8 @@ impl World {
     pub async fn heal(&self, key: u32, fault: &Fault) -> Result<(), String> {
         let stage = &self.servers.backstage;
         let healed = match fault {
-            Fault::BackendDown { .. } => self.servers.bring_up(Target::Backend).await,
-            Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => self.servers.bring_up(Target::Service).await,
+            Fault::BackendDown { .. } => self.servers.bring_up(ServerRole::Backend).await,
+            Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => self.servers.bring_up(ServerRole::Service).await,
             Fault::KeyRotated { .. } => stage.act(Hands::fetch_keys).await,
             Fault::ServicePaused { .. } => stage.act(Hands::resume_service).await,
             Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => stage.act(Hands::go_on).await,
@@ -262,7 +264,7 @@ impl World {
             | Fault::CacheFlushed
             | Fault::ServerWrite { .. } => Ok(()),
         };
-        self.network().heal(key);
+        self.network().end_fault(key);
         healed
     }
 
@@ -342,8 +344,8 @@ impl World {
     async fn befall(&self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         let (servers, stage) = (&self.servers, &self.servers.backstage);
         let target = match part {
-            StackPart::Backend => Target::Backend,
-            StackPart::Service => Target::Service,
+            StackPart::Backend => ServerRole::Backend,
+            StackPart::Service => ServerRole::Service,
             StackPart::Postgres => {
                 return match how {
                     ContainerFault::Kill => stage.act(|hands| hands.end_postgres(Blow::Kill)).await,
@@ -365,7 +367,7 @@ impl World {
                 servers.take(target, Fall::Stopped).await?;
                 servers.bring_up(target).await
             }
-            ContainerFault::Pause if target == Target::Backend => stage.act(Hands::pause_backend).await,
+            ContainerFault::Pause if target == ServerRole::Backend => stage.act(Hands::pause_backend).await,
             ContainerFault::Pause => stage.act(Hands::pause_service).await,
             ContainerFault::Disconnect => servers.take(target, Fall::CutOff).await,
         }
@@ -375,8 +377,8 @@ impl World {
     async fn undo(&self, part: StackPart, how: ContainerFault) -> Result<(), String> {
         let (servers, stage) = (&self.servers, &self.servers.backstage);
         let target = match part {
-            StackPart::Backend => Target::Backend,
-            StackPart::Service => Target::Service,
+            StackPart::Backend => ServerRole::Backend,
+            StackPart::Service => ServerRole::Service,
             StackPart::Postgres => {
                 return match how {
                     ContainerFault::Kill | ContainerFault::Stop => stage.act(Hands::start_postgres).await,
@@ -390,7 +392,7 @@ impl World {
         match how {
             ContainerFault::Kill | ContainerFault::Stop | ContainerFault::Disconnect => servers.bring_up(target).await,
             ContainerFault::Restart => Ok(()),
-            ContainerFault::Pause if target == Target::Backend => stage.act(Hands::resume_backend).await,
+            ContainerFault::Pause if target == ServerRole::Backend => stage.act(Hands::resume_backend).await,
             ContainerFault::Pause => stage.act(Hands::resume_service).await,
         }
     }
@@ -430,15 +432,14 @@ fn signed_with(plan: &Rc<Plan>, recorder: &Recorder, issuer: Issuer, audience: &
 fn tell(way: &Way, teller: &Teller, recorder: &Recorder) {
     for Told { commit, sent, foreign } in way.feed.told() {
         let sent = sent.or_else(|| way.senders.as_ref()?.of(&commit));
-        recorder.listen_to(sent.map(|sent| sender(recorder, sent)));
-        recorder.add(Who::Server, What::Commit(Commit { foreign, ..teller.commit(&commit) }));
+        let sender = sent.map(|sent| sender(recorder, sent));
+        recorder.add(Who::Server, What::Commit(Commit { foreign, ..teller.commit(&commit, sender) }));
     }
-    recorder.listen_to(None);
     if let Some(problem) = way.feed.broken() {
-        recorder.harness_failed(format!("the history's slot: {problem}"));
+        recorder.record_harness_failure(format!("the history's slot: {problem}"));
     }
     if let Some(strayed) = way.feed.share().map(Share::strayed).filter(|strayed| !strayed.is_empty()) {
         let rows = strayed.join(", ");
-        recorder.harness_failed(format!("an upload of the plan changed rows that are not its own: {rows}"));
+        recorder.record_harness_failure(format!("an upload of the plan changed rows that are not its own: {rows}"));
     }
 }

@@ -11,10 +11,10 @@ use sim_core::Plan;
 use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Who, Writer};
 use sim_core::plan::{EPOCH_US, Expr};
 
-use sim_device::actor::ABOUT_TX_BITS;
+use sim_device::upload_subject::UploadSubject;
 use sim_device::interpreter::clock_text;
 use sim_network::sim::SimNetwork;
-use sim_network::{Answer, Ask, Network, Purpose, Sent, Target};
+use sim_network::{Network, Purpose, Request, RequestTag, Response, ServerRole};
 use sim_device::recorder::Recorder;
 use sim_stack::signer::{Claims, Signer};
 use crate::real::keys::Issuer;
@@ -37,16 +37,16 @@ impl Teller {
         Self { plan, app, recorder }
     }
 
-    /// A commit in the history's words.
-    pub(super) fn commit(&self, commit: &backend::record::Commit) -> history::Commit {
+    /// A commit in the history's words. `sender`: the device whose request made it, if that is known.
+    pub(super) fn commit(&self, commit: &backend::record::Commit, sender: Option<u32>) -> history::Commit {
         let row = |table: usize, id: &str| self.recorder.row(table, id);
         let table_of = |op_id: i64| {
             commit.changes.iter().find(|change| change.by == Some(op_id)).map(|change| change.table)
         };
         let origin = commit.origin.as_ref().and_then(|origin| {
-            let device = self.recorder.origin(&origin.client_id, origin.tx_id)?;
+            let device = self.recorder.committed_tx_author(&origin.client_id, origin.tx_id, sender)?;
             for entry in &commit.ledger {
-                self.recorder.enter(&origin.client_id, entry.epoch, entry.op_id, device);
+                self.recorder.note_op_author(&origin.client_id, entry.epoch, entry.op_id, device);
             }
             Some(history::Origin { device, tx_id: origin.tx_id })
         });
@@ -102,7 +102,7 @@ impl Teller {
     fn writer(&self, author: &Author) -> Writer {
         match author {
             Author::Server => Writer::Server,
-            Author::Client(writer) => match self.recorder.device(&writer.client, writer.epoch, writer.op) {
+            Author::Client(writer) => match self.recorder.op_author(&writer.client, writer.epoch, writer.op) {
                 Some(device) => Writer::Client { device, op_id: writer.op },
                 None => Writer::Other(format!("{}/{}", writer.client, writer.op)),
             },
@@ -121,17 +121,17 @@ impl Teller {
         let mut records = Vec::new();
         let mut after = 0;
         loop {
-            let ask = Ask {
-                target: Target::Backend,
+            let request = Request {
+                server: ServerRole::Backend,
                 purpose: Purpose::Conflicts,
-                about: after,
+                subject: after,
                 attempt: 1,
                 body: None,
                 path: format!("/conflicts?after={after}"),
                 token: network.token(device),
                 timeout: Duration::from_secs(30),
             };
-            let answer = network.ask(device, ask).await.map_err(|error| error.to_string())?;
+            let answer = network.send(device, request).await.map_err(|error| error.to_string())?;
             if answer.status == 404 {
                 return Ok(None);
             }
@@ -144,7 +144,7 @@ impl Teller {
         }
     }
 
-    fn read_conflicts(&self, answer: &Answer) -> Result<(Vec<ConflictRecord>, u64, bool), String> {
+    fn read_conflicts(&self, answer: &Response) -> Result<(Vec<ConflictRecord>, u64, bool), String> {
         #[derive(serde::Deserialize)]
         struct Reply {
             conflicts: Vec<Record>,
@@ -200,7 +200,7 @@ impl Teller {
             for (name, expr) in &seed.set {
                 match server_value(&self.app, &self.plan, table, name, expr, EPOCH_US) {
                     Some(Ok(value)) => values.push(value),
-                    Some(Err(error)) => self.recorder.harness_failed(format!("seed row #{}: {error}", seed.row)),
+                    Some(Err(error)) => self.recorder.record_harness_failure(format!("seed row #{}: {error}", seed.row)),
                     None => {}
                 }
             }
@@ -237,15 +237,15 @@ pub(super) fn server_value(
 }
 
 /// The history's name for the device that sent an upload: its storage may have been lost since.
-pub(super) fn sender(recorder: &Recorder, sent: Sent) -> u32 {
-    recorder.after_losses(sent.device, u32::try_from(sent.about >> ABOUT_TX_BITS).unwrap_or(0))
+pub(super) fn sender(recorder: &Recorder, sent: RequestTag) -> u32 {
+    recorder.installation(sent.device, UploadSubject::decode(sent.subject).losses)
 }
 
 /// Records a second delivery of an upload, as a proxy's log shows it: there was an answer, and the device never saw it.
-pub(super) fn repeated(recorder: &Recorder, device: u32, ask: &Ask, status: Option<u16>) {
-    let tx_id = i64::try_from(ask.about & ((1 << ABOUT_TX_BITS) - 1)).unwrap_or(i64::MAX);
-    let maker = recorder.maker(sender(recorder, Sent { device, about: ask.about }), tx_id);
-    let (phase, attempt) = (history::Phase::Info, ask.attempt);
+pub(super) fn repeated(recorder: &Recorder, device: u32, request: &Request, status: Option<u16>) {
+    let tx_id = UploadSubject::decode(request.subject).tx_id;
+    let maker = recorder.tx_author(sender(recorder, RequestTag { device, subject: request.subject }), tx_id);
+    let (phase, attempt) = (history::Phase::Info, request.attempt);
     let upload = history::Upload { phase, tx_id, attempt, status, outcome: None, ops: Vec::new() };
     recorder.add(Who::Client(maker), What::Upload(upload));
 }

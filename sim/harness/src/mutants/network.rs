@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Mutant;
-use sim_network::{Answer, Ask, Incoming, LocalFuture, NetError, Network, Next, Opened, Purpose};
+use sim_network::{LocalFuture, NetError, Network, Purpose, Request, Response, StreamEvent, StreamResponse, SyncStream};
 
 /// A network with a defect.
 pub struct DefectiveNetwork {
@@ -23,13 +23,13 @@ impl DefectiveNetwork {
 }
 
 impl Network for DefectiveNetwork {
-    fn ask(&self, device: u32, ask: Ask) -> LocalFuture<'static, Result<Answer, NetError>> {
+    fn send(&self, device: u32, request: Request) -> LocalFuture<'static, Result<Response, NetError>> {
         match self.mutant {
-            Mutant::DropsQueue if ask.purpose == Purpose::Upload && ask.about.is_multiple_of(3) => {
+            Mutant::DropsQueue if request.purpose == Purpose::Upload && request.subject.is_multiple_of(3) => {
                 Box::pin(async { Ok(success()) })
             }
-            Mutant::CompletesOnError if ask.purpose == Purpose::Upload => {
-                let sent = self.sound.ask(device, ask);
+            Mutant::CompletesOnError if request.purpose == Purpose::Upload => {
+                let sent = self.sound.send(device, request);
                 Box::pin(async move {
                     match sent.await {
                         Ok(answer) if answer.status < 500 => Ok(answer),
@@ -37,12 +37,12 @@ impl Network for DefectiveNetwork {
                     }
                 })
             }
-            Mutant::NeverRetries if ask.purpose == Purpose::Upload => {
+            Mutant::NeverRetries if request.purpose == Purpose::Upload => {
                 let given_up = self.given_up.clone();
                 if given_up.borrow().contains(&device) {
                     Box::pin(std::future::pending())
                 } else {
-                    let sent = self.sound.ask(device, ask);
+                    let sent = self.sound.send(device, request);
                     Box::pin(async move {
                         let answer = sent.await;
                         if answer.is_err() {
@@ -52,22 +52,22 @@ impl Network for DefectiveNetwork {
                     })
                 }
             }
-            Mutant::UploadsPiecemeal if ask.purpose == Purpose::Upload => {
-                Box::pin(piecemeal(self.sound.clone(), device, ask))
+            Mutant::UploadsPiecemeal if request.purpose == Purpose::Upload => {
+                Box::pin(piecemeal(self.sound.clone(), device, request))
             }
-            _ => self.sound.ask(device, ask),
+            _ => self.sound.send(device, request),
         }
     }
 
-    fn open(&self, device: u32, ask: Ask) -> LocalFuture<'static, Result<Opened, NetError>> {
+    fn open_stream(&self, device: u32, request: Request) -> LocalFuture<'static, Result<StreamResponse, NetError>> {
         let mutant = self.mutant;
-        let opening = self.sound.open(device, ask);
+        let opening = self.sound.open_stream(device, request);
         Box::pin(async move {
             Ok(match opening.await? {
-                Opened::Stream(sound) => {
-                    Opened::Stream(Box::new(DefectiveStream { sound, mutant, lines: Cell::new(0), again: None }))
+                StreamResponse::Open(sound) => {
+                    StreamResponse::Open(Box::new(DefectiveStream { sound, mutant, lines: Cell::new(0), again: None }))
                 }
-                Opened::Refused(answer) => Opened::Refused(answer),
+                StreamResponse::Refused(answer) => StreamResponse::Refused(answer),
             })
         })
     }
@@ -78,53 +78,53 @@ impl Network for DefectiveNetwork {
 }
 
 /// What a connector takes for success.
-fn success() -> Answer {
-    Answer { status: 200, body: "{}".into() }
+fn success() -> Response {
+    Response { status: 200, body: "{}".into() }
 }
 
 /// Sends the operations of a transaction one by one, as connectors do that cut the queue into batches.
-async fn piecemeal(network: Rc<dyn Network>, device: u32, ask: Ask) -> Result<Answer, NetError> {
-    let body = ask.body.clone().unwrap_or_default();
+async fn piecemeal(network: Rc<dyn Network>, device: u32, request: Request) -> Result<Response, NetError> {
+    let body = request.body.clone().unwrap_or_default();
     let Ok(whole) = serde_json::from_slice::<serde_json::Value>(&body) else { return Err(NetError::Reset) };
     let ops = whole["transactions"][0]["ops"].as_array().cloned().unwrap_or_default();
     let mut last = success();
     for op in ops {
         let mut one = whole.clone();
         one["transactions"][0]["ops"] = serde_json::Value::Array(vec![op]);
-        last = network.ask(device, Ask { body: Some(one.to_string().into()), ..ask.clone() }).await?;
+        last = network.send(device, Request { body: Some(one.to_string().into()), ..request.clone() }).await?;
         if last.status != 200 {
             return Ok(last);
         }
     }
-    Ok(Answer { status: last.status, body: "{}".into() })
+    Ok(Response { status: last.status, body: "{}".into() })
 }
 
 /// A stream with a defect, if it is one of streams.
 struct DefectiveStream {
-    sound: Box<dyn Incoming>,
+    sound: Box<dyn SyncStream>,
     mutant: Mutant,
     lines: Cell<u64>,
     again: Option<String>,
 }
 
-impl Incoming for DefectiveStream {
-    fn next(&mut self) -> LocalFuture<'_, Next> {
+impl SyncStream for DefectiveStream {
+    fn next(&mut self) -> LocalFuture<'_, StreamEvent> {
         Box::pin(self.next_line())
     }
 }
 
 impl DefectiveStream {
-    async fn next_line(&mut self) -> Next {
+    async fn next_line(&mut self) -> StreamEvent {
         loop {
             if let Some(line) = self.again.take() {
-                return Next::Line(line);
+                return StreamEvent::Line(line);
             }
             let line = match self.sound.next().await {
-                Next::Line(line) => line,
+                StreamEvent::Line(line) => line,
                 ended => return ended,
             };
             if !line.starts_with("{\"data\"") {
-                return Next::Line(line);
+                return StreamEvent::Line(line);
             }
             self.lines.set(self.lines.get() + 1);
             let strikes = self.lines.get() % 3 == 2;
@@ -132,10 +132,10 @@ impl DefectiveStream {
                 Mutant::LosesLines if strikes => {}
                 Mutant::RepeatsLines if strikes => {
                     self.again = Some(line.clone());
-                    return Next::Line(line);
+                    return StreamEvent::Line(line);
                 }
-                Mutant::CorruptsValues if strikes => return Next::Line(corrupted(&line)),
-                _ => return Next::Line(line),
+                Mutant::CorruptsValues if strikes => return StreamEvent::Line(corrupted(&line)),
+                _ => return StreamEvent::Line(line),
             }
         }
     }

@@ -21,7 +21,7 @@ use super::docker::{self, COMPACTS, Engine, Order, State};
 use super::server::{self, Container};
 use super::store::Ailments;
 use sim_stack::deploy::{self, Storage};
-use sim_network::Target;
+use sim_network::ServerRole;
 use sim_stack::postgres::{random_word, trusting};
 use crate::system::SystemUnderTest;
 use crate::clock::ClockFile;
@@ -318,23 +318,23 @@ impl Stack {
     }
 
     /// Makes the container of a server, or starts the one that this plan has.
-    async fn start_server(&self, target: Target) -> Result<Container, String> {
+    async fn start_server(&self, target: ServerRole) -> Result<Container, String> {
         let (name, title) = match target {
-            Target::Backend => (BACKEND, "the backend"),
-            Target::Service => (SERVICE, "the sync service"),
+            ServerRole::Backend => (BACKEND, "the backend"),
+            ServerRole::Service => (SERVICE, "the sync service"),
         };
         let is_new = self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
         if is_new {
             let mut environment = BTreeMap::new();
             let mut mounts = Vec::new();
             match target {
-                Target::Backend => {
+                ServerRole::Backend => {
                     environment.insert("SYNC_BACKEND_POLICY", self.policy.to_string());
                     environment.insert("SYNC_BACKEND_ANNOTATE_COMMITS", "true".to_owned());
                     environment.insert("SYNC_BACKEND_CLOCK_FILE", format!("{CLOCK_TARGET}/now"));
                     mounts.push((self.folder.path().join("clock").display().to_string(), CLOCK_TARGET));
                 }
-                Target::Service => {
+                ServerRole::Service => {
                     // Buckets of another plan are in another storage.
                     let plan = self.plans.load(Ordering::Acquire);
                     let storage = self.compose.services[name].environment.get("PS_STORAGE_URI");
@@ -363,14 +363,14 @@ impl Stack {
     }
 
     /// Waits until a server does what it is for.
-    async fn wait_for(&self, server: &Container, target: Target, http: &Http) -> Result<(), String> {
+    async fn wait_for(&self, server: &Container, target: ServerRole, http: &Http) -> Result<(), String> {
         let waited = async {
-            if target == Target::Service {
+            if target == ServerRole::Service {
                 // It fetches the keys of tokens there.
                 link::ready(http, self.address(BACKEND)?).await?;
             }
             link::ready(http, server.address).await?;
-            if target == Target::Service {
+            if target == ServerRole::Service {
                 let signer = self.common.keys.any_signer().ok_or("no key signs tokens")?;
                 let now_s = backend::server::machine_clock_us().div_euclid(1_000_000);
                 let token = told::signed(&signer, "readiness", AUDIENCE, now_s, now_s + 600);
@@ -424,7 +424,7 @@ impl Ground for Stack {
     }
 
 
-    fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>> {
+    fn server<'a>(&'a self, target: ServerRole, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>> {
         async move {
             let server = self.start_server(target).await?;
             if waits {

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::keyring::Keyring;
 use super::outage::Outage;
 use super::Feed;
-use sim_network::Target;
+use sim_network::ServerRole;
 use sim_network::sim::SimNetwork;
 use sim_device::recorder::Recorder;
 use crate::system::SystemUnderTest;
@@ -76,7 +76,7 @@ impl Servers {
     pub(super) fn backend_down(&self) {
         self.backend_downs.set(self.backend_downs.get() + 1);
         *self.backend.borrow_mut() = None;
-        self.network.set_router(Target::Backend, None);
+        self.network.set_router(ServerRole::Backend, None);
     }
 
     pub(super) fn backend_up(&self) {
@@ -101,7 +101,7 @@ impl Servers {
             retention_us: backend::RETENTION_US,
             is_development: false,
         });
-        self.network.set_router(Target::Backend, Some(backend::router(state.clone())));
+        self.network.set_router(ServerRole::Backend, Some(backend::router(state.clone())));
         *self.backend.borrow_mut() = Some(state);
     }
 
@@ -120,7 +120,7 @@ impl Servers {
 
     fn kill(self: &Rc<Self>, key: u32) {
         let Some(fault) = self.waiting.borrow_mut().remove(&key) else { return };
-        self.network.forget_kill(key);
+        self.network.cancel_kill(key);
         let Fault::BackendKilled { down_us, .. } = fault else { return };
         self.recorder.add(Who::Run, What::Fault { phase: Phase::Invoke, key, fault: fault.clone() });
         self.killed.borrow_mut().insert(key, fault);
@@ -141,7 +141,7 @@ impl Servers {
     /// Kills that have not struck never will, and what they struck comes up.
     pub(super) fn mend(&self) {
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        waiting.keys().for_each(|key| self.network.forget_kill(*key));
+        waiting.keys().for_each(|key| self.network.cancel_kill(*key));
         let killed: Vec<u32> = self.killed.borrow().keys().copied().collect();
         killed.into_iter().for_each(|key| self.revive(key));
     }
@@ -150,7 +150,7 @@ impl Servers {
 
     pub(super) fn service_down(&self) {
         self.service_downs.set(self.service_downs.get() + 1);
-        self.network.set_router(Target::Service, None);
+        self.network.set_router(ServerRole::Service, None);
         *self.feed.service.borrow_mut() = None;
     }
 
@@ -175,7 +175,7 @@ impl Servers {
         match SyncConfig::parse(&text, &self.system.schema) {
             Ok(changed) => Arc::new(changed),
             Err(error) => {
-                self.recorder.harness_failed(format!("the changed sync configuration: {error}"));
+                self.recorder.record_harness_failure(format!("the changed sync configuration: {error}"));
                 sound.clone()
             }
         }
@@ -197,7 +197,7 @@ impl Servers {
         if let Some(outage) = &self.outage {
             router = outage.before_routes(router);
         }
-        self.network.set_router(Target::Service, Some(router));
+        self.network.set_router(ServerRole::Service, Some(router));
         *self.feed.service.borrow_mut() = Some(service);
         self.feed.pump();
     }

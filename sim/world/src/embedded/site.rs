@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use tokio_postgres::Client;
 
 use super::process::Process;
-use sim_network::Target;
+use sim_network::ServerRole;
 use sim_stack::postgres::{Postgres, Settings};
 use crate::system::SystemUnderTest;
 use crate::child::{CLOCK_FILE, MACHINE_CLOCK, PARENT};
@@ -161,7 +161,7 @@ impl Private {
     /// Starts a server by the machine's clock, and says how long it took until it was ready.
     async fn standing_server(
         &self,
-        target: Target,
+        target: ServerRole,
         http: &Http,
         further: &[&str],
     ) -> Result<(Process, Duration), String> {
@@ -171,20 +171,20 @@ impl Private {
         Ok((server, began.elapsed()))
     }
 
-    async fn start_server(&self, target: Target, clock: &OsStr, further: &[&str]) -> Result<Process, String> {
+    async fn start_server(&self, target: ServerRole, clock: &OsStr, further: &[&str]) -> Result<Process, String> {
         let folder = &self.folder;
         let mut command = Command::new(&self.program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("RUST_LOG", "info,pgwire_replication=off");
         command.env(CLOCK_FILE, clock).env(PARENT, std::process::id().to_string()).current_dir(folder);
         let name = match target {
-            Target::Backend => {
+            ServerRole::Backend => {
                 command.arg("backend").env("DATABASE_URL", &self.url).arg("--state-dir").arg(folder.join("state"));
                 command.arg("--app").arg(&self.app_source).args(["--policy", &self.policy.to_string()]);
                 command.args(["--listen", "127.0.0.1:0", "--algorithm", "HS256", "--audience", AUDIENCE]);
                 command.arg("--annotate-commits");
                 "backend"
             }
-            Target::Service => {
+            ServerRole::Service => {
                 // Its client does not check the name of an address.
                 let url = self.url.replace("verify-full", "verify-ca");
                 command.arg("service").env("SYNCSTORM_SERVICE_DATABASE_URL", url);
@@ -220,7 +220,7 @@ impl Ground for Private {
     }
 
 
-    fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>> {
+    fn server<'a>(&'a self, target: ServerRole, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>> {
         async move {
             let process = self.start_server(target, self.folder.join("clock").as_os_str(), &[]).await?;
             if waits {
@@ -300,8 +300,8 @@ impl Standing {
             feed.sql(&format!("SELECT pg_drop_replication_slot('{}')", feed::SLOT)).await?;
             let http = link::client();
             let (backend, service) = tokio::join!(
-                ground.standing_server(Target::Backend, &http, &["--development"]),
-                ground.standing_server(Target::Service, &http, &[])
+                ground.standing_server(ServerRole::Backend, &http, &["--development"]),
+                ground.standing_server(ServerRole::Service, &http, &[])
             );
             Ok::<_, String>(([backend?, service?], key))
         });

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use super::gateway::{self, Gateway};
 use super::mapping::Mapping;
 use super::owned::List;
-use sim_network::Target as Server;
+use sim_network::ServerRole;
 use sim_stack::postgres::random_word;
 use sim_stack::target::token::Source;
 use sim_stack::target::{Target, database};
@@ -289,11 +289,11 @@ impl Ground for Shared {
         Err(not_ours())
     }
 
-    fn server<'a>(&'a self, target: Server, _http: &'a Http, _waits: bool) -> Later<'a, Box<dyn ground::Server>> {
+    fn server<'a>(&'a self, target: ServerRole, _http: &'a Http, _waits: bool) -> Later<'a, Box<dyn ground::Server>> {
         let [service, backend] = self.0.addresses;
         let (name, address) = match target {
-            Server::Service => ("the sync service", service),
-            Server::Backend => ("the backend", backend),
+            ServerRole::Service => ("the sync service", service),
+            ServerRole::Backend => ("the backend", backend),
         };
         ready(Ok::<Box<dyn ground::Server>, String>(Box::new(Theirs { name, address }))).boxed()
     }

@@ -14,7 +14,7 @@ use tokio_postgres::Client;
 
 use super::feed::said;
 use super::link::Way;
-use sim_network::{Killed, NetError};
+use sim_network::{KilledBeforeCommit, NetError};
 
 /// How often it is asked whether the request has come so far.
 const ASK_EVERY: Duration = Duration::from_millis(2);
@@ -48,7 +48,7 @@ pub(super) async fn meet(way: &Way, request: impl Future<Output = Response<Body>
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response.extensions_mut().insert(NetError::Reset);
-    response.extensions_mut().insert(Killed);
+    response.extensions_mut().insert(KilledBeforeCommit);
     response
 }
 

@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 use super::pgoutput::{Cell, Message};
 use super::share::{Passage, Share};
 use super::writes::{identifier, literal};
-use sim_network::Sent;
+use sim_network::RequestTag;
 
 /// The slot, in a database of our own.
 pub(crate) const SLOT: &str = "syncstorm_history";
@@ -56,7 +56,7 @@ pub(crate) struct Feed {
 pub(super) struct Told {
     pub(super) commit: Commit,
     /// Whose upload it is, where no note needs to say that.
-    pub(super) sent: Option<Sent>,
+    pub(super) sent: Option<RequestTag>,
     /// Somebody made it whom the plan does not know.
     pub(super) foreign: bool,
 }

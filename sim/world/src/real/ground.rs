@@ -17,7 +17,7 @@ use super::feed::{self, Feed, Spring};
 use super::keys::{Issuer, Keys};
 use super::link::Http;
 use super::writes::{identifier, insert};
-use sim_network::Target;
+use sim_network::ServerRole;
 use crate::clock::ClockFile;
 use super::share::OwnRow;
 use crate::told::SeedRow;
@@ -106,7 +106,7 @@ pub(crate) trait Ground: Send + Sync {
     fn configure(&self, further: &str) -> Result<(), String>;
 
     /// Starts a server; `waits` until it is ready, or only until it listens.
-    fn server<'a>(&'a self, target: Target, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>>;
+    fn server<'a>(&'a self, target: ServerRole, http: &'a Http, waits: bool) -> Later<'a, Box<dyn Server>>;
 
     /// Does something to the database.
     fn strike(&self, blow: Blow) -> Later<'_, ()>;

@@ -11,7 +11,7 @@ use sim_core::plan::{Fault, KILL_WAITS_US};
 use tokio::time::sleep;
 
 use super::servers::Servers;
-use sim_network::Target;
+use sim_network::ServerRole;
 use sim_device::recorder::Recorder;
 
 /// Kills that wait for an upload, and those after which the backend is still down.
@@ -47,16 +47,16 @@ impl Kills {
 
     fn kill(self: &Rc<Self>, key: u32) {
         let Some(fault) = self.waiting.borrow_mut().remove(&key) else { return };
-        self.servers.network.forget_kill(key);
+        self.servers.network.cancel_kill(key);
         let Fault::BackendKilled { down_us, .. } = fault else { return };
         self.record(Phase::Invoke, key, &fault);
         self.killed.borrow_mut().insert(key, fault);
         // Nobody reaches it from this instant on.
-        self.servers.network.set_router(Target::Backend, None);
+        self.servers.network.set_router(ServerRole::Backend, None);
         let kills = self.clone();
         tokio::task::spawn_local(async move {
-            if let Err(problem) = kills.servers.take_down(Target::Backend).await {
-                kills.recorder.harness_failed(format!("the backend could not be killed: {problem}"));
+            if let Err(problem) = kills.servers.take_down(ServerRole::Backend).await {
+                kills.recorder.record_harness_failure(format!("the backend could not be killed: {problem}"));
             }
             sleep(Duration::from_micros(down_us)).await;
             kills.revive(key).await;
@@ -65,8 +65,8 @@ impl Kills {
 
     async fn revive(&self, key: u32) {
         let Some(fault) = self.killed.borrow_mut().remove(&key) else { return };
-        if let Err(problem) = self.servers.bring_up(Target::Backend).await {
-            self.recorder.harness_failed(format!("the killed backend did not come up: {problem}"));
+        if let Err(problem) = self.servers.bring_up(ServerRole::Backend).await {
+            self.recorder.record_harness_failure(format!("the killed backend did not come up: {problem}"));
         }
         self.record(Phase::Ok, key, &fault);
     }
@@ -74,7 +74,7 @@ impl Kills {
     /// Kills that have not struck never will, and what they struck comes up.
     pub(super) async fn mend(&self) {
         self.is_over.set(true);
-        self.waiting.borrow().keys().for_each(|key| self.servers.network.forget_kill(*key));
+        self.waiting.borrow().keys().for_each(|key| self.servers.network.cancel_kill(*key));
         let killed: Vec<u32> = self.killed.borrow().keys().copied().collect();
         for key in killed {
             self.revive(key).await;

@@ -27,7 +27,7 @@ use super::share::{Passage, Share};
 use super::pace::{Busy, Pulse, Work};
 use super::senders::Senders;
 use super::ground::{Ground, Killer, Pace};
-use sim_network::{Doomed, NetError, Sent, Target};
+use sim_network::{KillBeforeCommit, NetError, RequestTag, ServerRole};
 use crate::clock::Clock;
 
 /// The client of all requests of one plan.
@@ -76,7 +76,7 @@ pub(crate) fn client() -> Http {
 }
 
 /// The routes of a server at an address.
-pub(super) fn router(way: &Arc<Way>, target: Target, address: SocketAddr) -> Router {
+pub(super) fn router(way: &Arc<Way>, target: ServerRole, address: SocketAddr) -> Router {
     let way = way.clone();
     Router::new().fallback(move |request: Request<Body>| forward(way.clone(), target, address, request))
 }
@@ -89,15 +89,15 @@ fn none(error: NetError) -> Response<Body> {
     response
 }
 
-async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Request<Body>) -> Response<Body> {
+async fn forward(way: Arc<Way>, target: ServerRole, address: SocketAddr, request: Request<Body>) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     // It is in memory already.
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     parts.uri = format!("http://{address}{path}").parse().expect("an address and a path make a URI");
-    let sent = parts.extensions.remove::<Sent>();
+    let sent = parts.extensions.remove::<RequestTag>();
     if let Some((senders, sent)) = way.senders.as_ref().zip(sent)
-        && target == Target::Backend
+        && target == ServerRole::Backend
     {
         senders.note(sent, &body);
     }
@@ -105,18 +105,18 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
     let now_us = (way.clock)();
     way.pulse.show(now_us);
     let is_apart = match target {
-        Target::Service => way.pace.is_service_apart,
-        Target::Backend => way.pace.is_backend_apart,
+        ServerRole::Service => way.pace.is_service_apart,
+        ServerRole::Backend => way.pace.is_backend_apart,
     };
     if is_apart && let Some(ground) = way.ground.upgrade() {
         apart::translate(&mut parts.headers, &ground.common().keys, now_us, backend::server::machine_clock_us());
     }
     let busy = way.pulse.begin(match target {
-        Target::Backend => Work::Backend,
-        Target::Service if path.starts_with(WRITE_CHECKPOINT) => Work::Checkpoint,
-        Target::Service => Work::Service,
+        ServerRole::Backend => Work::Backend,
+        ServerRole::Service if path.starts_with(WRITE_CHECKPOINT) => Work::Checkpoint,
+        ServerRole::Service => Work::Service,
     });
-    let is_doomed = parts.extensions.remove::<Doomed>().is_some();
+    let is_doomed = parts.extensions.remove::<KillBeforeCommit>().is_some();
     let exchange = exchange(way.clone(), target, Request::from_parts(parts, Full::new(body)), sent, busy);
     let job = way.real.clone().spawn(async move {
         if is_doomed { doom::meet(&way, exchange).await } else { exchange.await }
@@ -126,9 +126,9 @@ async fn forward(way: Arc<Way>, target: Target, address: SocketAddr, request: Re
 
 async fn exchange(
     way: Arc<Way>,
-    target: Target,
+    target: ServerRole,
     request: Request<Full<Bytes>>,
-    sent: Option<Sent>,
+    sent: Option<RequestTag>,
     busy: Busy,
 ) -> Response<Body> {
     let (is_upload, is_checkpoint) =
@@ -152,7 +152,7 @@ async fn exchange(
         Err(error) if error.is_connect() => return none(NetError::Refused),
         Err(_) => return lost(NetError::Reset),
     };
-    if target == Target::Service && parts.status == StatusCode::OK && !is_checkpoint {
+    if target == ServerRole::Service && parts.status == StatusCode::OK && !is_checkpoint {
         way.pulse.touch(way.pace.coalescing);
         let (lines, mut arriving) = mpsc::unbounded_channel();
         way.real.spawn(carry(way.clone(), body, lines));
@@ -187,7 +187,7 @@ async fn exchange(
 }
 
 /// An upload waits for its turn.
-async fn pass(share: &Share, request: &Request<Full<Bytes>>, sent: Option<Sent>) -> Passage {
+async fn pass(share: &Share, request: &Request<Full<Bytes>>, sent: Option<RequestTag>) -> Passage {
     let body = request.body().clone().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     share.enter(sent, &body).await
 }

@@ -9,18 +9,18 @@ use std::sync::{Mutex, PoisonError};
 use backend::record::Commit;
 use backend::wire::UploadRequest;
 
-use sim_network::Sent;
+use sim_network::RequestTag;
 
 /// The operations that were sent. One sent by several copies is of all of them, and the last stands here.
 #[derive(Default)]
-pub(super) struct Senders(Mutex<BTreeMap<Operation, Sent>>);
+pub(super) struct Senders(Mutex<BTreeMap<Operation, RequestTag>>);
 
 /// The client, the operation's number, and the digest of its content.
 type Operation = (String, i64, [u8; 32]);
 
 impl Senders {
     /// A device sends an upload.
-    pub(super) fn note(&self, sent: Sent, body: &[u8]) {
+    pub(super) fn note(&self, sent: RequestTag, body: &[u8]) {
         // Whatever else devices send, the backend refuses.
         let Ok(upload) = serde_json::from_slice::<UploadRequest>(body) else { return };
         let mut senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,7 +30,7 @@ impl Senders {
     }
 
     /// Who sent the operations of a commit.
-    pub(super) fn of(&self, commit: &Commit) -> Option<Sent> {
+    pub(super) fn of(&self, commit: &Commit) -> Option<RequestTag> {
         let origin = commit.origin.as_ref()?;
         let senders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = |op_id, digest| senders.get(&(origin.client_id.to_string(), op_id, digest)).copied();

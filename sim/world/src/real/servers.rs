@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::link::{self, Way};
 use super::stage::{Backstage, Fall};
-use sim_network::Target;
+use sim_network::ServerRole;
 use sim_network::sim::SimNetwork;
 
 /// Both servers of one plan. Clones share them.
@@ -17,18 +17,18 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Kills a server. Its connections are reset.
-    pub(super) async fn take_down(&self, target: Target) -> Result<(), String> {
+    pub(super) async fn take_down(&self, target: ServerRole) -> Result<(), String> {
         self.take(target, Fall::Killed).await
     }
 
     /// A server goes, in one way or another. Its connections are reset.
-    pub(super) async fn take(&self, target: Target, fall: Fall) -> Result<(), String> {
+    pub(super) async fn take(&self, target: ServerRole, fall: Fall) -> Result<(), String> {
         self.network.set_router(target, None);
         self.backstage.act(move |hands| hands.take_down(target, fall)).await
     }
 
     /// One fault fewer holds a server down.
-    pub(super) async fn bring_up(&self, target: Target) -> Result<(), String> {
+    pub(super) async fn bring_up(&self, target: ServerRole) -> Result<(), String> {
         if let Some(address) = self.backstage.act(move |hands| hands.bring_up(target)).await? {
             self.network.set_router(target, Some(link::router(&self.way, target, address)));
         }

@@ -13,7 +13,7 @@ use backend::wire::{UploadRequest, WireOp};
 use fixtures::{Schema, Value};
 use tokio::sync::OwnedMutexGuard;
 
-use sim_network::Sent;
+use sim_network::RequestTag;
 
 /// A row: its table and its id.
 pub(crate) type OwnRow = (usize, Arc<str>);
@@ -47,7 +47,7 @@ pub(crate) enum Endpoint {
 /// One delivery of a transaction, until it is known what came of it.
 struct Upload {
     number: u64,
-    sent: Option<Sent>,
+    sent: Option<RequestTag>,
     origin: Origin,
     ops: Vec<Op>,
     commits: usize,
@@ -141,7 +141,7 @@ impl Share {
     }
 
     /// An upload goes to the backend, as soon as no other is there.
-    pub(super) async fn enter(&self, sent: Option<Sent>, body: &[u8]) -> Passage {
+    pub(super) async fn enter(&self, sent: Option<RequestTag>, body: &[u8]) -> Passage {
         let gate = self.gate.clone().lock_owned().await;
         let mut numbers = Vec::new();
         // What the backend does not understand either changes nothing.
@@ -165,12 +165,12 @@ impl Share {
 
     /// An upload was answered, and what it committed was read: transactions that are committed, by the answer, and of
     /// which no commit was told, are given back. `None`: whether it was acted on is not known.
-    pub(super) fn answered(&self, passage: &Passage, is_committed: Option<bool>) -> Vec<(Origin, Option<Sent>)> {
+    pub(super) fn answered(&self, passage: &Passage, is_committed: Option<bool>) -> Vec<(Origin, Option<RequestTag>)> {
         let Some(is_committed) = is_committed else { return Vec::new() };
         let mut uploads = self.uploads();
         let is_meant = |upload: &Upload| passage.numbers.contains(&upload.number);
         let silent = uploads.iter().filter(|upload| is_committed && is_meant(upload) && self.is_first(&upload.origin));
-        let silent: Vec<(Origin, Option<Sent>)> = silent.map(|upload| (upload.origin.clone(), upload.sent)).collect();
+        let silent: Vec<(Origin, Option<RequestTag>)> = silent.map(|upload| (upload.origin.clone(), upload.sent)).collect();
         // An earlier delivery of the same, of which nothing was heard, is as good as answered.
         let over: Vec<Origin> = uploads.iter().filter(|upload| is_meant(upload)).map(|upload| upload.origin.clone()).collect();
         uploads.retain(|upload| !(is_meant(upload) || is_committed && over.contains(&upload.origin)));
@@ -178,7 +178,7 @@ impl Share {
     }
 
     /// Whose a commit without a note is; its changes are told apart by operation where that can be done.
-    pub(super) fn attribute(&self, changes: &mut [Change]) -> Option<(Origin, Option<Sent>)> {
+    pub(super) fn attribute(&self, changes: &mut [Change]) -> Option<(Origin, Option<RequestTag>)> {
         let mut uploads = self.uploads();
         let touched: BTreeSet<OwnRow> = changes.iter().map(|change| (change.table, change.id.clone())).collect();
         let means = |upload: &&mut Upload| {

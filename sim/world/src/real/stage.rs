@@ -19,7 +19,7 @@ use super::keys::Issuer;
 use super::link::{self, Way};
 use super::pace::{Still, Work};
 use super::writes::Written;
-use sim_network::Target;
+use sim_network::ServerRole;
 
 /// How long replication's process may take to be there when it is to be held, or to be gone when it is ended: machines
 /// stand still at times.
@@ -119,16 +119,16 @@ impl Stage {
 // ---- The two servers ----
 
 impl Hands {
-    pub(super) async fn take_down(mut self, target: Target, fall: Fall) -> Result<(), String> {
+    pub(super) async fn take_down(mut self, target: ServerRole, fall: Fall) -> Result<(), String> {
         let stage = &mut *self.stage;
         let server = match target {
-            Target::Backend => {
+            ServerRole::Backend => {
                 stage.backend_downs += 1;
                 self.way.feed.is_unsure();
                 can_kill(&self.way, None);
                 stage.backend.take()
             }
-            Target::Service => {
+            ServerRole::Service => {
                 stage.service_downs += 1;
                 set_figures(&self.way, None);
                 stage.service.take()
@@ -145,10 +145,10 @@ impl Hands {
     }
 
     /// One fault fewer holds a server down; starts it when none is left, and says where it is.
-    pub(super) async fn bring_up(mut self, target: Target) -> Result<Option<SocketAddr>, String> {
+    pub(super) async fn bring_up(mut self, target: ServerRole) -> Result<Option<SocketAddr>, String> {
         let downs = match target {
-            Target::Backend => &mut self.stage.backend_downs,
-            Target::Service => &mut self.stage.service_downs,
+            ServerRole::Backend => &mut self.stage.backend_downs,
+            ServerRole::Service => &mut self.stage.service_downs,
         };
         *downs = downs.saturating_sub(1);
         if *downs > 0 {
@@ -159,14 +159,14 @@ impl Hands {
         let server = self.ground.server(target, &self.way.http, waits).await?;
         let address = server.address();
         match target {
-            Target::Backend => {
+            ServerRole::Backend => {
                 if self.stage.backend_pauses > 0 {
                     server.pause().await?;
                 }
                 can_kill(&self.way, Some(server.killer()));
                 self.stage.backend = Some(server);
             }
-            Target::Service => {
+            ServerRole::Service => {
                 if self.stage.service_pauses > 0 {
                     server.pause().await?;
                 }
