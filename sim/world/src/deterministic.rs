@@ -1,6 +1,6 @@
 //! The deterministic world: store, backend and service in this process, in virtual time.
 //!
-//! Devices meet the servers as HTTP alone. Only what PostgreSQL's replication would join is joined by hand:
+//! Devices reach the servers by HTTP only. What PostgreSQL's replication connects elsewhere is connected by hand:
 //! `replication`, from the store to the service. `servers` starts and ends the two servers, `keyring` holds what signs
 //! tokens, `database_outage` is the database as both reach it.
 

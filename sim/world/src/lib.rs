@@ -1,11 +1,11 @@
 //! Where a plan runs. A trial asks for a [`World`] and does not need to know which.
 //!
-//! A trial is given a [`config`]: the [`system`] under test, the [`seams`] where something may be put between its parts,
-//! and the [`WorldKind`]. [`deterministic`] is one world. `real` is what all worlds of real servers share; [`embedded`],
-//! [`containers`] and [`external`] are the environments that their servers run in.
+//! A trial is given a [`config`]: the [`system`] under test, the [`seams`] where something may be put between its
+//! parts, and the [`WorldKind`]. [`deterministic`] is one world. `real` is what all worlds of real servers share;
+//! [`embedded`], [`containers`] and [`external`] are the environments that their servers run in.
 //!
-//! At the bottom: `clock` (plan time as servers see it), `plan_rows` and `server_write` (rows and writes of a plan as the
-//! server has them), `token`, and `translator` (what servers say in the words of the history).
+//! At the bottom: `clock` (plan time as servers see it), `plan_rows` and `server_write` (rows and writes of a plan as
+//! the server has them), `token`, and `translator` (what servers say in the words of the history).
 
 pub mod child;
 mod clock;

@@ -2,13 +2,13 @@
 //! devices, their network and its faults are those of the deterministic world.
 //!
 //! In reading order:
-//! - What it runs on: `environment` (a database, and how servers are started on it), `server` (one that runs), `pool` (who
-//!   keeps environments from plan to plan), `database_setup`, `timing`, `token_keys`.
-//! - One plan: `context` (what all of this shares), `servers`, `supervisor` (what runs, and which faults hold), `faults`,
-//!   `backend_kills`, `kill_before_commit`, `server_transaction` (writes that bypass the backend).
+//! - What it runs on: `environment` (a database, and how servers are started on it), `server` (one that runs), `pool`
+//!   (who keeps environments from plan to plan), `database_setup`, `timing`, `token_keys`.
+//! - One plan: `context` (what all of this shares), `servers`, `supervisor` (what runs, and which faults hold),
+//!   `faults`, `backend_kills`, `kill_before_commit`, `server_transaction` (writes that bypass the backend).
 //! - A request: `forward`, `token_retiming`, `http_client`.
-//! - Commits: `commit_log` reads them, `attributed_commit` is what it gives, `shared_database` with `uploads_under_way` and
-//!   `upload_senders` say whose they are, `commit_recorder` writes them into the history.
+//! - Commits: `commit_log` reads them, `attributed_commit` is what it gives, `shared_database` with `uploads_under_way`
+//!   and `upload_senders` say whose they are, `commit_recorder` writes them into the history.
 //! - Time: `activity` (what is under way), `plan_time` (how plan time passes), `replication_lag`, `confirmed_position`.
 
 mod activity;
@@ -244,8 +244,8 @@ impl World {
         }
     }
 
-    /// Takes the world down, and gives the worker's environment to the next plan. An error is what was left behind, or a
-    /// server that ended by itself.
+    /// Takes the world down, and gives the worker's environment to the next plan. An error is what was left behind, or
+    /// a server that ended by itself.
     pub(crate) async fn down(mut self) -> Result<(), String> {
         self.time_driver.abort();
         let ended = self.servers.supervisor.act(StateGuard::end_all).await;

@@ -76,7 +76,7 @@ impl DatabaseContainer {
                 self.group.engine.start(&name).await?;
                 if self.is_disconnected.load(Ordering::Acquire) { Ok(()) } else { self.wait_until_it_answers().await }
             }
-            // The walsender may be stopped, and then the database does not end by itself.
+            // The walsender may be paused, and then the database does not end by itself.
             DatabaseAction::Stop => {
                 let _ = self.group.engine.unpause(&name).await;
                 self.group.engine.stop(&name, 2).await

@@ -76,7 +76,7 @@ impl Replication {
         self.storage.clone()
     }
 
-    /// The service comes up, or goes.
+    /// The service comes up, or goes down.
     pub(super) fn set_service(self: &Rc<Self>, service: Option<Service>) {
         let is_up = service.is_some();
         *self.service.borrow_mut() = service;
@@ -122,8 +122,8 @@ impl Replication {
         self.run(None);
     }
 
-    /// What is due before the next transaction.
-    fn do_what_is_due(&self) {
+    /// Applies a snapshot or a compaction that waits for the service, before the next transaction.
+    fn apply_pending(&self) {
         let service = self.service.borrow();
         let Some(service) = &*service else { return };
         if self.wants_snapshot.take() {
@@ -167,7 +167,7 @@ impl Replication {
         if self.stalls.get() > 0 || self.slot_losses.get() > 0 {
             return;
         }
-        self.do_what_is_due();
+        self.apply_pending();
         while self.service.borrow().is_some() {
             if self.parts.borrow().is_empty() {
                 let Some(transaction) = self.waiting.borrow_mut().pop_front() else { return };

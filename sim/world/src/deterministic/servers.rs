@@ -1,4 +1,5 @@
-//! The two servers: how they start and end, are killed in the middle of an upload, and get a changed sync configuration.
+//! The two servers: how they start and end, are killed in the middle of an upload, and get a changed sync
+//! configuration.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -50,7 +51,7 @@ pub(super) struct Servers {
     config_changes: Cell<u32>,
     /// Kills that wait for an upload, and those after which the backend is still down.
     armed_kills: RefCell<BTreeMap<u32, Fault>>,
-    struck_kills: RefCell<BTreeMap<u32, Fault>>,
+    active_kills: RefCell<BTreeMap<u32, Fault>>,
 }
 
 impl Servers {
@@ -63,7 +64,7 @@ impl Servers {
             backend: RefCell::default(),
             config_changes: Cell::new(0),
             armed_kills: RefCell::default(),
-            struck_kills: RefCell::default(),
+            active_kills: RefCell::default(),
         });
         servers.start_backend();
         servers.start_service();
@@ -122,7 +123,7 @@ impl Servers {
         self.parts.network.forget_kill(key);
         let Fault::BackendKilled { down_us, .. } = fault else { return };
         self.parts.recorder.add(Who::Run, What::Fault { phase: Phase::Invoke, key, fault: fault.clone() });
-        self.struck_kills.borrow_mut().insert(key, fault);
+        self.active_kills.borrow_mut().insert(key, fault);
         self.backend_down();
         let servers = self.clone();
         tokio::task::spawn_local(async move {
@@ -132,17 +133,17 @@ impl Servers {
     }
 
     fn start_again(&self, key: u32) {
-        let Some(fault) = self.struck_kills.borrow_mut().remove(&key) else { return };
+        let Some(fault) = self.active_kills.borrow_mut().remove(&key) else { return };
         self.backend_up();
         self.parts.recorder.add(Who::Run, What::Fault { phase: Phase::Ok, key, fault });
     }
 
-    /// No kill strikes from now on, and what kills have ended comes up.
+    /// Armed kills are called off, and what kills have ended comes up.
     pub(super) fn heal_kills(&self) {
         let armed = std::mem::take(&mut *self.armed_kills.borrow_mut());
         armed.keys().for_each(|key| self.parts.network.forget_kill(*key));
-        let struck: Vec<u32> = self.struck_kills.borrow().keys().copied().collect();
-        struck.into_iter().for_each(|key| self.start_again(key));
+        let active: Vec<u32> = self.active_kills.borrow().keys().copied().collect();
+        active.into_iter().for_each(|key| self.start_again(key));
     }
 
     // ---- The service ----

@@ -59,7 +59,7 @@ pub struct EmbeddedPool {
 /// What one worker has for all its plans.
 pub(crate) struct EmbeddedEnvironment {
     base: EnvironmentBase,
-    /// Below the cluster's, so that it goes with it, also when a later run sweeps.
+    /// Below the cluster's folder, and removed with it, also when a later run removes what this one left behind.
     folder: PathBuf,
     postgres: tokio::sync::Mutex<Postgres>,
     pub(super) url: String,
@@ -69,8 +69,8 @@ pub(crate) struct EmbeddedEnvironment {
 }
 
 impl EmbeddedPool {
-    /// Environments for plans of an application: a folder, or the name of a built-in one. `program` is this program, which is
-    /// also the two servers.
+    /// Environments for plans of an application: a folder, or the name of a built-in one. `program` is this program,
+    /// which is also the two servers.
     #[must_use]
     pub fn new(system: &SystemUnderTest, app_source: &str, program: PathBuf) -> Self {
         let (app, policy, rules) = (system.app.clone(), system.policy(), system.rules.clone());
@@ -109,7 +109,7 @@ impl EmbeddedEnvironment {
     async fn start(pool: &EmbeddedPool) -> Result<Self, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
         let postgres = Postgres::start(Settings::default()).await.map_err(|error| words(&error))?;
-        let folder = postgres.folder().join("site");
+        let folder = postgres.folder().join("servers");
         std::fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         postgres.create_database(DATABASE).await.map_err(|error| words(&error))?;
         let client = postgres.connect(DATABASE).await.map_err(|error| words(&error))?;

@@ -46,7 +46,7 @@ const TIMING: Timing = Timing {
 };
 /// How long the backend may take to delete a plan's rows.
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(120);
-/// The same, when the program is told to end at once.
+/// The same, when the program has to end at once.
 const CLEAN_UP_AT_ONCE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a request without an answer may take to have its effect.
 const LATE_EFFECTS: Duration = Duration::from_secs(2);
@@ -197,7 +197,8 @@ impl ExternalStack {
         Ok(())
     }
 
-    /// Checks that no row of somebody else holds an exclusive invariant: it could end the plan's rows, or they could end it.
+    /// Checks that no row of somebody else holds an exclusive invariant: it could end the plan's rows, or they could
+    /// end it.
     async fn check_exclusive_rows(&self, client: &Client, plan: &PlanData) -> Result<(), String> {
         let app = &self.base.app;
         let is_written = |table: usize| plan.rows.iter().any(|(of, _)| *of == table);

@@ -24,8 +24,8 @@ const FAULTS: [&str; 13] = [
     "server-write",
 ];
 
-/// Why a scenario does not run on somebody else's servers. Without a signing key (`signs`) there are no tokens for another
-/// audience, and none that expire soon.
+/// Why a scenario does not run on somebody else's servers. Without a signing key (`signs`) there are no tokens for
+/// another audience, and none that expire soon.
 pub fn why_unsupported(scenario: &Scenario, signs: bool) -> Option<String> {
     let can = |name: &str| FAULTS.contains(&name) || (name == "wrong-audience" && signs);
     if let Some(fault) = scenario.fault_names().into_iter().find(|name| !can(name)) {

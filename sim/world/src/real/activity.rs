@@ -20,7 +20,7 @@ pub(super) enum Work {
     Harness,
 }
 
-/// What can be frozen, so that nothing that depends on it is waited for.
+/// What can be unavailable for long, so that nothing that depends on it is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Dependency {
     Service,
@@ -48,7 +48,7 @@ impl Work {
 pub(super) struct Activity {
     /// How much of each kind of work is open.
     open: [AtomicUsize; Work::ALL.len()],
-    is_frozen: [AtomicBool; 3],
+    is_blocked: [AtomicBool; 3],
     /// Whether the service has not replicated what was committed.
     is_lagging: AtomicBool,
     quiet_from: Mutex<Instant>,
@@ -71,14 +71,14 @@ impl Activity {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             open: Default::default(),
-            is_frozen: Default::default(),
+            is_blocked: Default::default(),
             is_lagging: AtomicBool::new(false),
             quiet_from: Mutex::new(Instant::now()),
             changed: Notify::new(),
         })
     }
 
-    /// Work is under way until the handle goes.
+    /// Work is under way until the handle is dropped.
     pub(super) fn begin(self: &Arc<Self>, work: Work) -> OpenWork {
         self.open[work as usize].fetch_add(1, Ordering::AcqRel);
         self.changed.notify_one();
@@ -94,8 +94,8 @@ impl Activity {
         self.changed.notify_one();
     }
 
-    pub(super) fn set_frozen(&self, dependency: Dependency, is_frozen: bool) {
-        self.is_frozen[dependency as usize].store(is_frozen, Ordering::Release);
+    pub(super) fn set_blocked(&self, dependency: Dependency, is_blocked: bool) {
+        self.is_blocked[dependency as usize].store(is_blocked, Ordering::Release);
         self.changed.notify_one();
     }
 
@@ -108,12 +108,12 @@ impl Activity {
 
     /// Whether anything is under way that can go on.
     pub(super) fn is_busy(&self) -> bool {
-        let is_frozen = |what: &Dependency| self.is_frozen[*what as usize].load(Ordering::Acquire);
+        let is_blocked = |what: &Dependency| self.is_blocked[*what as usize].load(Ordering::Acquire);
         let goes_on = |work: &Work| {
-            self.open[*work as usize].load(Ordering::Acquire) > 0 && !work.needs().iter().any(is_frozen)
+            self.open[*work as usize].load(Ordering::Acquire) > 0 && !work.needs().iter().any(is_blocked)
         };
         Work::ALL.iter().any(goes_on)
-            || (self.is_lagging.load(Ordering::Acquire) && !is_frozen(&Dependency::Service))
+            || (self.is_lagging.load(Ordering::Acquire) && !is_blocked(&Dependency::Service))
             || Instant::now() < *self.quiet_from.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

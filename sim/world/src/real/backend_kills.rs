@@ -1,5 +1,5 @@
-//! BackendKills of the backend in the middle of an upload: after its commit, when the network has the answer, or before it, in
-//! the middle of the transaction (`kill_before_commit`).
+//! BackendKills of the backend in the middle of an upload: after its commit, when the network has the answer, or before
+//! it, in the middle of the transaction (`kill_before_commit`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,15 +20,15 @@ pub(super) struct BackendKills {
     servers: Servers,
     recorder: Recorder,
     armed: RefCell<BTreeMap<u32, Fault>>,
-    struck: RefCell<BTreeMap<u32, Fault>>,
-    /// No kill strikes any more, unless its request is under way.
+    active: RefCell<BTreeMap<u32, Fault>>,
+    /// No kill begins any more, unless its request is under way.
     is_over: Cell<bool>,
 }
 
 impl BackendKills {
     pub(super) fn new(servers: Servers, recorder: Recorder) -> Rc<Self> {
-        let (armed, struck) = (RefCell::default(), RefCell::default());
-        Rc::new(Self { servers, recorder, armed, struck, is_over: Cell::new(false) })
+        let (armed, active) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { servers, recorder, armed, active, is_over: Cell::new(false) })
     }
 
     /// The backend is to be killed in the middle of an upload of the fault's device.
@@ -52,7 +52,7 @@ impl BackendKills {
         self.servers.network.forget_kill(key);
         let Fault::BackendKilled { down_us, .. } = fault else { return };
         self.record(Phase::Invoke, key, &fault);
-        self.struck.borrow_mut().insert(key, fault);
+        self.active.borrow_mut().insert(key, fault);
         // Nobody reaches it from this instant on, however long the kill takes.
         self.servers.network.set_router(Target::Backend, None);
         let kills = self.clone();
@@ -66,7 +66,7 @@ impl BackendKills {
     }
 
     async fn start_again(&self, key: u32) {
-        let Some(fault) = self.struck.borrow_mut().remove(&key) else { return };
+        let Some(fault) = self.active.borrow_mut().remove(&key) else { return };
         if let Err(problem) = self.servers.bring_up(Target::Backend).await {
             self.recorder.harness_failed(format!("the killed backend did not come up: {problem}"));
         }
@@ -77,8 +77,8 @@ impl BackendKills {
     pub(super) async fn heal_all(&self) {
         self.is_over.set(true);
         self.armed.borrow().keys().for_each(|key| self.servers.network.forget_kill(*key));
-        let struck: Vec<u32> = self.struck.borrow().keys().copied().collect();
-        for key in struck {
+        let active: Vec<u32> = self.active.borrow().keys().copied().collect();
+        for key in active {
             self.start_again(key).await;
         }
     }

@@ -1,8 +1,8 @@
 //! The commits of a real database in their order, read from a logical slot of the harness's own.
 //!
-//! The backend annotates in the log whose effect each row change is (`--annotate-commits`). [`CommitLog::read_new`] reads
-//! everything that was committed before it was called, so that a commit stands in the history before anything that it
-//! caused.
+//! The backend annotates in the log whose effect each row change is (`--annotate-commits`). [`CommitLog::read_new`]
+//! reads everything that was committed before it was called, so that a commit stands in the history before anything
+//! that it caused.
 
 mod pgoutput;
 mod row_decoder;
@@ -247,7 +247,7 @@ impl CommitLog {
 // ---- Requests that write ----
 
 impl CommitLog {
-    /// A request that may write begins; it ends when the handle goes.
+    /// A request that may write begins; it ends when the handle is dropped.
     pub(super) fn begin_write(self: &Arc<Self>) -> OpenWrite {
         self.write_events.fetch_add(1, Ordering::AcqRel);
         self.open_writes.fetch_add(1, Ordering::AcqRel);
@@ -316,8 +316,8 @@ impl CommitLog {
 
 impl CommitLog {
     /// The database is about to go away: reads what there is, and closes the session. No reading is under way when this
-    /// returns, so none is torn. What the slot repeats after a kill is known by its position. Replication to the service
-    /// must have been stopped before.
+    /// returns, so none is torn. What the slot repeats after a kill is known by its position. Replication to the
+    /// service must have been stopped before.
     pub(super) async fn seal(&self, at_us: i64) -> Result<(), String> {
         self.read_new(at_us).await?;
         let mut session = self.session.lock().await;

@@ -30,7 +30,7 @@ pub(super) struct RunContext {
     pub(super) clock: Clock,
     pub(super) clock_file: Arc<ClockFile>,
     pub(super) timing: Timing,
-    /// It goes when the worker's environment goes.
+    /// Dropped with the worker's environment, which the pool keeps.
     environment: Weak<dyn Environment>,
     /// Where the service is; `None` while no progress is to be expected of it.
     progressing_service: Mutex<Option<SocketAddr>>,

@@ -145,7 +145,7 @@ async fn begin_upload(context: &RunContext, request: &Request<Full<Bytes>>, sent
     context.log.begin_upload(sent, &body).await
 }
 
-/// Carries a stream, part by part, until either end has gone.
+/// Carries a stream, part by part, until either end closes it.
 async fn carry_stream(context: Arc<RunContext>, mut body: hyper::body::Incoming, lines: mpsc::UnboundedSender<Bytes>) {
     loop {
         let frame = tokio::select! {

@@ -1,8 +1,8 @@
 //! A kill of the backend in the middle of a transaction: after it has read and decided, before it commits.
 //!
-//! The backend knows nothing of it. The harness holds a lock that every upload needs at its end, sends the request, waits
-//! until the database says that somebody waits for the lock, and kills the process. Its transaction is rolled back with
-//! its sessions before the lock is released.
+//! The backend knows nothing of it. The harness holds a lock that every upload needs at its end, sends the request,
+//! waits until the database says that somebody waits for the lock, and kills the process. Its transaction is rolled
+//! back with its sessions before the lock is released.
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,8 +24,8 @@ const COUNT_WAITING: &str = "SELECT count(*)::int FROM pg_stat_activity \
 const END_SESSIONS: &str =
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'sync_backend'";
 
-/// Lets a request begin its transaction, and kills the backend. A request that needs no lock, such as a repeated one that
-/// changes nothing, is answered.
+/// Lets a request begin its transaction, and kills the backend. A request that needs no lock, such as a repeated one
+/// that changes nothing, is answered.
 pub(super) async fn kill_before_commit(
     context: &RunContext,
     request: impl Future<Output = Response<Body>>,

@@ -3,8 +3,8 @@
 //! The plan's thread runs on tokio's paused clock. While anything is under way (a request at a server, a process that
 //! starts, replication that has not caught up, lines that have just arrived), plan time follows real time. When nothing
 //! is, it goes from timer to timer as in the deterministic world, one leap at a time, after which the servers get a
-//! moment to see the clock. So plan time is never behind real time, waiting costs next to nothing, and no timer constant
-//! is scaled.
+//! moment to see the clock. So plan time is never behind real time, waiting costs next to nothing, and no timer
+//! constant is scaled.
 //!
 //! tokio does not advance a paused clock while a blocking task runs: that is how it is held.
 
@@ -18,7 +18,7 @@ use crate::clock::{Clock, ClockFile};
 /// How long plan time is held at a time, while it follows real time.
 const TICK: Duration = Duration::from_millis(1);
 /// The most plan time that one tick adds. A longer tick means that the plan's own thread stood still: no device could
-/// take an answer that had come, and letting every timeout strike at once would blame the servers for it.
+/// take an answer that had come, and letting every timeout expire at once would blame the servers for it.
 const TICK_MAX: Duration = Duration::from_millis(100);
 
 /// Holds the clock for a moment of real time.

@@ -14,7 +14,7 @@ pub(crate) type BoxResult<'a, T> = BoxFuture<'a, Result<T, String>>;
 /// Ends a server at once (SIGKILL), for somebody who does not hold it.
 pub(crate) type ServerKiller = Arc<dyn Fn() -> BoxResult<'static, ()> + Send + Sync>;
 
-/// A server that listens. It ends when its handle goes.
+/// A server that listens. It ends when its handle is dropped.
 pub(crate) trait Server: Send + Sync {
     fn name(&self) -> &'static str;
 

@@ -2,6 +2,7 @@
 //! runs the servers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,7 +79,8 @@ impl TokenKeys {
         let signer = match &self.owner {
             KeyOwner::Harness(state) => {
                 let keyring = state.keyring()?;
-                // Keys with an end were replaced in earlier plans. The one that signs stays, so that most plans make none.
+                // Keys with an end were replaced in earlier plans. The one that signs stays, so that most plans make
+                // none.
                 keyring.remove_retired(i64::MAX).map_err(|error| error.to_string())?;
                 keyring.ensure(&[state.algorithm], now_us).map_err(|error| error.to_string())?;
                 state.grant_access()?;
@@ -86,7 +88,9 @@ impl TokenKeys {
                 state.newest(|_| true)?.ok_or_else(|| "no key was generated".to_owned())?
             }
             KeyOwner::Operator(Source::Signer(signer)) => signer.clone(),
-            KeyOwner::Operator(source) => return source.token("", &self.audience).map(|token| TokenIssuer::FixedToken(token.text)),
+            KeyOwner::Operator(source) => {
+                return source.token("", &self.audience).map(|token| TokenIssuer::FixedToken(token.text));
+            }
         };
         self.signers().insert(signer.kid.clone(), signer.clone());
         Ok(TokenIssuer::SigningKey(signer))
@@ -200,7 +204,11 @@ fn jwk(key: &Key) -> serde_json::Value {
 }
 
 /// Waits until the service judges tokens by this number of keys.
-pub(crate) async fn wait_until_keys_are_loaded(http: &HttpClient, service: std::net::SocketAddr, count: u64) -> Result<(), String> {
+pub(crate) async fn wait_until_keys_are_loaded(
+    http: &HttpClient,
+    service: SocketAddr,
+    count: u64,
+) -> Result<(), String> {
     let deadline = Instant::now() + KNOWN_TIMEOUT;
     while metric(http, service, "token_keys").await != Some(count) {
         if Instant::now() > deadline {

@@ -90,8 +90,9 @@ impl UploadsUnderWay {
         UploadTurn { numbers, _gate: gate }
     }
 
-    /// An upload was answered, and the log was read since. Gives its transactions that are committed, by the answer, and
-    /// of which the log has no commit. `is_committed` is `None` where the answer does not say whether it was acted on.
+    /// An upload was answered, and the log was read since. Gives its transactions that are committed, by the answer,
+    /// and of which the log has no commit. `is_committed` is `None` where the answer does not say whether it was acted
+    /// on.
     pub(super) fn end(&self, turn: &UploadTurn, is_committed: Option<bool>) -> Vec<(Origin, Option<Sent>)> {
         let Some(is_committed) = is_committed else { return Vec::new() };
         let mut uploads = self.uploads();

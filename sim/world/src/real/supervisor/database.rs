@@ -20,7 +20,7 @@ impl StateGuard {
         // It is ended once, however many faults do so.
         let is_first = self.state.postgres_downs == 1;
         let stopped = if is_first { self.environment.control_database(action).await } else { Ok(()) };
-        self.show_frozen();
+        self.show_blocked();
         stopped
     }
 
@@ -43,7 +43,7 @@ impl StateGuard {
         self.state.postgres_pauses += 1;
         let is_first = self.state.postgres_pauses == 1 && self.state.postgres_downs == 0;
         let paused = if is_first { self.environment.control_database(DatabaseAction::Pause).await } else { Ok(()) };
-        self.show_frozen();
+        self.show_blocked();
         paused
     }
 
@@ -56,7 +56,7 @@ impl StateGuard {
         let is_first = self.state.postgres_disconnects == 1;
         let action = DatabaseAction::Disconnect;
         let disconnected = if is_first { self.environment.control_database(action).await } else { Ok(()) };
-        self.show_frozen();
+        self.show_blocked();
         disconnected
     }
 
@@ -100,11 +100,12 @@ impl StateGuard {
 
     /// The database may be back: does what was deferred.
     async fn reopen(&mut self) -> Result<(), String> {
-        self.show_frozen();
+        self.show_blocked();
         if self.state.is_database_away() {
             return Ok(());
         }
-        // The walsender was stopped before the database went, and not every action that brings that back resumes it.
+        // The walsender was paused before the database went, and not every action that brings the database back resumes
+        // it.
         self.resume_walsender().await;
         self.context.log.unseal(self.environment.connect().await?).await;
         if self.state.slot_losses > 0 {

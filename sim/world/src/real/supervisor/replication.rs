@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::state::{DeferredWork, StateGuard};
 use crate::real::sql::error_text;
 
-/// How long the walsender may take to be there when it is to be stopped, or to be gone when it is ended. Machines stand
+/// How long the walsender may take to be there when it is to be paused, or to be gone when it is ended. Machines stand
 /// still at times.
 const WALSENDER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked for.
@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(5);
 const SLOT: &str = "slot_name LIKE 'powersync%'";
 
 impl StateGuard {
-    /// Stalls replication, by stopping the walsender.
+    /// Stalls replication, by pausing the walsender.
     pub(crate) async fn stall(mut self) -> Result<(), String> {
         self.state.stalls += 1;
         self.context.set_progressing_service(None);
@@ -40,7 +40,8 @@ impl StateGuard {
         Ok(())
     }
 
-    /// Cuts the connection of replication. The service connects again by itself, and gets nothing before the fault ends.
+    /// Cuts the connection of replication. The service connects again by itself, and gets nothing before the fault
+    /// ends.
     pub(crate) async fn cut(mut self) -> Result<(), String> {
         if self.state.is_database_away() {
             self.state.deferred.push(DeferredWork::CutReplication);
@@ -127,7 +128,7 @@ impl StateGuard {
 
     /// Ends the walsender, if there is one.
     pub(super) async fn end_walsender(&mut self) -> Result<(), String> {
-        // A stopped process does not react.
+        // A paused process does not react.
         self.resume_walsender().await;
         let wait_ms = WALSENDER_TIMEOUT.as_millis();
         let sql = format!(
@@ -137,7 +138,7 @@ impl StateGuard {
         self.context.log.execute(&sql).await
     }
 
-    /// Stops the walsender, if a fault stalls replication and there can be one.
+    /// Pauses the walsender, if a fault stalls replication and there can be one.
     pub(super) async fn pause_walsender(&mut self) -> Result<(), String> {
         let state = &*self.state;
         let can_be_there = state.service.is_some() && state.service_pauses == 0 && !state.is_database_away();

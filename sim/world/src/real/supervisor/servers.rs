@@ -1,4 +1,4 @@
-//! Faults of the two servers, and what they are told.
+//! Faults of the two servers, and changes of what they run with: keys, sync configuration.
 
 use std::net::SocketAddr;
 
@@ -45,7 +45,8 @@ impl StateGuard {
         if *downs > 0 {
             return Ok(None);
         }
-        // Without its database a server listens and is not ready; nor is it waited for where it may be anybody's.
+        // Without its database a server listens and is never ready. Another implementation of the service is not waited
+        // for.
         let waits = !self.state.is_database_away() && !self.context.timing.service_uses_machine_clock;
         let server = self.environment.start_server(target, &self.context.http, waits).await?;
         let address = server.address();
@@ -90,7 +91,7 @@ impl StateGuard {
 
     pub(crate) async fn pause_service(mut self) -> Result<(), String> {
         self.state.service_pauses += 1;
-        self.show_frozen();
+        self.show_blocked();
         self.context.set_progressing_service(None);
         match &self.state.service {
             // It is paused once, however many faults do so.
@@ -108,7 +109,7 @@ impl StateGuard {
             Some(service) => service.resume().await,
             None => Ok(()),
         };
-        self.show_frozen();
+        self.show_blocked();
         self.pause_walsender().await?;
         self.expect_progress();
         resumed

@@ -33,7 +33,7 @@ pub(super) struct ServerState {
     /// How many faults stall replication, and how many keep the service without a slot.
     pub(super) stalls: u32,
     pub(super) slot_losses: u32,
-    /// The process id of the walsender while it is stopped.
+    /// The process id of the walsender while it is paused (SIGSTOP).
     pub(super) paused_walsender: Option<i32>,
     /// A session with an open transaction, for which the making of a new slot waits.
     pub(super) slot_blocker: Option<Client>,
@@ -72,12 +72,12 @@ impl StateGuard {
         }
     }
 
-    /// Nothing is waited for that depends on what is frozen.
-    pub(super) fn show_frozen(&self) {
+    /// Plan time waits for nothing that depends on what a fault blocks.
+    pub(super) fn show_blocked(&self) {
         let (state, activity) = (&*self.state, &self.context.activity);
-        activity.set_frozen(Dependency::Service, state.service_pauses > 0);
+        activity.set_blocked(Dependency::Service, state.service_pauses > 0);
         let hangs = state.postgres_pauses > 0 || state.postgres_disconnects > 0;
-        activity.set_frozen(Dependency::Database, hangs && state.postgres_downs == 0);
-        activity.set_frozen(Dependency::CommitLog, state.is_database_away());
+        activity.set_blocked(Dependency::Database, hangs && state.postgres_downs == 0);
+        activity.set_blocked(Dependency::CommitLog, state.is_database_away());
     }
 }
