@@ -16,7 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use sim_world::TrialConfig;
-use sim_world::embedded::{Pool, Standing};
+use sim_world::embedded::{EmbeddedPool, RunningStack};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -41,73 +41,73 @@ fn main() -> Result<(), Problem> {
     }
     let app = Arc::new(App::builtin("flowstate").ok_or("it is built in")?);
     let config = TrialConfig::deterministic(app.clone(), PolicyKind::FieldMerge)?;
-    let pool = || Pool::new(&config.system, "flowstate", env!("CARGO_BIN_EXE_syncstorm").into());
+    let pool = || EmbeddedPool::new(&config.system, "flowstate", env!("CARGO_BIN_EXE_syncstorm").into());
     // The first one prepares the cluster that all others are copied from.
     pool().preflight()?;
     let mut up = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();
         let pool = pool();
-        let standing = Standing::up(&pool)?;
+        let stack = RunningStack::start(&pool)?;
         up.push(began.elapsed());
-        drop(standing);
+        drop(stack);
     }
     let pool = pool();
-    let mut standing = Standing::up(&pool)?;
+    let mut stack = RunningStack::start(&pool)?;
     let (mut reset, mut backend_ready, mut service_ready) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        standing.down(&pool);
+        stack.stop(&pool);
         let began = Instant::now();
-        standing = Standing::up(&pool)?;
+        stack = RunningStack::start(&pool)?;
         reset.push(began.elapsed());
-        backend_ready.push(standing.ready_after[0]);
-        service_ready.push(standing.ready_after[1]);
+        backend_ready.push(stack.ready_after[0]);
+        service_ready.push(stack.ready_after[1]);
     }
     let mut table = String::new();
     row(&mut table, "world up: cluster, database, both servers ready", &mut up);
     row(&mut table, "world reset: tables, slots and stores emptied, both servers anew", &mut reset);
     row(&mut table, "backend ready, from process start", &mut backend_ready);
     row(&mut table, "service ready, from process start", &mut service_ready);
-    let memory = |table: &mut String, when: &str, standing: &Standing| {
-        for (name, process) in ["backend", "service"].into_iter().zip(standing.process_ids) {
+    let memory = |table: &mut String, when: &str, stack: &RunningStack| {
+        for (name, process) in ["backend", "service"].into_iter().zip(stack.process_ids) {
             let (now, peak) = memory_mb(process);
             let _ = writeln!(table, "{:<66} {now:>7} MB, peak {peak} MB", format!("{name}'s memory, {when}"));
         }
     };
-    memory(&mut table, "idle", &standing);
+    memory(&mut table, "idle", &stack);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(measure(&app, &standing, &mut table))?;
-    memory(&mut table, "after all of this", &standing);
+    runtime.block_on(measure(&app, &stack, &mut table))?;
+    memory(&mut table, "after all of this", &stack);
     print!("{table}");
     Ok(())
 }
 
-async fn measure(app: &App, standing: &Standing, table: &mut String) -> Result<(), Problem> {
+async fn measure(app: &App, stack: &RunningStack, table: &mut String) -> Result<(), Problem> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let http: Http = Client::builder(TokioExecutor::new()).build(connector);
-    let database = connect(standing).await?;
+    let database = connect(stack).await?;
     let insert = Insert::new(app);
     for streams in [1, 100] {
-        let mut times = commit_to_line(&http, standing, &database, &insert, streams).await?;
+        let mut times = commit_to_line(&http, stack, &database, &insert, streams).await?;
         row(table, &format!("COMMIT sent until its line has come, {streams} streams"), &mut times);
     }
     let mut large = Vec::new();
     for round in 0..ROUNDS {
-        large.push(many_rows(&http, standing, &database, &insert, round).await?);
+        large.push(many_rows(&http, stack, &database, &insert, round).await?);
     }
     row(table, &format!("{ROWS} rows in one transaction, until they are complete at a client"), &mut large);
     let mut fresh = Vec::new();
     for client in 0..ROUNDS {
         let began = Instant::now();
-        let (mut lines, stream) = open(&http, standing, &format!("fresh-{client}")).await?;
+        let (mut lines, stream) = open(&http, stack, &format!("fresh-{client}")).await?;
         until(&mut lines, |line| line.contains("checkpoint_complete")).await?;
         fresh.push(began.elapsed());
         stream.abort();
     }
     row(table, "a client without anything, until it has all rows so far", &mut fresh);
     for devices in [1, 50] {
-        let a_second = uploads(&http, standing, &insert, devices).await?;
+        let a_second = uploads(&http, stack, &insert, devices).await?;
         let _ = writeln!(table, "{:<66} {a_second:>7.0} a second", format!("upload transactions of one row, {devices} devices"));
     }
     Ok(())
@@ -144,9 +144,9 @@ impl Insert {
     }
 }
 
-async fn connect(standing: &Standing) -> Result<tokio_postgres::Client, Problem> {
+async fn connect(stack: &RunningStack) -> Result<tokio_postgres::Client, Problem> {
     // It is on loopback, and the figure is not about encryption.
-    let url = standing.database_url.split('?').next().unwrap_or_default();
+    let url = stack.database_url.split('?').next().unwrap_or_default();
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -155,14 +155,14 @@ async fn connect(standing: &Standing) -> Result<tokio_postgres::Client, Problem>
 /// Opens a stream and hands on its lines.
 async fn open(
     http: &Http,
-    standing: &Standing,
+    stack: &RunningStack,
     client: &str,
 ) -> Result<(mpsc::UnboundedReceiver<(Instant, String)>, tokio::task::JoinHandle<()>), Problem> {
     let body = serde_json::json!({
         "client_id": client, "raw_data": true, "include_checksum": true, "buckets": [], "parameters": {},
     });
-    let request = http::Request::post(format!("{}/sync/stream", standing.service_url))
-        .header("authorization", format!("Bearer {}", standing.token))
+    let request = http::Request::post(format!("{}/sync/stream", stack.service_url))
+        .header("authorization", format!("Bearer {}", stack.token))
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_string())))?;
     let answer = http.request(request).await?;
@@ -206,14 +206,14 @@ async fn until(
 /// From sending each commit until the line with its row has come, at every stream.
 async fn commit_to_line(
     http: &Http,
-    standing: &Standing,
+    stack: &RunningStack,
     database: &tokio_postgres::Client,
     insert: &Insert,
     streams: usize,
 ) -> Result<Vec<Duration>, Problem> {
     let mut open_streams = Vec::new();
     for stream in 0..streams {
-        let mut opened = open(http, standing, &format!("s{streams}-{stream}")).await?;
+        let mut opened = open(http, stack, &format!("s{streams}-{stream}")).await?;
         until(&mut opened.0, |line| line.contains("checkpoint_complete")).await?;
         open_streams.push(opened);
     }
@@ -236,12 +236,12 @@ async fn commit_to_line(
 
 async fn many_rows(
     http: &Http,
-    standing: &Standing,
+    stack: &RunningStack,
     database: &tokio_postgres::Client,
     insert: &Insert,
     round: usize,
 ) -> Result<Duration, Problem> {
-    let (mut lines, reading) = open(http, standing, &format!("large-{round}")).await?;
+    let (mut lines, reading) = open(http, stack, &format!("large-{round}")).await?;
     until(&mut lines, |line| line.contains("checkpoint_complete")).await?;
     let sent = Instant::now();
     database
@@ -253,13 +253,13 @@ async fn many_rows(
 }
 
 /// Transactions a second that devices get through which upload one after the other.
-async fn uploads(http: &Http, standing: &Standing, insert: &Insert, devices: usize) -> Result<f64, Problem> {
+async fn uploads(http: &Http, stack: &RunningStack, insert: &Insert, devices: usize) -> Result<f64, Problem> {
     let mut running = JoinSet::new();
     let began = Instant::now();
     for device in 0..devices {
         let client = format!("u{devices}-{device}");
         let insert = insert.clone();
-        let (http, url, token) = (http.clone(), format!("{}/upload", standing.backend_url), standing.token.clone());
+        let (http, url, token) = (http.clone(), format!("{}/upload", stack.backend_url), stack.token.clone());
         running.spawn(async move {
             let mut done = 0_u64;
             while began.elapsed() < UPLOADING {

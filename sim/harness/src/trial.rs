@@ -293,7 +293,7 @@ impl Trial {
                 if !matches!(fault, Fault::BackendKilled { .. }) {
                     self.record_fault(Phase::Invoke, step.key, fault);
                 }
-                if let Err(problem) = self.world.strike(step.key, fault).await {
+                if let Err(problem) = self.world.inject(step.key, fault).await {
                     tracing::warn!(fault = fault.name(), problem, "not injected");
                     self.record_fault(Phase::Fail, step.key, fault);
                     return;
@@ -342,7 +342,7 @@ impl Trial {
         for key in keys {
             self.end(key).await;
         }
-        self.world.mend().await;
+        self.world.heal_remaining().await;
         self.tell_all(|| Command::Heal);
         self.barrier(Barrier::Heal, Phase::Ok, Vec::new());
     }

@@ -1,4 +1,4 @@
-//! The two servers as children of a harness: the same programs, by the plan's clock, gone when their parent is.
+//! The two servers as child processes of a harness: the same programs, by the plan's clock. They end with their parent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use nix::sys::signal::Signal;
 
 use backend::server::clock::file_clock;
 
-use super::clock::Clock;
+use crate::clock::Clock;
 
 /// The variable that makes `syncstorm backend` and `syncstorm service` children: the file with the plan's clock, or
 /// [`MACHINE_CLOCK`].
-pub(super) const CLOCK_FILE: &str = "SYNCSTORM_CLOCK_FILE";
+pub(crate) const CLOCK_FILE: &str = "SYNCSTORM_CLOCK_FILE";
 /// The variable with the process id of a child's parent.
-pub(super) const PARENT: &str = "SYNCSTORM_PARENT";
-/// A child that no plan is run against.
-pub(super) const MACHINE_CLOCK: &str = "machine";
+pub(crate) const PARENT: &str = "SYNCSTORM_PARENT";
+/// For a child that no plan runs on.
+pub(crate) const MACHINE_CLOCK: &str = "machine";
 /// How often a server that waits for the clock looks at it again.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const CLOCK_POLL: Duration = Duration::from_millis(2);
 
-/// What a child knows.
+/// What a child was given.
 pub struct Child {
     /// The plan's; `None` is the machine's.
     clock: Option<Clock>,
 }
 
 impl Child {
-    /// Whether this process is one; it then ends with its parent from now on.
+    /// `None` when this process is no child; a child ends with its parent from now on.
     ///
     /// # Errors
     /// When the clock cannot be read, or the parent is gone.
@@ -35,7 +35,7 @@ impl Child {
         let Some(path) = std::env::var_os(CLOCK_FILE) else { return Ok(None) };
         #[cfg(target_os = "linux")]
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // A parent that went before that was asked for is never told of.
+        // The kernel sends no signal for a parent that had ended before.
         if std::env::var(PARENT)? != nix::unistd::getppid().to_string() {
             return Err("the harness that started this server is gone".into());
         }
@@ -43,7 +43,7 @@ impl Child {
         Ok(Some(Self { clock }))
     }
 
-    /// Runs the backend until it is told to end; `announce` is told where it listens.
+    /// Runs the backend until it is told to end; `announce` is given its address.
     ///
     /// # Errors
     /// Those of the backend.
@@ -56,7 +56,7 @@ impl Child {
         backend::server::serve_with(config, clock, announce).await
     }
 
-    /// Runs the service until it is told to end; `announce` is told where it listens.
+    /// Runs the service until it is told to end; `announce` is given its address.
     ///
     /// # Errors
     /// Those of the service.
@@ -67,7 +67,7 @@ impl Child {
     ) -> Result<(), sim_service::server::ServeError> {
         let time = self.clock.map_or_else(sim_service::server::Time::default, |clock| sim_service::server::Time {
             clock,
-            clock_poll_interval: Some(LOOK_EVERY),
+            clock_poll_interval: Some(CLOCK_POLL),
         });
         sim_service::server::run_with(config, time, announce)
     }

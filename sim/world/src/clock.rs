@@ -1,4 +1,4 @@
-//! Plan time, where it leaves the plan's own thread: as a function, and as a file that other processes read.
+//! Plan time outside the plan's own thread: as a function, and as a file that other processes read.
 
 use std::fs::File;
 use std::io;
@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use backend::server::clock::CLOCK_FILE_BYTES;
 use sim_core::plan::EPOCH_US;
-
 use sim_device::recorder::Recorder;
 
 /// Microseconds since 1970.
-pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// The instant of plan time that it is now, by the paused clock of the runtime that asks.
-pub(super) fn plan_clock(recorder: &Recorder) -> Clock {
+/// Plan time by the paused clock of the runtime that calls it.
+pub(crate) fn plan_clock(recorder: &Recorder) -> Clock {
     let start = recorder.start();
     Arc::new(move || {
         let now = tokio::time::Instant::now();
@@ -33,20 +32,20 @@ pub(super) fn plan_clock(recorder: &Recorder) -> Clock {
 #[derive(Debug)]
 pub(crate) struct ClockFile {
     file: File,
-    /// What stands there.
+    /// What it shows.
     shown_us: AtomicI64,
 }
 
 impl ClockFile {
-    pub(super) fn create(path: &Path, at_us: i64) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, at_us: i64) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
         let clock = Self { file, shown_us: AtomicI64::new(i64::MIN) };
         clock.show(at_us);
         Ok(clock)
     }
 
-    /// Lets other processes see this instant. Between plans it goes back to the beginning.
-    pub(super) fn show(&self, at_us: i64) {
+    /// Shows an instant to other processes. Between plans it goes back.
+    pub(crate) fn show(&self, at_us: i64) {
         if self.shown_us.swap(at_us, Ordering::AcqRel) == at_us {
             return;
         }
@@ -58,8 +57,8 @@ impl ClockFile {
         }
     }
 
-    /// The instant that was shown last.
-    pub(super) fn shown_us(&self) -> i64 {
+    /// The instant that is shown.
+    pub(crate) fn shown_us(&self) -> i64 {
         self.shown_us.load(Ordering::Acquire)
     }
 }

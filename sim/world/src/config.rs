@@ -7,10 +7,10 @@ use fixtures::App;
 use sim_service::sync_config::ConfigError;
 
 use crate::kind::WorldKind;
-use crate::seams::{Seams, Sound};
+use crate::seams::{PassThrough, Seams};
 use crate::system::SystemUnderTest;
 
-/// What is tested, where it runs, and what is put in the way of its parts. Made whole once, then only read.
+/// What is tested, where it runs, and what is put between its parts. Made whole once, then only read.
 #[derive(Clone, Debug)]
 pub struct TrialConfig {
     /// The system under test.
@@ -30,9 +30,9 @@ impl TrialConfig {
         Ok(Self::new(Arc::new(SystemUnderTest::new(app, Some(policy))?), WorldKind::Deterministic))
     }
 
-    /// A sound system in a world.
+    /// A system in a world, with nothing between its parts.
     #[must_use]
     pub fn new(system: Arc<SystemUnderTest>, world: WorldKind) -> Self {
-        Self { system, seams: Arc::new(Sound), world }
+        Self { system, seams: Arc::new(PassThrough), world }
     }
 }

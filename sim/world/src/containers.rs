@@ -1,17 +1,23 @@
 //! The containers world: a deployment as `syncstorm deploy init` makes it, started by Docker from its own compose file.
 //!
-//! `compose` reads that file, `docker` is the engine, `stack` a deployment as a worker keeps it from plan to plan,
-//! `server` one of the two servers in its container, `store` the cache and the bucket storage with what ails them; the rest is that of any world of real servers.
+//! `compose` reads that file, `variables` what it leaves open, `docker` is the engine, `group` the containers of one
+//! deployment, `environment` what a worker keeps from plan to plan, `database` PostgreSQL's container, `server` one of
+//! the two servers in its container, `store_faults` the faults of the cache and the bucket storage. The rest is that of
+//! any world of real servers.
 //!
-//! The backend goes by the plan's clock, the sync service, which may be anybody's, by the machine's: its tokens are
-//! signed again with their times moved (`real/apart.rs`), and devices bear with longer silence on a stream
-//! ([`IDLE_STRETCH`]), as plan time passes faster than keepalives come.
+//! The backend goes by the plan's clock. The sync service may be another implementation and goes by the machine's: its
+//! tokens are signed again with their times moved (`real/token_retiming.rs`), and devices wait longer on a silent
+//! stream ([`STREAM_IDLE_FACTOR`]), as plan time passes faster than keepalives come.
 
 mod compose;
+mod database;
 mod docker;
+mod environment;
+mod group;
 mod server;
-mod stack;
-mod store;
+mod store_faults;
+mod variables;
 
-pub use stack::{Choice, Pool, Site, end_all};
-pub use super::real::IDLE_STRETCH;
+pub use super::real::timing::STREAM_IDLE_FACTOR;
+pub use environment::{ContainersConfig, ContainersPool};
+pub use group::end_all;

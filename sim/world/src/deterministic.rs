@@ -1,75 +1,44 @@
 //! The deterministic world: store, backend and service in this process, in virtual time.
 //!
-//! Devices meet the servers as HTTP alone. The one thing joined by hand is what PostgreSQL's replication would
-//! join: the store's change feed to the service.
-//!
-//! `servers` the two servers as processes, `keyring` what signs tokens, `outage` the database as they reach it.
+//! Devices reach the servers by HTTP only. What PostgreSQL's replication connects elsewhere is connected by hand:
+//! `replication`, from the store to the service. `servers` starts and ends the two servers, `keyring` holds what signs
+//! tokens, `database_outage` is the database as both reach it.
 
+mod database_outage;
 mod keyring;
-mod outage;
+mod replication;
 mod servers;
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use backend::store::memory::{MemoryStore, ServerOp};
 use sim_core::Plan;
 use sim_core::history::{ConflictRecord, Scope, What, Who};
 use sim_core::plan::{Action, EPOCH_US, Fault, Intent};
-use sim_service::changes::{RowChange, SourceTransaction};
-use sim_service::service::Service;
-use sim_service::storage::Storage;
-
-use self::keyring::Keyring;
-use self::outage::Outage;
-use self::servers::Servers;
-use sim_network::{RequestTag, ServerRole};
-use sim_network::sim::{Callbacks, Routers, SimNetwork};
 use sim_device::recorder::Recorder;
-use crate::seams::{Rows, Seams};
-use crate::system::SystemUnderTest;
-use crate::told::{Teller, repeated, sender};
-use crate::writes::{Statement, statements};
+use sim_network::sim::{Callbacks, Routers, SimNetwork};
+use sim_network::{RequestTag, ServerRole};
 
-/// How long the next part of a transaction takes where it is delivered in parts.
-const BETWEEN_PARTS: Duration = Duration::from_millis(20);
+use self::database_outage::DatabaseOutage;
+use self::keyring::Keyring;
+use self::replication::Replication;
+use self::servers::Servers;
+use crate::plan_rows::seed_rows;
+use crate::seams::Seams;
+use crate::server_write::{WriteStatement, write_statements};
+use crate::system::SystemUnderTest;
+use crate::translator::{Translator, record_second_delivery};
 
 /// One deterministic world.
 pub struct World {
     plan: Rc<Plan>,
     recorder: Recorder,
     network: SimNetwork,
-    feed: Rc<Feed>,
-    servers: Rc<Servers>,
-}
-
-/// From the store's change feed to the history and to the service.
-struct Feed {
-    teller: Teller,
-    recorder: Recorder,
     store: MemoryStore,
-    rules: Arc<backend::Rules>,
-    seams: Arc<dyn Seams>,
-    storage: Storage,
-    service: RefCell<Option<Service>>,
-    /// The last commit that was read.
-    read: Cell<u64>,
-    waiting: RefCell<VecDeque<SourceTransaction>>,
-    /// Parts of one transaction that replication has not delivered yet; none where it delivers transactions whole.
-    parts: RefCell<VecDeque<SourceTransaction>>,
-    /// How many faults hold replication up.
-    stalls: Cell<u32>,
-    /// How many faults keep the service without a slot: what commits meanwhile is in no log that it will see.
-    lost: Cell<u32>,
-    /// Whether replication begins again with a snapshot.
-    wants_snapshot: Cell<bool>,
-    /// What is remembered of the database from when the slot was lost.
-    remembered: RefCell<Rows>,
-    /// Whether the service compacts when it comes up.
-    wants_compaction: Cell<bool>,
+    translator: Rc<Translator>,
+    replication: Rc<Replication>,
+    servers: Rc<Servers>,
 }
 
 impl World {
@@ -79,23 +48,8 @@ impl World {
         let rules = seams.rules(&system.app, &system.rules);
         let store = MemoryStore::new(rules.clone());
         let keyring = Rc::new(Keyring::new(plan.clone(), recorder.clone(), seams.clone()));
-        let feed = Rc::new(Feed {
-            teller: Teller::new(plan.clone(), system.app.clone(), recorder.clone()),
-            recorder: recorder.clone(),
-            store: store.clone(),
-            rules,
-            seams,
-            storage: Storage::new(),
-            service: RefCell::new(None),
-            read: Cell::new(0),
-            waiting: RefCell::default(),
-            parts: RefCell::default(),
-            stalls: Cell::new(0),
-            lost: Cell::new(0),
-            wants_snapshot: Cell::new(false),
-            remembered: RefCell::default(),
-            wants_compaction: Cell::new(false),
-        });
+        let translator = Rc::new(Translator::new(system.app.clone(), recorder.clone()));
+        let replication = Replication::new(translator.clone(), recorder.clone(), store.clone(), seams.clone());
         let network = SimNetwork::new(
             plan.clone(),
             Routers::default(),
@@ -105,26 +59,36 @@ impl World {
                     move |device, wrong_audience| keyring.mint(device, wrong_audience)
                 }),
                 on_handled: Box::new({
-                    let feed = feed.clone();
+                    let replication = replication.clone();
                     move |request| {
                         if let Some((device, ask)) = request.filter(|(_, ask)| ask.server == ServerRole::Backend) {
-                            feed.pump_from(Some(sender(&feed.recorder, RequestTag { device, subject: ask.subject })));
+                            replication.run(Some(RequestTag { device, subject: ask.subject }));
                         }
                     }
                 }),
                 on_duplicate: Box::new({
                     let recorder = recorder.clone();
-                    move |device, ask, status| repeated(&recorder, device, ask, status)
+                    move |device, ask, status| record_second_delivery(&recorder, device, ask, status)
                 }),
             },
         );
         let fails = |action: &Action| {
             matches!(action, Action::Fault(Fault::PostgresDown { .. } | Fault::PostgresPaused { .. }))
         };
-        let outage = plan.steps.iter().any(|step| fails(&step.action)).then(Outage::default);
-        let servers =
-            Servers::new(system, recorder.clone(), network.clone(), feed.clone(), keyring, outage);
-        let world = Self { plan, recorder, network, feed, servers };
+        let outage = plan.steps.iter().any(|step| fails(&step.action)).then(DatabaseOutage::default);
+        let parts = servers::Parts {
+            system,
+            rules,
+            seams,
+            recorder: recorder.clone(),
+            network: network.clone(),
+            store: store.clone(),
+            replication: replication.clone(),
+            keyring,
+            outage,
+        };
+        let servers = Servers::start(parts);
+        let world = Self { plan, recorder, network, store, translator, replication, servers };
         world.seed();
         world
     }
@@ -136,28 +100,28 @@ impl World {
     }
 
     /// A fault begins.
-    pub fn strike(&self, key: u32, fault: &Fault) {
+    pub fn inject(&self, key: u32, fault: &Fault) {
         self.network.begin_fault(key, fault);
         let servers = &self.servers;
         match fault {
             Fault::BackendDown { .. } => servers.backend_down(),
-            Fault::BackendKilled { .. } => servers.arm(key, fault),
+            Fault::BackendKilled { .. } => servers.arm_kill(key, fault),
             Fault::ServiceDown { .. } => servers.service_down(),
             Fault::SyncConfigChanged { .. } => {
-                servers.deploy();
+                servers.change_sync_config();
                 servers.service_down();
             }
-            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.feed.hold(),
-            Fault::SlotDropped { .. } => self.feed.lose_slot(),
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.replication.stall(),
+            Fault::SlotDropped { .. } => self.replication.drop_slot(),
             Fault::PostgresDown { .. } => {
                 self.outage().take_down();
-                self.feed.hold();
+                self.replication.stall();
             }
             Fault::PostgresPaused { .. } => {
                 self.outage().pause();
-                self.feed.hold();
+                self.replication.stall();
             }
-            Fault::Compaction => self.feed.compact(),
+            Fault::Compaction => self.replication.compact(),
             Fault::KeyRotated { .. } => servers.rotate_keys(),
             Fault::ServerWrite { intents } => self.write(intents),
             // These are the network's, or the device's own.
@@ -188,184 +152,77 @@ impl World {
         match fault {
             Fault::BackendDown { .. } => servers.backend_up(),
             Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => servers.service_up(),
-            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.feed.go_on(),
-            Fault::SlotDropped { .. } => self.feed.make_slot(),
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => self.replication.unstall(),
+            Fault::SlotDropped { .. } => self.replication.make_slot(),
             Fault::PostgresDown { .. } => {
                 self.outage().bring_up();
-                self.feed.go_on();
+                self.replication.unstall();
             }
             Fault::PostgresPaused { .. } => {
-                self.outage().go_on();
-                self.feed.go_on();
+                self.outage().resume();
+                self.replication.unstall();
             }
             Fault::KeyRotated { .. } => servers.fetch_keys(),
             _ => {}
         }
     }
 
-    /// Undoes what faults without a length of their own have left.
-    pub fn mend(&self) {
-        self.servers.mend();
+    /// Ends what faults without an end of their own have left.
+    pub fn heal_remaining(&self) {
+        self.servers.heal_kills();
     }
 
-    fn outage(&self) -> &Outage {
-        self.servers.outage.as_ref().expect("the plan holds such a fault")
+    fn outage(&self) -> &DatabaseOutage {
+        self.servers.parts.outage.as_ref().expect("the plan holds such a fault")
     }
 
-    /// A transaction of the server's own.
+    /// A transaction that bypasses the backend.
     fn write(&self, intents: &[Intent]) {
         let now_us = EPOCH_US + self.recorder.now_us();
-        let store = &self.feed.store;
-        let is_complete = |statement: &Statement| statement.names.iter().all(|(table, id)| store.row(*table, id).is_some());
-        let written = statements(&self.servers.system.app, &self.plan, intents, now_us).and_then(|mut statements| {
-            statements.retain(is_complete);
+        let store = &self.store;
+        let has_parents =
+            |statement: &WriteStatement| statement.parents.iter().all(|(table, id)| store.row(*table, id).is_some());
+        let written = write_statements(&self.servers.parts.system.app, &self.plan, intents, now_us).and_then(|mut statements| {
+            statements.retain(has_parents);
             let ops: Vec<ServerOp> = statements.into_iter().map(|statement| statement.op).collect();
             store.server_transaction(now_us, &ops).map_err(|error| error.to_string())
         });
         if let Err(error) = written {
             self.recorder.record_harness_failure(format!("a server-side write: {error}"));
         }
-        self.feed.pump();
+        self.replication.run(None);
     }
 
     /// What `GET /conflicts` gives the device's user; `None` where the backend has no such route.
     ///
     /// # Errors
-    /// In words, when the answer is none.
+    /// Why there is no answer.
     pub async fn conflicts(&self, device: u32) -> Result<Option<Vec<ConflictRecord>>, String> {
-        self.feed.teller.conflicts(&self.network, device).await
+        self.translator.conflicts(&self.network, device).await
     }
 
     /// Reads every row of the server into the history.
     pub fn final_read(&self) {
-        self.feed.pump();
+        self.replication.run(None);
         let mut rows = Vec::new();
-        for table in 0..self.servers.system.app.schema.tables.len() {
-            for (id, row) in self.feed.store.rows(table) {
+        for table in 0..self.servers.parts.system.app.schema.tables.len() {
+            for (id, row) in self.store.rows(table) {
                 rows.push((self.recorder.row(table, &id), Some(row)));
             }
         }
         rows.sort_by_key(|(row, _)| *row);
         self.recorder.add(Who::Server, What::Read { scope: Scope::Final, rows });
     }
-}
 
-impl World {
     /// Writes the seed rows as one transaction of the server's own.
     fn seed(&self) {
-        let ops: Vec<ServerOp> = self
-            .feed
-            .teller
-            .seed_rows()
-            .into_iter()
-            .map(|(table, id, values)| ServerOp::Upsert { table, id, values })
-            .collect();
+        let rows = seed_rows(&self.servers.parts.system.app, &self.plan, &self.recorder).into_iter();
+        let ops: Vec<ServerOp> = rows.map(|(table, id, values)| ServerOp::Upsert { table, id, values }).collect();
         if !ops.is_empty()
-            && let Err(error) = self.feed.store.server_transaction(EPOCH_US, &ops)
+            && let Err(error) = self.store.server_transaction(EPOCH_US, &ops)
         {
             self.recorder.record_harness_failure(format!("the seed rows: {error}"));
         }
-        self.feed.pump();
-    }
-}
-
-impl Feed {
-    fn hold(&self) {
-        self.stalls.set(self.stalls.get() + 1);
-    }
-
-    fn go_on(self: &Rc<Self>) {
-        self.stalls.set(self.stalls.get().saturating_sub(1));
-        self.pump();
-    }
-
-    /// The slot goes, and what it held back for the service.
-    fn lose_slot(&self) {
-        self.lost.set(self.lost.get() + 1);
-        self.waiting.borrow_mut().clear();
-        self.parts.borrow_mut().clear();
-        *self.remembered.borrow_mut() = self.seams.remembered(&|| self.rows());
-    }
-
-    /// There is a slot again, and with it a snapshot is due.
-    fn make_slot(self: &Rc<Self>) {
-        self.lost.set(self.lost.get().saturating_sub(1));
-        self.wants_snapshot.set(true);
-        self.pump();
-    }
-
-    /// What is due before the next transaction.
-    fn catch_up(&self) {
-        let service = self.service.borrow();
-        let Some(service) = &*service else { return };
-        if self.wants_snapshot.take() {
-            self.waiting.borrow_mut().clear();
-            let rows = self.seams.snapshot(self.rows(), &self.remembered.borrow());
-            service.apply_snapshot(self.seams.head(self.store.last_seq()), rows);
-        }
-        if self.wants_compaction.take() {
-            service.compact();
-            if let Some(rows) = self.seams.compacted(&|| self.rows()) {
-                service.apply_snapshot(service.storage().replicated_lsn(), rows);
-            }
-        }
-    }
-
-    fn compact(self: &Rc<Self>) {
-        self.wants_compaction.set(true);
-        self.pump();
-    }
-
-    /// All rows of the database, by table and id.
-    fn rows(&self) -> Rows {
-        self.store.snapshot().into_iter().map(|table| table.into_iter().collect()).collect()
-    }
-
-    /// Reads new commits into the history, and hands on what replication may deliver now.
-    fn pump(self: &Rc<Self>) {
-        self.pump_from(None);
-    }
-
-    /// The same; `sender`: the device whose request the backend has just handled.
-    fn pump_from(self: &Rc<Self>, sender: Option<u32>) {
-        for commit in self.store.commits_from(self.read.get() + 1) {
-            self.read.set(commit.seq);
-            self.recorder.add(Who::Server, What::Commit(self.teller.commit(&commit, sender)));
-            let changes = commit
-                .changes
-                .iter()
-                .map(|change| RowChange {
-                    table: change.table,
-                    id: change.id.clone(),
-                    before: change.before.clone(),
-                    after: change.after.clone(),
-                })
-                .collect();
-            if self.lost.get() == 0 {
-                self.waiting.borrow_mut().push_back(SourceTransaction { lsn: commit.seq, changes });
-            }
-        }
-        if self.stalls.get() > 0 || self.lost.get() > 0 {
-            return;
-        }
-        self.catch_up();
-        while self.service.borrow().is_some() {
-            if self.parts.borrow().is_empty() {
-                let Some(transaction) = self.waiting.borrow_mut().pop_front() else { return };
-                self.parts.borrow_mut().extend(self.seams.replicated(transaction));
-            }
-            let Some(part) = self.parts.borrow_mut().pop_front() else { continue };
-            if let Some(service) = &*self.service.borrow() {
-                service.replicate(&part);
-            }
-            if !self.parts.borrow().is_empty() {
-                let feed = self.clone();
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(BETWEEN_PARTS).await;
-                    feed.pump();
-                });
-                return;
-            }
-        }
+        self.replication.run(None);
     }
 }

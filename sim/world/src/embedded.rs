@@ -1,8 +1,10 @@
 //! The embedded world: a private PostgreSQL, the upload backend and the sync service as processes of their own, on
-//! loopback. `site` is what a worker keeps from plan to plan, `process` one server; the rest is that of any world of
-//! real servers.
+//! loopback. `environment` is what a worker keeps from plan to plan, `process` one server, `running_stack` the same two
+//! servers without a plan. The rest is that of any world of real servers.
 
+mod environment;
 mod process;
-mod site;
+mod running_stack;
 
-pub use site::{Pool, Site, Standing};
+pub use environment::EmbeddedPool;
+pub use running_stack::RunningStack;

@@ -1,20 +1,25 @@
-//! The external world: a stack that somebody else runs, of which no more is known than where it is.
+//! The external world: a stack that somebody else runs, of which only its address is known.
 //!
-//! `guest` makes a plan the stack's guest, `gateway` is the way of devices to its two servers, `mapping` how its upload
-//! endpoint is spoken to, `owned` lists what plans may write and takes it away again, `stack` is all of it. The rest is that of any world
-//! of real servers: commits are read from a logical slot that ends with its session, of which the plan's own rows
-//! alone are told (`real/share.rs`).
+//! `isolated_plan` gives a plan ids that nobody else has. `gateway` is the way of devices to the two servers, `mapping`
+//! how the upload endpoint is spoken to. `row_list` lists what plans may write, `cleanup` deletes it again.
+//! `environment` is all of this for a worker, `config` what the user says about the stack, `remote_server` one of its
+//! servers. The rest is that of any world of real servers: commits are read from a logical slot that ends with its
+//! session, and only those of the plan's own rows are recorded (`real/shared_database.rs`).
 //!
-//! Servers go by the machine's clock, and devices by the plan's, which is some time in the past: tokens are signed
+//! Servers go by the machine's clock, and devices by the plan's, which is some time in the past. So tokens are signed
 //! again with their times moved, and no clock of a device is later than its receipt.
 
+mod cleanup;
+mod config;
+mod environment;
 mod gateway;
-mod guest;
+mod isolated_plan;
 mod mapping;
-mod owned;
-mod stack;
+mod remote_server;
+mod row_list;
 
-pub(crate) use guest::guest;
-pub use guest::why_not;
+pub use config::ExternalConfig;
+pub use environment::{ExternalPool, end_all};
+pub(crate) use isolated_plan::isolate;
+pub use isolated_plan::why_unsupported;
 pub use mapping::Mapping;
-pub use stack::{Choice, Pool, Site, end_all};

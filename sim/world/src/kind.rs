@@ -1,4 +1,4 @@
-//! Which worlds there are.
+//! The worlds that there are.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use sim_core::{Plan, Seed};
 
 use crate::{containers, embedded, external};
 
-/// Which world, with what it keeps from plan to plan.
+/// A world, with what its workers keep from plan to plan.
 #[derive(Clone, Debug, Default)]
 pub enum WorldKind {
     /// Everything in this process, in virtual time.
     #[default]
     Deterministic,
     /// Processes on loopback.
-    Embedded(Arc<embedded::Pool>),
+    Embedded(Arc<embedded::EmbeddedPool>),
     /// A deployment in containers.
-    Containers(Arc<containers::Pool>),
+    Containers(Arc<containers::ContainersPool>),
     /// A stack that somebody else runs.
-    External(Arc<external::Pool>),
+    External(Arc<external::ExternalPool>),
 }
 
-/// The names of the worlds that there are.
+/// Their names.
 pub const NAMES: [&str; 4] = ["deterministic", "embedded", "containers", "external"];
-/// Of those in which everything is ours, so that defects can be planted.
+/// Those in which everything is ours, so that defects can be planted.
 pub const OWN_NAMES: [&str; 3] = ["deterministic", "embedded", "containers"];
 
 impl WorldKind {
@@ -54,7 +54,7 @@ impl WorldKind {
         matches!(self, Self::External(_))
     }
 
-    /// The plan as it runs there.
+    /// The plan as it runs there: among the rows of others, with ids that nobody else has.
     ///
     /// # Panics
     /// When the machine gives no randomness where ids must be new.
@@ -63,6 +63,6 @@ impl WorldKind {
         let Self::External(pool) = self else { return plan.clone() };
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).expect("a machine has randomness");
-        external::guest(plan, app, pool.only_user(), Seed(u64::from_le_bytes(bytes)))
+        external::isolate(plan, app, pool.only_user(), Seed(u64::from_le_bytes(bytes)))
     }
 }

@@ -1,8 +1,11 @@
-//! Where a plan runs. Whoever runs one asks for a [`World`] and does not ask which.
+//! Where a plan runs. A trial asks for a [`World`] and does not need to know which.
 //!
-//! [`system`] what is tested, [`seams`] what may be put between its parts, [`config`] both and where they run: that is what
-//! a trial is given. [`deterministic`] is one world; `real` is what is the same wherever servers are real, [`embedded`],
-//! [`containers`] and [`external`] are what it stands on.
+//! A trial is given a [`config`]: the [`system`] under test, the [`seams`] where something may be put between its
+//! parts, and the [`WorldKind`]. [`deterministic`] is one world. `real` is what all worlds of real servers share;
+//! [`embedded`], [`containers`] and [`external`] are the environments that their servers run in.
+//!
+//! At the bottom: `clock` (plan time as servers see it), `plan_rows` and `server_write` (rows and writes of a plan as
+//! the server has them), `token`, and `translator` (what servers say in the words of the history).
 
 pub mod child;
 mod clock;
@@ -12,11 +15,13 @@ pub mod deterministic;
 pub mod embedded;
 pub mod external;
 mod kind;
+mod plan_rows;
 mod real;
 pub mod seams;
+mod server_write;
 pub mod system;
-mod told;
-mod writes;
+mod token;
+mod translator;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,7 +41,7 @@ pub use system::SystemUnderTest;
 pub enum World {
     /// See [`deterministic`].
     Deterministic(deterministic::World),
-    /// Real servers, whichever way they run.
+    /// Real servers, in whichever environment.
     Real(Box<real::World>),
 }
 
@@ -44,7 +49,7 @@ impl World {
     /// Brings a world up, with the seed rows in its database. Must be called within a `LocalSet`.
     ///
     /// # Errors
-    /// In words, why it did not come up.
+    /// Why it did not come up.
     pub async fn up(config: &TrialConfig, plan: Rc<Plan>, recorder: Recorder) -> Result<Self, String> {
         let TrialConfig { system, seams, world } = config;
         let world = match world {
@@ -53,23 +58,23 @@ impl World {
                 return Ok(Self::Deterministic(world));
             }
             WorldKind::Embedded(pool) => {
-                let (site, pool) = (pool.take()?, pool.clone());
-                real::World::up(system.clone(), plan, recorder, site, move |site| pool.give_back(site)).await?
+                let (worker, pool) = (pool.take()?, pool.clone());
+                real::World::up(system.clone(), plan, recorder, worker, move |worker| pool.give_back(worker)).await?
             }
             WorldKind::Containers(pool) => {
-                let (site, pool) = (pool.take()?, pool.clone());
-                real::World::up(system.clone(), plan, recorder, site, move |site| pool.give_back(site)).await?
+                let (worker, pool) = (pool.take()?, pool.clone());
+                real::World::up(system.clone(), plan, recorder, worker, move |worker| pool.give_back(worker)).await?
             }
             WorldKind::External(pool) => {
-                let (site, pool) = (pool.take()?, pool.clone());
+                let (worker, pool) = (pool.take()?, pool.clone());
                 recorder.omit_unplanned_rows();
-                real::World::up(system.clone(), plan, recorder, site, move |site| pool.give_back(site)).await?
+                real::World::up(system.clone(), plan, recorder, worker, move |worker| pool.give_back(worker)).await?
             }
         };
         Ok(Self::Real(Box::new(world)))
     }
 
-    /// How long devices bear with silence on a stream, in plan time.
+    /// How long devices wait on a silent stream, in plan time.
     #[must_use]
     pub fn stream_idle_timeout(&self) -> Duration {
         match self {
@@ -90,24 +95,24 @@ impl World {
     /// A fault begins.
     ///
     /// # Errors
-    /// In words, why it could not be injected.
-    pub async fn strike(&self, key: u32, fault: &Fault) -> Result<(), String> {
+    /// Why it could not be injected.
+    pub async fn inject(&self, key: u32, fault: &Fault) -> Result<(), String> {
         match self {
             Self::Deterministic(_) if matches!(fault, Fault::Container { .. } | Fault::CacheFlushed) => {
                 Err("there are no containers in this world".to_owned())
             }
             Self::Deterministic(world) => {
-                world.strike(key, fault);
+                world.inject(key, fault);
                 Ok(())
             }
-            Self::Real(world) => world.strike(key, fault).await,
+            Self::Real(world) => world.inject(key, fault).await,
         }
     }
 
     /// A fault ends.
     ///
     /// # Errors
-    /// In words, why it could not be undone.
+    /// Why it could not be undone.
     pub async fn heal(&self, key: u32, fault: &Fault) -> Result<(), String> {
         match self {
             Self::Deterministic(world) => {
@@ -118,18 +123,18 @@ impl World {
         }
     }
 
-    /// Undoes what faults without a length of their own have left.
-    pub async fn mend(&self) {
+    /// Ends what faults without an end of their own have left.
+    pub async fn heal_remaining(&self) {
         match self {
-            Self::Deterministic(world) => world.mend(),
-            Self::Real(world) => world.mend().await,
+            Self::Deterministic(world) => world.heal_remaining(),
+            Self::Real(world) => world.heal_remaining().await,
         }
     }
 
     /// What `GET /conflicts` gives the device's user; `None` where the backend has no such route.
     ///
     /// # Errors
-    /// In words, when the answer is none.
+    /// Why there is no answer.
     pub async fn conflicts(&self, device: u32) -> Result<Option<Vec<ConflictRecord>>, String> {
         match self {
             Self::Deterministic(world) => world.conflicts(device).await,
@@ -140,7 +145,7 @@ impl World {
     /// Reads every row of the server into the history.
     ///
     /// # Errors
-    /// In words, when they cannot be read.
+    /// Why they cannot be read.
     pub async fn final_read(&self) -> Result<(), String> {
         match self {
             Self::Deterministic(world) => {
@@ -154,7 +159,7 @@ impl World {
     /// Takes it down.
     ///
     /// # Errors
-    /// What went wrong meanwhile that is nobody's fault: a server that ended by itself.
+    /// What was left behind, or a server that ended by itself.
     pub async fn down(self) -> Result<(), String> {
         match self {
             Self::Deterministic(_) => Ok(()),

@@ -1,5 +1,5 @@
-//! The places between the parts of a plan's stack where something may be put in their way. Worlds run whatever stands
-//! there and ask for no more; with [`Sound`] nothing does.
+//! The places between the parts of a plan's stack where something may be put in between. Worlds run whatever is there;
+//! [`PassThrough`] changes nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,7 +14,7 @@ use sim_service::changes::SourceTransaction;
 /// All rows of a database: one map from id to row for each table of the schema.
 pub type Rows = Vec<BTreeMap<Arc<str>, Row>>;
 
-/// What passes through each seam. The default of every method is to let it pass as it is.
+/// What passes through each seam. By default it passes unchanged.
 pub trait Seams: Debug + Send + Sync {
     /// The rules that the backend is given.
     fn rules(&self, app: &App, rules: &Arc<Rules>) -> Arc<Rules> {
@@ -72,8 +72,8 @@ pub trait Seams: Debug + Send + Sync {
     }
 }
 
-/// Nothing is in the way of anything.
+/// Changes nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sound;
+pub struct PassThrough;
 
-impl Seams for Sound {}
+impl Seams for PassThrough {}

@@ -13,10 +13,10 @@ use crate::cli::UpArgs;
 ///
 /// # Errors
 /// Why it did not come up.
-pub fn up(args: &UpArgs) -> Result<embedded::Standing, CommandError> {
+pub fn up(args: &UpArgs) -> Result<embedded::RunningStack, CommandError> {
     let app = Arc::new(App::named(&args.app.app).map_err(CommandError::Usage)?);
     let request = WorldRequest { name: "embedded", ..WorldRequest::default() };
     let config = trial_config(app, &args.app.app, Some(args.policy), &request)?;
     let WorldKind::Embedded(pool) = &config.world else { unreachable!("it was just asked for") };
-    embedded::Standing::up(pool).map_err(CommandError::Harness)
+    embedded::RunningStack::start(pool).map_err(CommandError::Harness)
 }

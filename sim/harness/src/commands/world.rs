@@ -50,7 +50,7 @@ pub(super) fn trial_config(
             let system = system_under_test(app, promised)?;
             let program = std::env::current_exe()
                 .map_err(|error| CommandError::Harness(format!("this program's own path: {error}")))?;
-            let pool = embedded::Pool::new(&system, source, program);
+            let pool = embedded::EmbeddedPool::new(&system, source, program);
             pool.preflight().map_err(|problem| CommandError::Harness(format!("--world embedded: {problem}")))?;
             Ok(TrialConfig::new(system, WorldKind::Embedded(Arc::new(pool))))
         }
@@ -58,12 +58,12 @@ pub(super) fn trial_config(
             let system = system_under_test(app, promised)?;
             let not_here = || CommandError::Usage("this command is not for containers".to_owned());
             let args = request.containers.ok_or_else(not_here)?;
-            let choice = containers::Choice {
+            let choice = containers::ContainersConfig {
                 storage: args.storage,
                 stand_ins: args.stand_ins,
                 images: args.images.iter().cloned().collect(),
             };
-            let pool = containers::Pool::new(&system, choice);
+            let pool = containers::ContainersPool::new(&system, choice);
             pool.preflight().map_err(|problem| CommandError::Harness(format!("--world containers: {problem}")))?;
             Ok(TrialConfig::new(system, WorldKind::Containers(Arc::new(pool))))
         }
@@ -84,8 +84,8 @@ fn external_config(app: Arc<App>, source: &str, request: &WorldRequest<'_>) -> R
     let target = Target::new(&args.stack, Some(source)).map_err(usage)?;
     let system = system_under_test(app, request.policy.or(mapping.policy))?;
     let folder = request.out.map_or_else(|| PathBuf::from(RUNS), Path::to_owned);
-    let choice = external::Choice { target, mapping: Arc::new(mapping), folder };
-    let pool = external::Pool::new(&system, choice).map_err(usage)?;
+    let choice = external::ExternalConfig { target, mapping: Arc::new(mapping), folder };
+    let pool = external::ExternalPool::new(&system, choice).map_err(usage)?;
     pool.preflight().map_err(|problem| CommandError::Harness(format!("--world external: {problem}")))?;
     Ok(TrialConfig::new(system, WorldKind::External(Arc::new(pool))))
 }
@@ -104,7 +104,7 @@ pub(super) fn why_not(scenario: &Scenario, world: &WorldKind) -> Option<String> 
     }
     let pool = match world {
         WorldKind::Containers(pool) => pool,
-        WorldKind::External(pool) => return external::why_not(scenario, pool.signs()),
+        WorldKind::External(pool) => return external::why_unsupported(scenario, pool.signs()),
         WorldKind::Deterministic | WorldKind::Embedded(_) => return None,
     };
     let missing = scenario.parts().into_iter().find(|part| !pool.has(*part))?;

@@ -65,7 +65,7 @@ fn plans_hold_in_containers() {
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
     assert_eq!(told["world"], "containers");
     let summary = std::fs::read_to_string(folder.path().join("report/summary.txt")).expect("a summary");
-    let stretch = format!("{} times as much silence", sim_world::containers::IDLE_STRETCH);
+    let stretch = format!("{} times as much silence", sim_world::containers::STREAM_IDLE_FACTOR);
     assert!(summary.contains(&stretch), "{summary}");
     let scenarios = told["scenarios"].as_array().expect("scenarios");
     assert_eq!(scenarios.len(), 3);

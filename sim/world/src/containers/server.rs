@@ -12,19 +12,19 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
 use super::docker::{Engine, State};
-use crate::real::ground::{Killer, Later, Server};
-use crate::real::link::Http;
+use crate::real::http_client::HttpClient;
+use crate::real::server::{BoxResult, Server, ServerKiller};
 
-/// How long a killed container may take to be gone.
-const END_MAX: Duration = Duration::from_secs(30);
+/// How long a killed container may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// Seconds in which it may end by itself when it is stopped.
 pub(super) const GRACE_S: i32 = 10;
-/// How often it is looked.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often it is checked.
+const POLL: Duration = Duration::from_millis(20);
 /// How long a service may take until it streams.
-const STREAM_MAX: Duration = Duration::from_secs(120);
+const STREAM_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long one try may take.
-const TRY_MAX: Duration = Duration::from_secs(5);
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server in a container that runs.
 pub(super) struct Container {
@@ -40,32 +40,32 @@ pub(super) struct Container {
 }
 
 async fn kill(engine: Engine, title: &'static str, name: String) -> Result<(), String> {
-    // A frozen one does not even die.
+    // A paused container cannot be killed.
     let _ = engine.unpause(&name).await;
     engine.signal(&name, "SIGKILL").await.map_err(|problem| format!("{title}: {problem}"))?;
-    ended(&engine, title, &name).await
+    wait_until_ended(&engine, title, &name).await
 }
 
 /// Waits until a container has ended.
-pub(super) async fn ended(engine: &Engine, title: &str, name: &str) -> Result<(), String> {
-    let deadline = Instant::now() + END_MAX;
+pub(super) async fn wait_until_ended(engine: &Engine, title: &str, name: &str) -> Result<(), String> {
+    let deadline = Instant::now() + END_TIMEOUT;
     while !matches!(engine.state(name).await?, State::Ended(_)) {
         if Instant::now() > deadline {
             return Err(format!("{title}: its container does not end"));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL).await;
     }
     Ok(())
 }
 
 impl Container {
     /// Waits until it ends by itself.
-    pub(super) async fn ended(&self) -> String {
+    pub(super) async fn wait_until_ended(&self) -> String {
         loop {
             if let Ok(State::Ended(code)) = self.engine.state(&self.name).await {
                 return format!("it ended with {code}");
             }
-            tokio::time::sleep(LOOK_EVERY * 10).await;
+            tokio::time::sleep(POLL * 10).await;
         }
     }
 }
@@ -79,14 +79,14 @@ impl Server for Container {
         self.address
     }
 
-    fn killer(&self) -> Killer {
+    fn killer(&self) -> ServerKiller {
         let (engine, title, name) = (self.engine.clone(), self.title, self.name.clone());
         Arc::new(move || kill(engine.clone(), title, name.clone()).boxed())
     }
 
-    fn kill(self: Box<Self>) -> Later<'static, ()> {
+    fn kill(self: Box<Self>) -> BoxResult<'static, ()> {
         async move {
-            // One that another fault has killed is gone.
+            // Another fault may have killed it.
             match self.engine.state(&self.name).await? {
                 State::Ended(_) => Ok(()),
                 _ => kill(self.engine.clone(), self.title, self.name.clone()).await,
@@ -95,40 +95,40 @@ impl Server for Container {
         .boxed()
     }
 
-    fn stop(self: Box<Self>) -> Later<'static, ()> {
+    fn stop(self: Box<Self>) -> BoxResult<'static, ()> {
         async move {
-            // One that is frozen cannot end by itself.
+            // A paused container cannot end by itself.
             let _ = self.engine.unpause(&self.name).await;
             self.engine.stop(&self.name, GRACE_S).await
         }
         .boxed()
     }
 
-    fn disconnect(&self) -> Later<'_, ()> {
+    fn disconnect(&self) -> BoxResult<'_, ()> {
         self.engine.disconnect(&self.network, &self.name).boxed()
     }
 
-    fn pause(&self) -> Later<'_, ()> {
+    fn pause(&self) -> BoxResult<'_, ()> {
         self.engine.pause(&self.name).boxed()
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxResult<'_, ()> {
         self.engine.unpause(&self.name).boxed()
     }
 
-    fn compact(&self) -> Later<'_, ()> {
+    fn compact(&self) -> BoxResult<'_, ()> {
         if self.compacts {
             return async { self.engine.signal(&self.name, "SIGUSR1").await }.boxed();
         }
         ready(Err(format!("{}: the image does not say how it is told to compact", self.title))).boxed()
     }
 
-    fn learn_keys<'a>(&'a self, _http: &'a Http, _count: u64, _waits: bool) -> Later<'a, ()> {
+    fn reload_keys<'a>(&'a self, _http: &'a HttpClient, _count: u64, _waits: bool) -> BoxResult<'a, ()> {
         // It fetches them from the backend as soon as a token names one that it does not know.
         ready(Ok(())).boxed()
     }
 
-    fn ended(&mut self) -> BoxFuture<'_, Option<String>> {
+    fn exit_reason(&mut self) -> BoxFuture<'_, Option<String>> {
         async {
             let Ok(State::Ended(code)) = self.engine.state(&self.name).await else { return None };
             let tail = self.engine.log_tail(&self.name).await;
@@ -139,10 +139,10 @@ impl Server for Container {
 }
 
 /// Waits until a service streams: readiness may turn true before a sync configuration is active.
-pub(super) async fn streams(http: &Http, service: SocketAddr, token: &str) -> Result<(), String> {
-    let deadline = Instant::now() + STREAM_MAX;
+pub(super) async fn wait_until_streaming(http: &HttpClient, service: SocketAddr, token: &str) -> Result<(), String> {
+    let deadline = Instant::now() + STREAM_TIMEOUT;
     loop {
-        let answer = match tokio::time::timeout(TRY_MAX, first_line(http, service, token)).await {
+        let answer = match tokio::time::timeout(TRY_TIMEOUT, first_line(http, service, token)).await {
             Ok(Ok(line)) if line.contains("\"checkpoint\"") => return Ok(()),
             Ok(Ok(answer) | Err(answer)) => answer,
             Err(_) => "nothing".to_owned(),
@@ -150,11 +150,11 @@ pub(super) async fn streams(http: &Http, service: SocketAddr, token: &str) -> Re
         if Instant::now() > deadline {
             return Err(format!("it does not stream a checkpoint but {answer}"));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-async fn first_line(http: &Http, service: SocketAddr, token: &str) -> Result<String, String> {
+async fn first_line(http: &HttpClient, service: SocketAddr, token: &str) -> Result<String, String> {
     let body = r#"{"client_id":"readiness","raw_data":true,"include_checksum":true,"buckets":[],"parameters":{}}"#;
     let request = Request::post(format!("http://{service}/sync/stream"))
         .header(AUTHORIZATION, format!("Bearer {token}"))

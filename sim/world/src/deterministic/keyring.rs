@@ -9,36 +9,35 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use rand::RngCore as _;
 use sim_core::Plan;
 use sim_core::plan::EPOCH_US;
+use sim_device::recorder::Recorder;
 use sim_service::auth::Keys;
+use sim_stack::signer::Signer;
 
 use crate::seams::Seams;
-use sim_device::recorder::Recorder;
-use sim_stack::signer::Signer;
-use crate::real::keys::Issuer;
-use crate::told::{AUDIENCE, minter};
+use crate::token::{AUDIENCE, TokenIssuer, TokenMinter, token_minter};
 
 const KEY_ID: &str = "local-dev-key";
 
-/// All keys, the newest last.
+/// All keys of a plan, the newest last.
 pub(super) struct Keyring {
     plan: Rc<Plan>,
     recorder: Recorder,
     seams: Arc<dyn Seams>,
-    keys: RefCell<Vec<Held>>,
+    keys: RefCell<Vec<SigningKey>>,
     made: Cell<u64>,
 }
 
-struct Held {
+struct SigningKey {
     kid: String,
     secret: [u8; 32],
     retires_us: Option<i64>,
-    mint: Box<dyn Fn(u32, bool) -> String>,
+    mint: TokenMinter,
 }
 
 impl Keyring {
     /// The plan's first key.
     pub(super) fn new(plan: Rc<Plan>, recorder: Recorder, seams: Arc<dyn Seams>) -> Self {
-        let first = Held::new(&plan, &recorder, 1);
+        let first = SigningKey::new(&plan, &recorder, 1);
         Self { plan, recorder, seams, keys: RefCell::new(vec![first]), made: Cell::new(1) }
     }
 
@@ -54,10 +53,10 @@ impl Keyring {
             keys.clear();
         }
         self.made.set(self.made.get() + 1);
-        keys.push(Held::new(&self.plan, &self.recorder, self.made.get()));
+        keys.push(SigningKey::new(&self.plan, &self.recorder, self.made.get()));
     }
 
-    /// What the backend believes.
+    /// What the backend judges tokens by.
     pub(super) fn backend(&self) -> backend::Auth {
         let keys = self.keys.borrow();
         let newest_first = keys.iter().rev().map(|key| backend::Key {
@@ -68,7 +67,7 @@ impl Keyring {
         backend::Auth::hs256(newest_first.collect(), vec![AUDIENCE.to_owned()])
     }
 
-    /// The key set as whoever asks for it gets it.
+    /// The key set that the service fetches.
     pub(super) fn service(&self) -> Keys {
         let mut set = Keys::default();
         for key in self.keys.borrow().iter() {
@@ -84,7 +83,7 @@ impl Keyring {
     }
 }
 
-impl Held {
+impl SigningKey {
     /// The plan's key of this number, from 1.
     fn new(plan: &Rc<Plan>, recorder: &Recorder, number: u64) -> Self {
         let mut secret = [0u8; 32];
@@ -93,7 +92,7 @@ impl Held {
         let kid = if number == 1 { KEY_ID.to_owned() } else { format!("{KEY_ID}-{number}") };
         let key = EncodingKey::from_secret(&secret);
         let signer = Signer { kid: Some(kid.clone()), algorithm: Algorithm::HS256, key };
-        let mint = minter(plan.clone(), recorder.clone(), Issuer::Signer(signer), AUDIENCE);
-        Self { kid, secret, retires_us: None, mint: Box::new(mint) }
+        let mint = token_minter(plan.clone(), recorder.clone(), TokenIssuer::SigningKey(signer), AUDIENCE);
+        Self { kid, secret, retires_us: None, mint }
     }
 }

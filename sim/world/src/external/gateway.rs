@@ -1,7 +1,7 @@
-//! The two servers of a stack that somebody else runs, as a plan's devices reach them: on loopback, behind which
-//! requests go on to where they are, uploads as the endpoint wants them.
+//! Stands on loopback for the two servers of a stack that somebody else runs. It forwards requests to where they are,
+//! uploads in the form that the endpoint takes.
 //!
-//! Nothing is written that is not the plan's: an upload that names another row is not sent.
+//! It lets nothing be written but the plan's rows: an upload that names another row is not sent.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,11 +16,11 @@ use fixtures::Schema;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use sim_stack::target::http::{Http, NoReply, request};
 use tokio::net::TcpListener;
 
 use super::mapping::Mapping;
-use sim_stack::target::http::{Http, NoReply, request};
-use crate::real::share::OwnRow;
+use crate::plan_rows::RowKey;
 
 /// Greatest size of what a device sends, or of an answer in one piece.
 const BODY_MAX_BYTES: usize = 64 << 20;
@@ -28,40 +28,40 @@ const BODY_MAX_BYTES: usize = 64 << 20;
 /// Set when nothing more is to be written.
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// What both gateways need.
+/// The gateway to both servers.
 pub(super) struct Gateway {
     pub(super) http: Http,
     pub(super) service: String,
     pub(super) backend: String,
     pub(super) mapping: Arc<Mapping>,
     pub(super) schema: Arc<Schema>,
-    pub(super) guarded: Mutex<Guarded>,
+    pub(super) writable: Mutex<WritableRows>,
 }
 
 /// The rows that may be written, and how many uploads named others.
 #[derive(Default)]
-pub(super) struct Guarded {
-    rows: BTreeSet<OwnRow>,
-    kept_out: usize,
+pub(super) struct WritableRows {
+    rows: BTreeSet<RowKey>,
+    refused_uploads: usize,
 }
 
 /// No device of this process writes from now on.
-pub(super) fn close() {
+pub(super) fn close_all() {
     IS_CLOSED.store(true, Ordering::SeqCst);
 }
 
 impl Gateway {
-    /// Listens for devices that look for the service; says where.
+    /// Listens for requests to the service; gives the address.
     pub(super) async fn for_service(self: &Arc<Self>) -> Result<SocketAddr, String> {
         let gateway = self.clone();
         listen(Router::new().fallback(move |request: Request<Body>| {
             let gateway = gateway.clone();
-            async move { gateway.pass(&gateway.service, request).await }
+            async move { gateway.forward(&gateway.service, request).await }
         }))
         .await
     }
 
-    /// Listens for devices that look for the backend; says where.
+    /// Listens for requests to the backend; gives the address.
     pub(super) async fn for_backend(self: &Arc<Self>) -> Result<SocketAddr, String> {
         let gateway = self.clone();
         listen(Router::new().fallback(move |request: Request<Body>| {
@@ -93,34 +93,34 @@ impl Gateway {
         if IS_CLOSED.load(Ordering::SeqCst) || !self.may_write(&body) {
             return plain(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let told = self.mapping.send(&self.http, &self.backend, &token, &body).await;
-        let mut response = Response::new(Body::from(told.body));
-        *response.status_mut() = told.status;
+        let answer = self.mapping.send(&self.http, &self.backend, &token, &body).await;
+        let mut response = Response::new(Body::from(answer.body));
+        *response.status_mut() = answer.status;
         response
     }
 
-    /// Lets these rows be written, and no others; says how many uploads named others before.
-    pub(super) fn guard(&self, rows: &[OwnRow]) -> usize {
+    /// Lets these rows be written, and no others; gives how many uploads named others before.
+    pub(super) fn set_writable(&self, rows: &[RowKey]) -> usize {
         let rows = rows.iter().cloned().collect();
-        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *guarded, Guarded { rows, kept_out: 0 }).kept_out
+        let mut writable = self.writable.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *writable, WritableRows { rows, refused_uploads: 0 }).refused_uploads
     }
 
-    /// Whether it writes the plan's rows alone.
+    /// Whether an upload writes the plan's rows alone.
     fn may_write(&self, body: &[u8]) -> bool {
-        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writable = self.writable.lock().unwrap_or_else(PoisonError::into_inner);
         let is_own = |op: &WireOp| {
             let table = self.schema.table_index(&op.table);
-            table.is_some_and(|table| guarded.rows.contains(&(table, Arc::from(op.id.as_str()))))
+            table.is_some_and(|table| writable.rows.contains(&(table, Arc::from(op.id.as_str()))))
         };
         let upload = serde_json::from_slice::<UploadRequest>(body);
         let may = upload.is_ok_and(|upload| upload.transactions.iter().flat_map(|one| &one.ops).all(is_own));
-        guarded.kept_out += usize::from(!may);
+        writable.refused_uploads += usize::from(!may);
         may
     }
 
-    /// Sends a request on as it is; its answer comes back part by part.
-    async fn pass(&self, base: &str, asked: Request<Body>) -> Response<Body> {
+    /// Sends a request on as it is; the answer comes back part by part.
+    async fn forward(&self, base: &str, asked: Request<Body>) -> Response<Body> {
         let path = asked.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let url = format!("{base}{path}");
         let token = token(&asked);
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn no_row_is_written_that_is_not_the_plans() {
+    async fn only_the_plans_rows_are_written() {
         let app = fixtures::App::builtin("todolists").expect("it is built in");
         let table = app.schema.tables[0].name.clone();
         let gateway = Arc::new(Gateway {
@@ -188,7 +188,7 @@ mod tests {
             backend: "http://127.0.0.1:1".to_owned(),
             mapping: Arc::new(Mapping::read("syncstorm").expect("presets are sound")),
             schema: Arc::new(app.schema),
-            guarded: Mutex::default(),
+            writable: Mutex::default(),
         });
         let body = |ids: &[&str]| {
             let ops: Vec<serde_json::Value> =
@@ -196,12 +196,12 @@ mod tests {
             serde_json::json!({"client_id": "c", "transactions": [{"tx_id": 1, "ops": ops}]}).to_string()
         };
         assert!(!gateway.may_write(body(&["a"]).as_bytes()), "there is no plan");
-        assert_eq!(gateway.guard(&[(0, Arc::from("a")), (0, Arc::from("b"))]), 1);
+        assert_eq!(gateway.set_writable(&[(0, Arc::from("a")), (0, Arc::from("b"))]), 1);
         assert!(gateway.may_write(body(&["a", "b"]).as_bytes()));
         assert!(!gateway.may_write(body(&["a", "other"]).as_bytes()));
         assert!(!gateway.may_write(body(&["a"]).replace(&table, "pg_authid").as_bytes()));
         assert!(!gateway.may_write(b"{}"));
-        assert_eq!(gateway.guard(&[]), 3);
+        assert_eq!(gateway.set_writable(&[]), 3);
         // And nothing of it leaves this machine: the answer is the gateway's own.
         let address = gateway.for_backend().await.expect("it listens");
         let url = format!("http://{address}/upload");

@@ -1,36 +1,34 @@
-//! Backend and service as the plan's thread has them: the way to their processes, and the network before them.
+//! Backend and service as the plan's thread sees them: the simulated network in front, their processes behind.
 
 use std::sync::Arc;
 
-use super::link::{self, Way};
-use super::stage::{Backstage, Fall};
 use sim_network::ServerRole;
 use sim_network::sim::SimNetwork;
+
+use super::context::RunContext;
+use super::forward::router;
+use super::server::ServerStop;
+use super::supervisor::Supervisor;
 
 /// Both servers of one plan. Clones share them.
 #[derive(Clone)]
 pub(super) struct Servers {
     pub(super) network: SimNetwork,
-    pub(super) backstage: Backstage,
-    pub(super) way: Arc<Way>,
+    pub(super) supervisor: Supervisor,
+    pub(super) context: Arc<RunContext>,
 }
 
 impl Servers {
-    /// Kills a server. Its connections are reset.
-    pub(super) async fn take_down(&self, target: ServerRole) -> Result<(), String> {
-        self.take(target, Fall::Killed).await
-    }
-
-    /// A server goes, in one way or another. Its connections are reset.
-    pub(super) async fn take(&self, target: ServerRole, fall: Fall) -> Result<(), String> {
+    /// One fault more keeps a server down. Its connections are reset.
+    pub(super) async fn take_down(&self, target: ServerRole, stop: ServerStop) -> Result<(), String> {
         self.network.set_router(target, None);
-        self.backstage.act(move |hands| hands.take_down(target, fall)).await
+        self.supervisor.act(move |guard| guard.take_down(target, stop)).await
     }
 
-    /// One fault fewer holds a server down.
+    /// One fault fewer keeps a server down.
     pub(super) async fn bring_up(&self, target: ServerRole) -> Result<(), String> {
-        if let Some(address) = self.backstage.act(move |hands| hands.bring_up(target)).await? {
-            self.network.set_router(target, Some(link::router(&self.way, target, address)));
+        if let Some(address) = self.supervisor.act(move |guard| guard.bring_up(target)).await? {
+            self.network.set_router(target, Some(router(&self.context, target, address)));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::{Value as Json, json};
 use sim_world::TrialConfig;
-use sim_world::embedded::{Pool, Standing};
+use sim_world::embedded::{EmbeddedPool, RunningStack};
 use tower::ServiceExt;
 
 use crate::embedded_backend::rig::{Rig, START_US, TestClock};
@@ -211,14 +211,14 @@ fn a_server_stands_hostile_bodies() {
     let app = Arc::new(App::load(&folder).expect("the test application is sound"));
     let config = TrialConfig::deterministic(app, PolicyKind::FieldMerge).expect("its sync configuration is known");
     let source = folder.to_str().expect("a path of this repository");
-    let pool = Pool::new(&config.system, source, env!("CARGO_BIN_EXE_syncstorm").into());
-    let standing = Standing::up(&pool).expect("the servers come up");
+    let pool = EmbeddedPool::new(&config.system, source, env!("CARGO_BIN_EXE_syncstorm").into());
+    let stack = RunningStack::start(&pool).expect("the servers come up");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(assail(&standing, bodies(1_500)));
+    runtime.block_on(assail(&stack, bodies(1_500)));
 }
 
-async fn assail(standing: &Standing, count: u32) {
-    let url = standing.database_url.split('?').next().expect("a URL");
+async fn assail(stack: &RunningStack, count: u32) {
+    let url = stack.database_url.split('?').next().expect("a URL");
     let (database, connection) =
         tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the database is there");
     tokio::spawn(connection);
@@ -227,7 +227,7 @@ async fn assail(standing: &Standing, count: u32) {
     let before = surroundings(&database).await;
     let client = || -> Client<_, Full<Bytes>> { Client::builder(TokioExecutor::new()).build_http() };
     let mut http = client();
-    let wrong = wrong_tokens(&standing.token);
+    let wrong = wrong_tokens(&stack.token);
     let (mut runner, strategy) = (runner("SYNCSTORM_FUZZ_BODIES", 1), body());
     let (mut early_mb, mut taken, mut kept_out, mut late) = (0, 0, 0, 0);
     for case in 0..count {
@@ -236,8 +236,8 @@ async fn assail(standing: &Standing, count: u32) {
             bytes = vec![b'['; TOO_LARGE];
         }
         let stranger = (case % 9 == 4).then(|| &wrong[case as usize / 9 % wrong.len()]);
-        let token = stranger.map_or(Some(&standing.token), Option::as_ref);
-        let mut request = Request::post(format!("{}/upload", standing.backend_url));
+        let token = stranger.map_or(Some(&stack.token), Option::as_ref);
+        let mut request = Request::post(format!("{}/upload", stack.backend_url));
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -265,14 +265,14 @@ async fn assail(standing: &Standing, count: u32) {
             (stranger, status) => panic!("case {case}, token {stranger:?}: {status} to {shown}"),
         }
         if case == count / 10 {
-            early_mb = memory_mb(standing.process_ids[0]).0;
+            early_mb = memory_mb(stack.process_ids[0]).0;
         }
     }
     assert!(taken > count / 5 && kept_out > count / 10, "{taken} {kept_out}: the bodies are all alike");
     assert_eq!(surroundings(&database).await, before, "something changed that the token may not touch");
     let others = "SELECT count(*) FROM sync_backend.ledger WHERE subject <> $1";
-    let others: i64 = database.query_one(others, &[&standing.user]).await.expect("the ledger is there").get(0);
+    let others: i64 = database.query_one(others, &[&stack.user]).await.expect("the ledger is there").get(0);
     assert_eq!(others, 0, "somebody else's operations are in the ledger");
-    let (now_mb, peak_mb) = memory_mb(standing.process_ids[0]);
+    let (now_mb, peak_mb) = memory_mb(stack.process_ids[0]);
     assert!(now_mb <= early_mb + GROWTH_MAX_MB && peak_mb <= PEAK_MAX_MB, "{early_mb}, {now_mb}, {peak_mb} MB");
 }

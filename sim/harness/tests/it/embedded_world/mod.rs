@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use backend::PolicyKind;
 use fixtures::App;
-use sim_world::{TrialConfig, WorldKind, embedded::Pool};
+use sim_world::{TrialConfig, WorldKind, embedded::EmbeddedPool};
 
 /// An application in the embedded world.
 fn config(policy: PolicyKind) -> TrialConfig {
     let app = Arc::new(App::builtin("flowstate").expect("it is built in"));
     let config = TrialConfig::deterministic(app, policy).expect("the sync configuration is known");
-    let pool = Pool::new(&config.system, "flowstate", PathBuf::from(env!("CARGO_BIN_EXE_syncstorm")));
+    let pool = EmbeddedPool::new(&config.system, "flowstate", PathBuf::from(env!("CARGO_BIN_EXE_syncstorm")));
     TrialConfig { world: WorldKind::Embedded(Arc::new(pool)), ..config }
 }
