@@ -124,24 +124,10 @@ impl World {
             Fault::Compaction => self.replication.compact(),
             Fault::KeyRotated { .. } => servers.rotate_keys(),
             Fault::ServerWrite { intents } => self.write(intents),
-            // These are the network's, or the device's own.
-            Fault::Offline { .. }
-            | Fault::Partition { .. }
-            | Fault::Slow { .. }
-            | Fault::Lossy { .. }
-            | Fault::StreamCut { .. }
-            | Fault::HalfOpen { .. }
-            | Fault::Crash { .. }
-            | Fault::Suspend { .. }
-            | Fault::TabClose { .. }
-            | Fault::ClockJump { .. }
-            | Fault::WrongAudience { .. }
-            | Fault::ServicePaused { .. }
-            | Fault::StorageLost { .. }
-            | Fault::CopyRestored { .. } => {}
-            Fault::Container { .. } | Fault::CacheFlushed => {
-                self.recorder.record_harness_failure("there are no containers in this world".to_owned());
-            }
+            // The network holds what is sent to a paused service.
+            Fault::ServicePaused { .. } => {}
+            fault if fault.spec().carrier.is_of_a_device() => {}
+            fault => self.recorder.record_harness_failure(format!("this world cannot inject {}", fault.name())),
         }
     }
 

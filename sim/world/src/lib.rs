@@ -98,7 +98,7 @@ impl World {
     /// Why it could not be injected.
     pub async fn inject(&self, key: u32, fault: &Fault) -> Result<(), String> {
         match self {
-            Self::Deterministic(_) if matches!(fault, Fault::Container { .. } | Fault::CacheFlushed) => {
+            Self::Deterministic(_) if !fault.spec().worlds.contains(&sim_core::fault::World::Deterministic) => {
                 Err("there are no containers in this world".to_owned())
             }
             Self::Deterministic(world) => {
