@@ -4,31 +4,18 @@
 use fixtures::App;
 use sim_core::Plan;
 use sim_core::Seed;
+use sim_core::fault::{FAULTS, World};
 use sim_core::plan::{Expr, Intent};
 use sim_core::scenario::Scenario;
-
-/// The faults that touch no server.
-const FAULTS: [&str; 13] = [
-    "offline",
-    "partition",
-    "slow",
-    "lossy",
-    "stream-cut",
-    "half-open",
-    "crash",
-    "suspend",
-    "tab-close",
-    "clock-jump",
-    "storage-lost",
-    "copy-restored",
-    "server-write",
-];
 
 /// Why a scenario does not run on somebody else's servers. Without a signing key (`signs`) there are no tokens for
 /// another audience, and none that expire soon.
 pub fn why_unsupported(scenario: &Scenario, signs: bool) -> Option<String> {
-    let can = |name: &str| FAULTS.contains(&name) || (name == "wrong-audience" && signs);
-    if let Some(fault) = scenario.fault_names().into_iter().find(|name| !can(name)) {
+    let is_possible = |name: &str| {
+        let spec = FAULTS.iter().find(|spec| spec.name == name).expect("scenarios name faults of the table");
+        spec.worlds.contains(&World::External) && (signs || !spec.needs_signing_key)
+    };
+    if let Some(fault) = scenario.fault_names().into_iter().find(|name| !is_possible(name)) {
         return Some(fault.to_owned());
     }
     (scenario.tokens_expire() && !signs).then(|| "token expiry".to_owned())
