@@ -60,15 +60,15 @@ impl World {
                 }),
                 on_handled: Box::new({
                     let replication = replication.clone();
-                    move |request| {
-                        if let Some((device, ask)) = request.filter(|(_, ask)| ask.server == ServerRole::Backend) {
-                            replication.run(Some(RequestTag { device, subject: ask.subject }));
+                    move |handled| {
+                        if let Some((device, request)) = handled.filter(|(_, one)| one.server == ServerRole::Backend) {
+                            replication.run(Some(RequestTag { device, subject: request.subject }));
                         }
                     }
                 }),
                 on_duplicate: Box::new({
                     let recorder = recorder.clone();
-                    move |device, ask, status| record_second_delivery(&recorder, device, ask, status)
+                    move |device, request, status| record_second_delivery(&recorder, device, request, status)
                 }),
             },
         );

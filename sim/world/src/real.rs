@@ -143,7 +143,7 @@ impl World {
                 }),
                 on_duplicate: Box::new({
                     let recorder = recorder.clone();
-                    move |device, ask, status| record_second_delivery(&recorder, device, ask, status)
+                    move |device, request, status| record_second_delivery(&recorder, device, request, status)
                 }),
             },
         );

@@ -6,8 +6,8 @@ use std::time::Duration;
 use backend::record::{Author, Commit, LedgerRow, Origin};
 use fixtures::App;
 use sim_core::history::{self, ConflictRecord, OpAnswer, Outcome, What, Who, Writer};
-use sim_device::upload_subject::UploadSubject;
 use sim_device::recorder::Recorder;
+use sim_device::upload_subject::UploadSubject;
 use sim_network::sim::SimNetwork;
 use sim_network::{Network, Purpose, Request, RequestTag, Response, ServerRole};
 
@@ -84,8 +84,7 @@ impl Translator {
     fn origin(&self, origin: &Origin, ledger: &[LedgerRow], sent: Option<RequestTag>) -> Option<history::Origin> {
         // Copies of one database share a client id: the request tells them apart.
         let sender = sent.map(|sent| sending_device(&self.recorder, sent));
-        let device = self.recorder.committed_tx_author(&origin.client_id, origin.tx_id, sender);
-        let device = device?;
+        let device = self.recorder.committed_tx_author(&origin.client_id, origin.tx_id, sender)?;
         for entry in ledger {
             self.recorder.note_op_author(&origin.client_id, entry.epoch, entry.op_id, device);
         }

@@ -191,8 +191,8 @@ impl ContainersEnvironment {
     }
 
     /// Makes the container of a server, or starts the one that this plan has.
-    async fn start_container(&self, target: ServerRole) -> Result<Container, String> {
-        let (name, title) = match target {
+    async fn start_container(&self, role: ServerRole) -> Result<Container, String> {
+        let (name, title) = match role {
             ServerRole::Backend => (BACKEND, "the backend"),
             ServerRole::Service => (SERVICE, "the sync service"),
         };
@@ -200,7 +200,7 @@ impl ContainersEnvironment {
         if is_new {
             let mut environment = BTreeMap::new();
             let mut mounts = Vec::new();
-            match target {
+            match role {
                 ServerRole::Backend => {
                     environment.insert("SYNC_BACKEND_POLICY", self.policy.to_string());
                     environment.insert("SYNC_BACKEND_ANNOTATE_COMMITS", "true".to_owned());
@@ -236,14 +236,14 @@ impl ContainersEnvironment {
     }
 
     /// Waits until a server is ready.
-    async fn wait_until_server_is_ready(&self, server: &Container, target: ServerRole, http: &HttpClient) -> Result<(), String> {
+    async fn wait_until_server_is_ready(&self, server: &Container, role: ServerRole, http: &HttpClient) -> Result<(), String> {
         let waited = async {
-            if target == ServerRole::Service {
+            if role == ServerRole::Service {
                 // The service fetches its keys there.
                 wait_until_ready(http, self.group.address(BACKEND)?).await?;
             }
             wait_until_ready(http, server.address).await?;
-            if target == ServerRole::Service {
+            if role == ServerRole::Service {
                 let signer = self.base.keys.any_signer().ok_or("no key signs tokens")?;
                 let now_s = backend::server::machine_clock_us().div_euclid(1_000_000);
                 let token = sign(&signer, "readiness", AUDIENCE, now_s, now_s + 600);
@@ -298,14 +298,14 @@ impl Environment for ContainersEnvironment {
 
     fn start_server<'a>(
         &'a self,
-        target: ServerRole,
+        role: ServerRole,
         http: &'a HttpClient,
         waits: bool,
     ) -> BoxResult<'a, Box<dyn Server>> {
         async move {
-            let server = self.start_container(target).await?;
+            let server = self.start_container(role).await?;
             if waits {
-                self.wait_until_server_is_ready(&server, target, http).await?;
+                self.wait_until_server_is_ready(&server, role, http).await?;
             }
             Ok::<Box<dyn Server>, String>(Box::new(server))
         }

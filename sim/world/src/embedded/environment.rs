@@ -159,22 +159,22 @@ impl EmbeddedEnvironment {
     /// Starts a server by the machine's clock; gives how long it took until it was ready.
     pub(super) async fn start_by_machine_clock(
         &self,
-        target: ServerRole,
+        role: ServerRole,
         http: &HttpClient,
         args: &[&str],
     ) -> Result<(Process, Duration), String> {
         let began = Instant::now();
-        let server = self.start_process(target, OsStr::new(MACHINE_CLOCK), args).await?;
+        let server = self.start_process(role, OsStr::new(MACHINE_CLOCK), args).await?;
         wait_until_ready(http, server.address()).await.map_err(|problem| format!("{}: {problem}", server.name()))?;
         Ok((server, began.elapsed()))
     }
 
-    async fn start_process(&self, target: ServerRole, clock: &OsStr, args: &[&str]) -> Result<Process, String> {
+    async fn start_process(&self, role: ServerRole, clock: &OsStr, args: &[&str]) -> Result<Process, String> {
         let folder = &self.folder;
         let mut command = Command::new(&self.program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("RUST_LOG", "info,pgwire_replication=off");
         command.env(CLOCK_FILE, clock).env(PARENT, std::process::id().to_string()).current_dir(folder);
-        let name = match target {
+        let name = match role {
             ServerRole::Backend => {
                 command.arg("backend").env("DATABASE_URL", &self.url).arg("--state-dir").arg(folder.join("state"));
                 command.arg("--app").arg(&self.app_source).args(["--policy", &self.policy.to_string()]);
@@ -219,12 +219,12 @@ impl Environment for EmbeddedEnvironment {
 
     fn start_server<'a>(
         &'a self,
-        target: ServerRole,
+        role: ServerRole,
         http: &'a HttpClient,
         waits: bool,
     ) -> BoxResult<'a, Box<dyn Server>> {
         async move {
-            let process = self.start_process(target, self.folder.join("clock").as_os_str(), &[]).await?;
+            let process = self.start_process(role, self.folder.join("clock").as_os_str(), &[]).await?;
             if waits {
                 let ready = wait_until_ready(http, process.address()).await;
                 ready.map_err(|problem| format!("{}: {problem}", process.name()))?;

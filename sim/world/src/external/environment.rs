@@ -283,12 +283,12 @@ impl Environment for ExternalEnvironment {
 
     fn start_server<'a>(
         &'a self,
-        target: ServerRole,
+        role: ServerRole,
         _http: &'a HttpClient,
         _waits: bool,
     ) -> BoxResult<'a, Box<dyn Server>> {
         let [service, backend] = self.0.addresses;
-        let (name, address) = match target {
+        let (name, address) = match role {
             ServerRole::Service => ("the sync service", service),
             ServerRole::Backend => ("the backend", backend),
         };

@@ -4,16 +4,18 @@
 use fixtures::App;
 use sim_core::Plan;
 use sim_core::Seed;
-use sim_core::fault::{FAULTS, FaultSpec, World};
+use sim_core::fault::{FAULTS, World};
 use sim_core::plan::{Expr, Intent};
 use sim_core::scenario::Scenario;
 
 /// Why a scenario does not run on somebody else's servers. Without a signing key (`signs`) there are no tokens for
 /// another audience, and none that expire soon.
 pub fn why_unsupported(scenario: &Scenario, signs: bool) -> Option<String> {
-    let can = |spec: &FaultSpec| spec.worlds.contains(&World::External) && (signs || !spec.needs_signing_key);
-    let is_unsupported = |name: &&str| FAULTS.iter().any(|spec| spec.name == *name && !can(spec));
-    if let Some(fault) = scenario.fault_names().into_iter().find(is_unsupported) {
+    let is_possible = |name: &str| {
+        let spec = FAULTS.iter().find(|spec| spec.name == name).expect("scenarios name faults of the table");
+        spec.worlds.contains(&World::External) && (signs || !spec.needs_signing_key)
+    };
+    if let Some(fault) = scenario.fault_names().into_iter().find(|name| !is_possible(name)) {
         return Some(fault.to_owned());
     }
     (scenario.tokens_expire() && !signs).then(|| "token expiry".to_owned())

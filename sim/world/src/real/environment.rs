@@ -85,7 +85,7 @@ pub(crate) trait Environment: Send + Sync {
     /// Starts a server; with `waits` until it is ready, else until it listens.
     fn start_server<'a>(
         &'a self,
-        target: ServerRole,
+        role: ServerRole,
         http: &'a HttpClient,
         waits: bool,
     ) -> BoxResult<'a, Box<dyn Server>>;

@@ -100,7 +100,7 @@ impl FaultInjector {
 
     async fn inject_in_container(&self, part: StackPart, fault: ContainerFault) -> Result<(), String> {
         let (servers, supervisor) = (&self.servers, &self.servers.supervisor);
-        let target = match part {
+        let role = match part {
             StackPart::Backend => ServerRole::Backend,
             StackPart::Service => ServerRole::Service,
             StackPart::Postgres => {
@@ -120,21 +120,21 @@ impl FaultInjector {
             }
         };
         match fault {
-            ContainerFault::Kill => servers.take_down(target, ServerStop::Kill).await,
-            ContainerFault::Stop => servers.take_down(target, ServerStop::Stop).await,
+            ContainerFault::Kill => servers.take_down(role, ServerStop::Kill).await,
+            ContainerFault::Stop => servers.take_down(role, ServerStop::Stop).await,
             ContainerFault::Restart => {
-                servers.take_down(target, ServerStop::Stop).await?;
-                servers.bring_up(target).await
+                servers.take_down(role, ServerStop::Stop).await?;
+                servers.bring_up(role).await
             }
-            ContainerFault::Pause if target == ServerRole::Backend => supervisor.act(StateGuard::pause_backend).await,
+            ContainerFault::Pause if role == ServerRole::Backend => supervisor.act(StateGuard::pause_backend).await,
             ContainerFault::Pause => supervisor.act(StateGuard::pause_service).await,
-            ContainerFault::Disconnect => servers.take_down(target, ServerStop::Disconnect).await,
+            ContainerFault::Disconnect => servers.take_down(role, ServerStop::Disconnect).await,
         }
     }
 
     async fn heal_container(&self, part: StackPart, fault: ContainerFault) -> Result<(), String> {
         let (servers, supervisor) = (&self.servers, &self.servers.supervisor);
-        let target = match part {
+        let role = match part {
             StackPart::Backend => ServerRole::Backend,
             StackPart::Service => ServerRole::Service,
             StackPart::Postgres => {
@@ -150,9 +150,9 @@ impl FaultInjector {
             }
         };
         match fault {
-            ContainerFault::Kill | ContainerFault::Stop | ContainerFault::Disconnect => servers.bring_up(target).await,
+            ContainerFault::Kill | ContainerFault::Stop | ContainerFault::Disconnect => servers.bring_up(role).await,
             ContainerFault::Restart => Ok(()),
-            ContainerFault::Pause if target == ServerRole::Backend => supervisor.act(StateGuard::resume_backend).await,
+            ContainerFault::Pause if role == ServerRole::Backend => supervisor.act(StateGuard::resume_backend).await,
             ContainerFault::Pause => supervisor.act(StateGuard::resume_service).await,
         }
     }

@@ -25,14 +25,14 @@ use super::uploads_under_way::UploadTurn;
 const WRITE_CHECKPOINT: &str = "/write-checkpoint";
 
 /// The routes of a server at an address.
-pub(super) fn router(context: &Arc<RunContext>, target: ServerRole, address: SocketAddr) -> Router {
+pub(super) fn router(context: &Arc<RunContext>, role: ServerRole, address: SocketAddr) -> Router {
     let context = context.clone();
-    Router::new().fallback(move |request: Request<Body>| forward(context.clone(), target, address, request))
+    Router::new().fallback(move |request: Request<Body>| forward(context.clone(), role, address, request))
 }
 
 async fn forward(
     context: Arc<RunContext>,
-    target: ServerRole,
+    role: ServerRole,
     address: SocketAddr,
     request: Request<Body>,
 ) -> Response<Body> {
@@ -43,14 +43,14 @@ async fn forward(
     parts.uri = format!("http://{address}{path}").parse().expect("an address and a path make a URI");
     let sent = parts.extensions.remove::<RequestTag>();
     if let Some(sent) = sent
-        && target == ServerRole::Backend
+        && role == ServerRole::Backend
     {
         context.log.note_upload(sent, &body);
     }
     // No server sees a request before its time.
     let now_us = (context.clock)();
     context.clock_file.show(now_us);
-    let uses_machine_clock = match target {
+    let uses_machine_clock = match role {
         ServerRole::Service => context.timing.service_uses_machine_clock,
         ServerRole::Backend => context.timing.backend_uses_machine_clock,
     };
@@ -58,14 +58,14 @@ async fn forward(
         let machine_us = backend::server::machine_clock_us();
         token_retiming::retime(&mut parts.headers, &environment.base().keys, now_us, machine_us);
     }
-    let work = context.activity.begin(match target {
+    let work = context.activity.begin(match role {
         ServerRole::Backend => Work::BackendRequest,
         ServerRole::Service if path.starts_with(WRITE_CHECKPOINT) => Work::WriteCheckpoint,
         ServerRole::Service => Work::ServiceRequest,
     });
     let is_to_be_killed = parts.extensions.remove::<KillBeforeCommit>().is_some();
     let request = Request::from_parts(parts, Full::new(body));
-    let exchange = exchange(context.clone(), target, request, sent, work);
+    let exchange = exchange(context.clone(), role, request, sent, work);
     let job = context.runtime.clone().spawn(async move {
         if is_to_be_killed { kill_before_commit(&context, exchange).await } else { exchange.await }
     });
@@ -82,7 +82,7 @@ fn no_answer(error: NetError) -> Response<Body> {
 
 async fn exchange(
     context: Arc<RunContext>,
-    target: ServerRole,
+    role: ServerRole,
     request: Request<Full<Bytes>>,
     sent: Option<RequestTag>,
     work: OpenWork,
@@ -105,7 +105,7 @@ async fn exchange(
         Err(error) if error.is_connect() => return no_answer(NetError::Refused),
         Err(_) => return unanswered(NetError::Reset),
     };
-    if target == ServerRole::Service && parts.status == StatusCode::OK && !is_checkpoint {
+    if role == ServerRole::Service && parts.status == StatusCode::OK && !is_checkpoint {
         context.activity.expect_more_within(context.timing.lines_after_replication);
         let (lines, mut arriving) = mpsc::unbounded_channel();
         context.runtime.spawn(carry_stream(context.clone(), body, lines));

@@ -20,15 +20,15 @@ pub(super) struct Servers {
 
 impl Servers {
     /// One fault more keeps a server down. Its connections are reset.
-    pub(super) async fn take_down(&self, target: ServerRole, stop: ServerStop) -> Result<(), String> {
-        self.network.set_router(target, None);
-        self.supervisor.act(move |guard| guard.take_down(target, stop)).await
+    pub(super) async fn take_down(&self, role: ServerRole, stop: ServerStop) -> Result<(), String> {
+        self.network.set_router(role, None);
+        self.supervisor.act(move |guard| guard.take_down(role, stop)).await
     }
 
     /// One fault fewer keeps a server down.
-    pub(super) async fn bring_up(&self, target: ServerRole) -> Result<(), String> {
-        if let Some(address) = self.supervisor.act(move |guard| guard.bring_up(target)).await? {
-            self.network.set_router(target, Some(router(&self.context, target, address)));
+    pub(super) async fn bring_up(&self, role: ServerRole) -> Result<(), String> {
+        if let Some(address) = self.supervisor.act(move |guard| guard.bring_up(role)).await? {
+            self.network.set_router(role, Some(router(&self.context, role, address)));
         }
         Ok(())
     }

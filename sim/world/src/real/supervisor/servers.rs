@@ -10,9 +10,9 @@ use crate::token::TokenIssuer;
 
 impl StateGuard {
     /// One fault more keeps a server down.
-    pub(crate) async fn take_down(mut self, target: ServerRole, stop: ServerStop) -> Result<(), String> {
+    pub(crate) async fn take_down(mut self, role: ServerRole, stop: ServerStop) -> Result<(), String> {
         let state = &mut *self.state;
-        let server = match target {
+        let server = match role {
             ServerRole::Backend => {
                 state.backend_downs += 1;
                 self.context.log.note_unanswered();
@@ -36,8 +36,8 @@ impl StateGuard {
     }
 
     /// One fault fewer keeps a server down. Starts it when none is left, and gives its address.
-    pub(crate) async fn bring_up(mut self, target: ServerRole) -> Result<Option<SocketAddr>, String> {
-        let downs = match target {
+    pub(crate) async fn bring_up(mut self, role: ServerRole) -> Result<Option<SocketAddr>, String> {
+        let downs = match role {
             ServerRole::Backend => &mut self.state.backend_downs,
             ServerRole::Service => &mut self.state.service_downs,
         };
@@ -48,9 +48,9 @@ impl StateGuard {
         // Without its database a server listens and is never ready. Another implementation of the service is not waited
         // for.
         let waits = !self.state.is_database_away() && !self.context.timing.service_uses_machine_clock;
-        let server = self.environment.start_server(target, &self.context.http, waits).await?;
+        let server = self.environment.start_server(role, &self.context.http, waits).await?;
         let address = server.address();
-        match target {
+        match role {
             ServerRole::Backend => {
                 if self.state.backend_pauses > 0 {
                     server.pause().await?;
