@@ -39,7 +39,7 @@ pub struct Outcome {
 /// Devices get this long to start and fetch the seed rows before plan time 0. Virtual, so it costs nothing.
 const WARM_UP: Duration = Duration::from_secs(60);
 /// From the last step of a plan to the end of its faults.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const AFTER_LAST_STEP: Duration = Duration::from_secs(2);
 
 /// Runs a plan.
 ///
@@ -127,7 +127,7 @@ async fn execute(
     if settled || settled_again {
         trial.read_conflicts().await;
     }
-    trial.tell_all(|| Command::FinalRead);
+    trial.send_all(|| Command::FinalRead);
     if let Err(problem) = trial.world.final_read().await {
         recorder.record_harness_failure(format!("the server's rows: {problem}"));
     }
@@ -145,7 +145,7 @@ async fn execute(
     (outcome, databases)
 }
 
-struct Running {
+struct RunningDevice {
     commands: mpsc::UnboundedSender<Command>,
     status: SharedStatus,
     task: tokio::task::JoinHandle<(Option<Database>, Duration)>,
@@ -155,8 +155,7 @@ struct Running {
 #[derive(Clone, Copy)]
 struct Deadline {
     usual: Instant,
-    /// For a device that may be bearing with silence that will not end; not for one whose uploads are answered, and
-    /// refused.
+    /// For a device that may wait on a silent stream; not for one whose uploads are refused.
     longest: Instant,
 }
 
@@ -166,12 +165,12 @@ struct Trial {
     recorder: Recorder,
     world: World,
     seams: Arc<dyn Seams>,
-    devices: Vec<Running>,
+    devices: Vec<RunningDevice>,
     active: BTreeMap<u32, Fault>,
 }
 
-/// What the schedule of a plan holds at one moment.
-enum Moment<'a> {
+/// What happens at one instant of a plan.
+enum Scheduled<'a> {
     /// The copy is made that a later step restores.
     Copy { device: u32, key: u32 },
     Begin(&'a Step),
@@ -197,18 +196,18 @@ impl Trial {
                 },
                 database,
             );
-            self.devices.push(Running { commands, status, task: tokio::task::spawn_local(actor.run()) });
+            self.devices.push(RunningDevice { commands, status, task: tokio::task::spawn_local(actor.run()) });
         }
     }
 
-    fn tell(&self, device: u32, command: Command) {
+    fn send(&self, device: u32, command: Command) {
         if let Some(running) = self.devices.get(device as usize) {
             // A device that has stopped needs no commands.
             let _ = running.commands.send(command);
         }
     }
 
-    fn tell_all(&self, command: impl Fn() -> Command) {
+    fn send_all(&self, command: impl Fn() -> Command) {
         for running in &self.devices {
             let _ = running.commands.send(command());
         }
@@ -227,7 +226,7 @@ impl Trial {
         self.wait(Deadline { usual: deadline, longest: deadline }, wish).await
     }
 
-    /// The same; longer than usual only for those who may be bearing with silence.
+    /// The same; longer than usual only while a device may wait on a silent stream.
     async fn wait(&self, deadline: Deadline, wish: impl Fn(&Status) -> bool) -> bool {
         let mut until = deadline.usual;
         loop {
@@ -239,7 +238,7 @@ impl Trial {
                 biased;
                 () = first.status.changed.notified() => {}
                 () = sleep_until(until) => {
-                    let is_refused = |running: &Running| running.status.current.borrow().upload_refused;
+                    let is_refused = |running: &RunningDevice| running.status.current.borrow().upload_refused;
                     if until >= deadline.longest || self.devices.iter().any(is_refused) {
                         return false;
                     }
@@ -253,30 +252,30 @@ impl Trial {
     /// remain.
     async fn play(&mut self, steps: &[Step], start: Instant) {
         let at = |micros: i64| start + Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-        let mut schedule: BTreeMap<(Instant, u8, u32), Moment<'_>> = BTreeMap::new();
+        let mut schedule: BTreeMap<(Instant, u8, u32), Scheduled<'_>> = BTreeMap::new();
         for step in steps {
-            schedule.insert((at(step.at_us), 1, step.key), Moment::Begin(step));
+            schedule.insert((at(step.at_us), 1, step.key), Scheduled::Begin(step));
             if let Action::Fault(Fault::CopyRestored { device, age_us, .. }) = step.action {
                 let taken = at(step.at_us.saturating_sub_unsigned(age_us).max(0));
-                schedule.insert((taken, 0, step.key), Moment::Copy { device, key: step.key });
+                schedule.insert((taken, 0, step.key), Scheduled::Copy { device, key: step.key });
             }
             if let Action::Fault(fault) = &step.action
                 && let Some(length) = fault.duration()
             {
-                schedule.insert((at(step.at_us) + length, 0, step.key), Moment::End(step.key));
+                schedule.insert((at(step.at_us) + length, 0, step.key), Scheduled::End(step.key));
             }
         }
         let Some(last) = steps.iter().map(|step| at(step.at_us)).max() else { return };
-        let last = last + LAST_WORDS;
+        let last = last + AFTER_LAST_STEP;
         for ((when, _, _), moment) in schedule {
             if when > last {
                 break;
             }
             sleep_until(when).await;
             match moment {
-                Moment::Begin(step) => self.begin(step).await,
-                Moment::End(key) => self.end(key).await,
-                Moment::Copy { device, key } => self.tell(device, Command::TakeCopy { key }),
+                Scheduled::Begin(step) => self.begin(step).await,
+                Scheduled::End(key) => self.end(key).await,
+                Scheduled::Copy { device, key } => self.send(device, Command::TakeCopy { key }),
             }
         }
         sleep_until(last).await;
@@ -286,10 +285,10 @@ impl Trial {
         match &step.action {
             Action::Tx { device, activity, intents } => {
                 let (activity, intents) = (activity.clone(), intents.clone());
-                self.tell(*device, Command::Tx { step: step.key, activity, intents });
+                self.send(*device, Command::Tx { step: step.key, activity, intents });
             }
             Action::Fault(fault) => {
-                // That one strikes later: whoever makes it strike says when.
+                // This one strikes in an upload that is yet to come; the world records it then.
                 if !matches!(fault, Fault::BackendKilled { .. }) {
                     self.record_fault(Phase::Invoke, step.key, fault);
                 }
@@ -299,9 +298,9 @@ impl Trial {
                     return;
                 }
                 if let Some(device) = fault.device()
-                    && let Some(command) = strikes(step.key, fault)
+                    && let Some(command) = command_for(step.key, fault)
                 {
-                    self.tell(device, command);
+                    self.send(device, command);
                 }
                 if fault.duration().is_some() {
                     self.active.insert(step.key, fault.clone());
@@ -321,10 +320,10 @@ impl Trial {
             };
             match fault {
                 Fault::Offline { .. } if !still(|fault| matches!(fault, Fault::Offline { .. })) => {
-                    self.tell(device, Command::Offline(false));
+                    self.send(device, Command::Offline(false));
                 }
                 Fault::Suspend { .. } if !still(|fault| matches!(fault, Fault::Suspend { .. })) => {
-                    self.tell(device, Command::Resume);
+                    self.send(device, Command::Resume);
                 }
                 _ => {}
             }
@@ -343,7 +342,7 @@ impl Trial {
             self.end(key).await;
         }
         self.world.heal_remaining().await;
-        self.tell_all(|| Command::Heal);
+        self.send_all(|| Command::Heal);
         self.barrier(Barrier::Heal, Phase::Ok, Vec::new());
     }
 
@@ -357,7 +356,7 @@ impl Trial {
         let deadline = self.deadline();
         let quiet = |status: &Status| status.running && status.online && status.queued == 0 && !status.uploading;
         let reached = self.wait(deadline, quiet).await && self.in_flight_landed(deadline.longest).await && {
-            self.tell_all(|| Command::Fence);
+            self.send_all(|| Command::Fence);
             for running in &self.devices {
                 let mut status = running.status.current.borrow_mut();
                 status.fence = None;
@@ -371,7 +370,7 @@ impl Trial {
         }
         let open = (0u32..)
             .zip(&self.devices)
-            .filter_map(|(device, running)| open(device, &running.status.current.borrow()))
+            .filter_map(|(device, running)| unsettled(device, &running.status.current.borrow()))
             .collect();
         self.barrier(barrier, Phase::Fail, open);
         false
@@ -406,7 +405,7 @@ impl Trial {
         let queued: u32 = self.devices.iter().map(|running| running.status.current.borrow().queued).sum();
         let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
         let usual = Instant::now() + 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
-        // Where devices bear with longer silence, one of them may be bearing with it once.
+        // A silent stream may end late, once, where devices wait longer for one.
         let longer = self.world.stream_idle_timeout().saturating_sub(STREAM_IDLE_TIMEOUT);
         Deadline { usual, longest: usual + longer }
     }
@@ -428,7 +427,7 @@ impl Trial {
     }
 
     async fn stop(self) -> (Vec<Option<Database>>, Duration, World) {
-        self.tell_all(|| Command::Stop);
+        self.send_all(|| Command::Stop);
         let mut databases = Vec::new();
         let mut spent = Duration::ZERO;
         for running in self.devices {
@@ -444,8 +443,8 @@ impl Trial {
     }
 }
 
-/// What a device is told when a fault strikes it.
-fn strikes(key: u32, fault: &Fault) -> Option<Command> {
+/// The command by which a fault strikes a device.
+fn command_for(key: u32, fault: &Fault) -> Option<Command> {
     match fault {
         Fault::Offline { .. } => Some(Command::Offline(true)),
         Fault::Crash { after_steps, down_us, .. } => {
@@ -464,7 +463,7 @@ fn strikes(key: u32, fault: &Fault) -> Option<Command> {
     }
 }
 
-fn open(device: u32, status: &Status) -> Option<String> {
+fn unsettled(device: u32, status: &Status) -> Option<String> {
     let mut parts = Vec::new();
     if !status.running {
         parts.push("not running".to_owned());
