@@ -12,7 +12,7 @@ use reports::checklist::Checklist;
 use syncstorm::cli::{Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
 use syncstorm::commands::{self, CommandError, RunRequest, error};
 use sim_core::scenario::catalogue as scenarios;
-use sim_stack::postgres;
+use sim_stack::{postgres, tls};
 use sim_world::child::Child;
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    tls::choose_ring();
     if !matches!(cli.command, Command::Backend(_) | Command::Service(_)) {
         log("error");
     }

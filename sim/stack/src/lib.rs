@@ -2,10 +2,11 @@
 //!
 //! [`postgres`] a private PostgreSQL; [`deploy`] the folder of a deployment to start with; [`target`] a stack that somebody
 //! else runs: where it is, whose tokens are used, how each part is asked; [`signer`] makes tokens, [`files`] writes whole
-//! files and folders.
+//! files and folders, [`tls`] chooses the cryptography.
 
 pub mod deploy;
 pub mod files;
 pub mod postgres;
 pub mod signer;
 pub mod target;
+pub mod tls;

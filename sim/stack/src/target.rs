@@ -1,8 +1,8 @@
 //! A stack that somebody else runs: where it is, whose tokens are used, and how long anything may take. Read from
 //! arguments, or from a deployment's folder; what the arguments say wins.
 //!
-//! `deployment` reads such a folder, `token` says who asks and with which key (`jwk` as people keep them), `replica_set`
-//! where a MongoDB is; `http`, `database` and `program` ask, each with a bound.
+//! `deployment` reads such a folder, `token` says who asks and with which key (`jwk` as people keep them); `http`,
+//! `database` and `program` ask, each with a bound.
 
 pub mod args;
 pub mod database;
@@ -10,7 +10,6 @@ pub mod deployment;
 pub mod http;
 pub mod jwk;
 pub mod program;
-pub mod replica_set;
 pub mod token;
 
 use std::collections::BTreeMap;
@@ -22,7 +21,6 @@ use fixtures::App;
 
 use self::deployment::Deployment;
 use self::http::Http;
-use self::replica_set::Place;
 use self::token::{Source, Token};
 use self::args::StackArgs;
 
@@ -45,8 +43,8 @@ pub struct Target {
     pub backend: Option<String>,
     /// The database's URL, with its password.
     pub postgres: Option<String>,
-    /// The bucket storage, with its password.
-    pub mongodb: Option<Place>,
+    /// The bucket storage's URL, with its password.
+    pub mongodb: Option<String>,
     /// The cache's URL, with its password.
     pub redis: Option<String>,
     /// The web client's origin.
@@ -93,6 +91,9 @@ impl Target {
         if let Some(url) = &postgres {
             check_postgres(url)?;
         }
+        if let Some(url) = &mongodb {
+            check_mongodb(url)?;
+        }
         if let Some(url) = &redis {
             check_redis(url)?;
         }
@@ -123,7 +124,6 @@ impl Target {
         secrets.extend(decoded);
         secrets.retain(|secret| secret.len() >= SECRET_MIN);
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        let mongodb = mongodb.map(|url| Place::parse(&url)).transpose().map_err(|said| format!("--mongodb-url: {said}"))?;
         Ok(Self {
             app,
             service,
@@ -152,11 +152,9 @@ impl Target {
     /// Where the parts are, without passwords.
     pub fn places(&self) -> BTreeMap<&'static str, String> {
         let web = [("service", self.service.clone()), ("backend", self.backend.clone())];
-        let stores = [("database", self.postgres.as_deref()), ("redis", self.redis.as_deref())];
-        let stores = stores.map(|(name, url)| (name, url.map(without_password)));
-        let mongodb = [("mongodb", self.mongodb.as_ref().map(|place| format!("mongodb://{}", place.hosts.join(","))))];
-        let all = web.into_iter().chain(stores).chain(mongodb);
-        all.filter_map(|(name, url)| Some((name, url?))).collect()
+        let stores = [("database", &self.postgres), ("redis", &self.redis), ("mongodb", &self.mongodb)];
+        let stores = stores.map(|(name, url)| (name, url.as_deref().map(without_password)));
+        web.into_iter().chain(stores).filter_map(|(name, url)| Some((name, url?))).collect()
     }
 
     /// The text with every known secret put out of sight.
@@ -201,12 +199,18 @@ fn check_postgres(url: &str) -> Result<(), String> {
         .map_err(|said| format!("--postgres-url: {said}; write one such as {example}"))
 }
 
-fn check_redis(url: &str) -> Result<(), String> {
-    let example = "redis://:password@host:6379";
-    if url.starts_with("rediss://") {
-        return Err(format!("--redis-url: TLS to Redis is not spoken here; write one such as {example}"));
+/// Its driver reads the rest, where it is used.
+fn check_mongodb(url: &str) -> Result<(), String> {
+    let example = "mongodb://user:password@host:27017/?replicaSet=rs0";
+    if url.starts_with("mongodb+srv://") {
+        return Err(format!("--mongodb-url: DNS is not asked for hosts (mongodb+srv); name them, as in {example}"));
     }
-    let is_one = url.starts_with("redis://") && redis::Client::open(url).is_ok();
+    if url.starts_with("mongodb://") { Ok(()) } else { Err(format!("--mongodb-url: must be such as {example}")) }
+}
+
+fn check_redis(url: &str) -> Result<(), String> {
+    let is_one = ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) && redis::Client::open(url).is_ok();
+    let example = "redis://:password@host:6379, or rediss:// for TLS";
     if is_one { Ok(()) } else { Err(format!("--redis-url: must be such as {example}")) }
 }
 

@@ -5,6 +5,7 @@ use ::backend::store::postgres::tls::{Address, SslMode};
 use super::backend::key_set_url;
 use super::credentials;
 use super::exposure;
+use super::mongodb::ReplicaSet;
 use sim_stack::target::database::{NoSession, connect};
 use sim_stack::target::Target;
 use super::{Check, Lines};
@@ -15,18 +16,18 @@ const STRANGER: &str = "https://stranger.invalid";
 const PRIVATE_PARTS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// All lines.
-pub(super) async fn checks(target: &Target) -> Vec<Check> {
+pub(super) async fn checks(target: &Target, replica_set: Option<&ReplicaSet>) -> Vec<Check> {
     let mut guessed = Lines::about("passwords");
-    credentials::passwords(target, &mut guessed).await;
+    credentials::passwords(target, replica_set, &mut guessed).await;
     let mut tokens = Lines::about("tokens");
     credentials::tokens(target, &mut tokens).await;
     key_set(target, &mut tokens).await;
     without_token(target, &mut tokens).await;
     hands_out(target, &mut tokens).await;
     let mut network = Lines::about("network");
-    exposure::plain_text(target, &mut network);
+    exposure::plain_text(target, replica_set, &mut network);
     plain_sessions(target, &mut network).await;
-    exposure::ports(target, &mut network).await;
+    exposure::ports(target, replica_set, &mut network).await;
     exposure::published(target, &mut network);
     let mut pages = Lines::about("pages");
     cors(target, &mut pages).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::backend::store::postgres::tls::{Address, SslMode};
 use jsonwebtoken::{Algorithm, EncodingKey};
 
-use super::mongodb::{Entry, NoAnswer, Session};
+use super::mongodb::{Entry, NoAnswer, ReplicaSet};
 use sim_stack::target::database::{NoSession, connect};
 use super::service::stream_request;
 use super::stores::{is_about_password, ping};
@@ -65,7 +65,7 @@ impl Tried {
 }
 
 /// The passwords of the three stores.
-pub(super) async fn passwords(target: &Target, lines: &mut Lines) {
+pub(super) async fn passwords(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     match &target.postgres {
         None => lines.skipped("PostgreSQL password", "no --postgres-url"),
         Some(url) => {
@@ -83,14 +83,12 @@ pub(super) async fn passwords(target: &Target, lines: &mut Lines) {
             lines.add("Redis password", tried.outcome("Redis", fix));
         }
     }
-    match &target.mongodb {
+    match replica_set {
         None => lines.skipped("MongoDB password", "no --mongodb-url"),
-        Some(place) if place.wants_tls => lines.skipped("MongoDB password", "TLS to MongoDB is not spoken here"),
-        Some(place) => {
+        Some(replica_set) => {
             let fix = "start mongod with --auth (and --keyFile in a replica set), and give its users long random passwords";
-            let named = place.user.as_ref().map(|(name, _)| name.as_str());
-            let tried = mongodb(&place.hosts[0], named, target.patience()).await;
-            let tried = tried.unwrap_or_else(|none| Tried::Unknown(none.words(&place.hosts[0])));
+            let tried = mongodb(replica_set, target.patience()).await;
+            let tried = tried.unwrap_or_else(|none| Tried::Unknown(none.words(replica_set.first())));
             lines.add("MongoDB password", tried.outcome("MongoDB", fix));
         }
     }
@@ -133,11 +131,11 @@ pub(super) fn rest_of(url: &str) -> &str {
 }
 
 async fn redis(url: &str, patience: Duration) -> Result<Tried, String> {
-    let place = rest_of(url);
+    let (place, scheme) = (rest_of(url), url.split("://").next().unwrap_or("redis"));
     let words = std::iter::once(None).chain(PASSWORDS.map(Some)).chain([Some("redis")]);
     for word in words {
         let user = word.map_or_else(String::new, |word| format!(":{word}@"));
-        match tokio::time::timeout(patience, ping(&format!("redis://{user}{place}"))).await {
+        match tokio::time::timeout(patience, ping(&format!("{scheme}://{user}{place}"))).await {
             Ok(Ok(())) if word.is_none() => return Ok(Tried::Open),
             Ok(Ok(())) => return Ok(Tried::Usual { user: "the default user".to_owned() }),
             Ok(Err(error)) if is_about_password(&error) => {}
@@ -148,19 +146,21 @@ async fn redis(url: &str, patience: Duration) -> Result<Tried, String> {
     Ok(Tried::Refused(PASSWORDS.len() + 1))
 }
 
-async fn mongodb(host: &str, named: Option<&str>, patience: Duration) -> Result<Tried, NoAnswer> {
-    match Session::open(host, patience).await?.is_open().await? {
+async fn mongodb(replica_set: &ReplicaSet, patience: Duration) -> Result<Tried, NoAnswer> {
+    let host = replica_set.first();
+    let member = replica_set.member(host, patience);
+    match member.is_open().await? {
         Some(true) => return Ok(Tried::Open),
         Some(false) => {}
         None => return Ok(Tried::Unknown(format!("{host} does not tell whether it wants a password"))),
     }
-    let mut users: Vec<&str> = named.into_iter().chain(MONGODB_USERS).collect();
+    let mut users: Vec<&str> = replica_set.user.as_deref().into_iter().chain(MONGODB_USERS).collect();
     users.dedup();
     let mut tried = 0;
     for user in users {
         for word in PASSWORDS.into_iter().chain([user]) {
             tried += 1;
-            if Session::open(host, patience).await?.enter(user, word).await? == Entry::Granted {
+            if member.enter(user, word).await? == Entry::Granted {
                 return Ok(Tried::Usual { user: format!("user {user:?}") });
             }
         }
@@ -225,12 +225,8 @@ async fn accepted(target: &Target, url: &str, is_service: bool) -> Result<Option
 /// The status that a request is answered with which changes nothing: a stream's, or an upload of nothing.
 pub(super) async fn probed(target: &Target, url: &str, is_service: bool, token: Option<&str>) -> Result<u16, String> {
     let asked = if is_service {
-        let request = sim_stack::target::http::request(
-            http::Method::POST,
-            &format!("{url}/sync/stream"),
-            token,
-            Some(&stream_request("syncstorm-audit")),
-        );
+        let body = stream_request("syncstorm-audit");
+        let request = target.http.request(http::Method::POST, &format!("{url}/sync/stream"), token, Some(&body));
         target.http.open(request).await.map(|response| response.status().as_u16())
     } else {
         target.http.post(&format!("{url}/upload"), token, "{}").await.map(|reply| reply.status)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::containers::inspected;
+use super::mongodb::ReplicaSet;
 use sim_stack::target::Target;
 use super::Lines;
 
@@ -37,7 +38,7 @@ fn host_and_port(url: &str, usual: u16) -> Option<(String, u16)> {
     }
 }
 
-fn parts(target: &Target) -> Vec<Part> {
+fn parts(target: &Target, replica_set: Option<&ReplicaSet>) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut add = |name, url: &str, usual, is_plain| {
         if let Some((host, port)) = host_and_port(url, usual) {
@@ -54,11 +55,11 @@ fn parts(target: &Target) -> Vec<Part> {
         // Whether sessions may be plain is a line of its own.
         add("PostgreSQL", url, 5432, false);
     }
-    if let Some(place) = &target.mongodb {
-        add("MongoDB", &place.hosts[0], 27017, !place.wants_tls);
+    if let Some(replica_set) = replica_set {
+        add("MongoDB", &replica_set.first().to_string(), 27017, !replica_set.has_tls());
     }
     if let Some(url) = &target.redis {
-        add("Redis", url, 6379, true);
+        add("Redis", url, 6379, !url.starts_with("rediss://"));
     }
     parts
 }
@@ -72,10 +73,10 @@ fn addresses(host: &str, port: u16) -> Vec<IpAddr> {
 }
 
 /// Whether passwords, tokens and rows go over a network in the clear.
-pub(super) fn plain_text(target: &Target, lines: &mut Lines) {
+pub(super) fn plain_text(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     let name = "nothing crosses a network in the clear";
     let (mut plain, mut unknown) = (Vec::new(), Vec::new());
-    for part in parts(target).into_iter().filter(|part| part.is_plain) {
+    for part in parts(target, replica_set).into_iter().filter(|part| part.is_plain) {
         let found = addresses(&part.host, part.port);
         if found.is_empty() {
             unknown.push(part.host);
@@ -112,14 +113,14 @@ fn outward() -> Result<Vec<IpAddr>, String> {
 }
 
 /// Knocks at the stack's other ports on this machine's addresses that others may reach.
-pub(super) async fn ports(target: &Target, lines: &mut Lines) {
+pub(super) async fn ports(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     let name = "no other port is reachable";
     let own = match outward() {
         Ok(own) if own.is_empty() => return lines.skipped(name, "this machine has no address but loopback: ask from outside"),
         Ok(own) => own,
         Err(said) => return lines.skipped(name, format!("this machine's addresses are not known: {said}")),
     };
-    let parts = parts(target);
+    let parts = parts(target, replica_set);
     let stores = parts.iter().filter(|part| !matches!(part.name, "the service" | "the backend"));
     let elsewhere: Vec<&str> = parts
         .iter()

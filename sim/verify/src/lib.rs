@@ -12,7 +12,6 @@ pub mod args;
 mod audit;
 mod backend;
 mod both_ways;
-mod bson;
 mod claim;
 mod containers;
 mod credentials;
@@ -21,7 +20,6 @@ mod mongodb;
 mod postgres;
 mod real_network;
 mod replication;
-mod scram;
 mod service;
 mod stores;
 
@@ -75,13 +73,14 @@ fn failed(diagnosis: impl Into<String>, fix: impl Into<String>) -> Outcome {
 /// What is wrong with the arguments; nothing was asked of the stack then.
 pub fn verify(args: &VerifyArgs) -> Result<Checklist, String> {
     let target = Target::new(&args.stack, args.app.as_deref())?;
+    let replica_set = mongodb::replica_set(&target)?;
     let mut checks = containers::checks(&target);
     checks.extend(on_a_runtime(async {
         let (database, (backend, keys), service, stores) = tokio::join!(
             postgres::checks(&target),
             backend::checks(&target),
             service::checks(&target),
-            stores::checks(&target)
+            stores::checks(&target, replica_set.as_ref())
         );
         let mut checks = database;
         checks.extend(backend);
@@ -101,7 +100,8 @@ pub fn verify(args: &VerifyArgs) -> Result<Checklist, String> {
 /// What is wrong with the arguments; nothing was asked of the stack then.
 pub fn audit(args: &AuditArgs) -> Result<Checklist, String> {
     let target = Target::new(&args.stack, args.app.as_deref())?;
-    let checks = on_a_runtime(audit::checks(&target))?;
+    let replica_set = mongodb::replica_set(&target)?;
+    let checks = on_a_runtime(audit::checks(&target, replica_set.as_ref()))?;
     Ok(finished("audit", &target, checks))
 }
 

@@ -1,36 +1,37 @@
-//! MongoDB by its own wire protocol (OP_MSG), as far as checklists need it: `hello`, `listDatabases`, and SCRAM-SHA-256.
+//! MongoDB, asked through its own driver: `hello`, whether anybody may list databases, whether a password is taken.
 //!
-//! `hello` is answered without authentication. It tells whether the server is a member of a replica set, of which one,
-//! and whether there is a primary. It does not tell whether the data can be read, nor whether the other members are
-//! well; nor is TLS spoken here.
+//! One member alone is asked, whatever others it names. `hello` is answered without authentication. It tells whether the
+//! server is a member of a replica set, of which one, and whether there is a primary. It does not tell whether the data
+//! can be read, nor whether the other members are well.
 
+use std::io::ErrorKind as IoKind;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use mongodb::Client;
+use mongodb::bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
+use mongodb::options::{AuthMechanism, ClientOptions, ConnectionString, Credential, HostInfo, ServerAddress, Tls};
+use sim_stack::target::Target;
+use tokio::sync::mpsc;
 
-use super::bson::{self, Item, Value};
-use super::scram::Scram;
-
-/// OP_MSG.
-const OPCODE: i32 = 2013;
-/// A length, two ids and the opcode.
-const HEADER_BYTES: usize = 16;
-/// Flags, and the kind of the one section.
-const PRELUDE_BYTES: usize = 5;
-/// No answer to what is asked here is longer.
-const MESSAGE_MAX_BYTES: usize = 1 << 20;
 /// The server's code for a command that wants authentication.
-const UNAUTHORIZED: i64 = 13;
-/// Exchanges of SCRAM at most.
-const STEPS_MAX: usize = 4;
+const UNAUTHORIZED: i32 = 13;
+/// Where users are kept.
+const ADMIN: &str = "admin";
 
 /// Why there was no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoAnswer {
     Refused,
     Silent,
+    Tls(String),
     Broken(String),
+    /// The server does not take the command.
+    Command { code: i32, message: String },
+    /// The server does not take the name and the password.
+    Password,
 }
 
 /// Whether a name and a password are good.
@@ -40,125 +41,169 @@ pub(super) enum Entry {
     Refused,
 }
 
-/// A connection.
-pub(super) struct Session {
-    stream: TcpStream,
-    patience: Duration,
-    asked: i32,
+/// What a URL says of a replica set.
+pub(super) struct ReplicaSet {
+    /// At least one.
+    pub(super) hosts: Vec<ServerAddress>,
+    /// Its name, where the URL has it.
+    pub(super) name: Option<String>,
+    pub(super) user: Option<String>,
+    tls: Option<Tls>,
 }
 
-impl Session {
-    pub(super) async fn open(host: &str, patience: Duration) -> Result<Self, NoAnswer> {
-        match tokio::time::timeout(patience, TcpStream::connect(host)).await {
-            Ok(Ok(stream)) => Ok(Self { stream, patience, asked: 0 }),
-            Ok(Err(error)) => Err(NoAnswer::of(&error)),
-            Err(_) => Err(NoAnswer::Silent),
+/// One member, and how it is reached.
+pub(super) struct Member {
+    address: ServerAddress,
+    tls: Option<Tls>,
+    patience: Duration,
+}
+
+/// The replica set that the arguments name, if they name one.
+///
+/// # Errors
+/// The flag, and what would be right; nothing of the URL is repeated.
+pub(super) fn replica_set(target: &Target) -> Result<Option<ReplicaSet>, String> {
+    let wrong = "--mongodb-url: must be such as mongodb://user:password@host:27017/?replicaSet=rs0&tls=true";
+    let parsed = target.mongodb.as_deref().map(|url| ReplicaSet::parse(url).ok_or(wrong));
+    parsed.transpose().map_err(str::to_owned)
+}
+
+impl ReplicaSet {
+    fn parse(url: &str) -> Option<Self> {
+        let parsed = ConnectionString::parse(url).ok()?;
+        let HostInfo::HostIdentifiers(hosts) = parsed.host_info else { return None };
+        let mut tls = parsed.tls;
+        if let Some(Tls::Enabled(options)) = &mut tls
+            && options.ca_file_path.is_none()
+        {
+            // Without a file the driver believes public authorities alone.
+            options.ca_file_path = std::env::var_os("SSL_CERT_FILE").map(Into::into);
         }
+        let user = parsed.credential.and_then(|credential| credential.username);
+        (!hosts.is_empty()).then_some(Self { hosts, name: parsed.replica_set, user, tls })
     }
 
-    /// Asks a command of a database; its answer as a flat list, also when the server refuses it.
-    pub(super) async fn command(&mut self, mut command: Vec<Item>, database: &str) -> Result<Vec<Item>, NoAnswer> {
-        command.push(("$db".to_owned(), Value::Text(database.to_owned())));
-        let patience = self.patience;
-        tokio::time::timeout(patience, self.exchange(&command)).await.unwrap_or(Err(NoAnswer::Silent))
+    /// The first member that the URL names.
+    pub(super) fn first(&self) -> &ServerAddress {
+        &self.hosts[0]
     }
 
-    async fn exchange(&mut self, command: &[Item]) -> Result<Vec<Item>, NoAnswer> {
-        self.asked += 1;
-        let document = bson::written(command);
-        let length = HEADER_BYTES + PRELUDE_BYTES + document.len();
-        let mut message = Vec::with_capacity(length);
-        for number in [i32::try_from(length).unwrap_or(i32::MAX), self.asked, 0, OPCODE, 0] {
-            message.extend_from_slice(&number.to_le_bytes());
-        }
-        // A section of one document.
-        message.push(0);
-        message.extend_from_slice(&document);
-        let told = |error: std::io::Error| NoAnswer::of(&error);
-        self.stream.write_all(&message).await.map_err(told)?;
-        let mut header = [0; HEADER_BYTES];
-        self.stream.read_exact(&mut header).await.map_err(told)?;
-        let number = |at: usize| i32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let length = usize::try_from(number(0)).unwrap_or(0);
-        let foreign = || NoAnswer::Broken("what answers there does not speak MongoDB's protocol".to_owned());
-        if number(12) != OPCODE || !(HEADER_BYTES + PRELUDE_BYTES..=MESSAGE_MAX_BYTES).contains(&length) {
-            return Err(foreign());
-        }
-        let mut body = vec![0; length - HEADER_BYTES];
-        self.stream.read_exact(&mut body).await.map_err(told)?;
-        bson::read(&body[PRELUDE_BYTES..]).ok_or_else(foreign)
+    pub(super) fn has_tls(&self) -> bool {
+        matches!(self.tls, Some(Tls::Enabled(_)))
     }
 
+    pub(super) fn member(&self, address: &ServerAddress, patience: Duration) -> Member {
+        Member { address: address.clone(), tls: self.tls.clone(), patience }
+    }
+}
+
+impl Member {
     /// What the server says of itself.
-    pub(super) async fn hello(&mut self) -> Result<Vec<Item>, NoAnswer> {
-        self.command(vec![("hello".to_owned(), Value::Int(1))], "admin").await
+    pub(super) async fn hello(&self) -> Result<Document, NoAnswer> {
+        self.command(doc! { "hello": 1 }, None).await
     }
 
     /// Whether somebody who has named nobody may list databases; `None` when the answer does not tell.
-    pub(super) async fn is_open(&mut self) -> Result<Option<bool>, NoAnswer> {
-        let asked = vec![("listDatabases".to_owned(), Value::Int(1)), ("nameOnly".to_owned(), Value::Bool(true))];
-        let answer = self.command(asked, "admin").await?;
-        if bson::number(&answer, "ok") == Some(1) {
-            return Ok(Some(true));
+    pub(super) async fn is_open(&self) -> Result<Option<bool>, NoAnswer> {
+        match self.command(doc! { "listDatabases": 1, "nameOnly": true }, None).await {
+            Ok(_) => Ok(Some(true)),
+            Err(NoAnswer::Command { code: UNAUTHORIZED, .. }) => Ok(Some(false)),
+            Err(NoAnswer::Command { .. }) => Ok(None),
+            Err(none) => Err(none),
         }
-        Ok((bson::number(&answer, "code") == Some(UNAUTHORIZED)).then_some(false))
     }
 
     /// Tries a name and a password (SCRAM-SHA-256).
-    pub(super) async fn enter(&mut self, user: &str, password: &str) -> Result<Entry, NoAnswer> {
-        let broken = |said: &str| NoAnswer::Broken(said.to_owned());
-        let nonce = sim_stack::postgres::random_word().map_err(|error| broken(&error.to_string()))?;
-        let scram = Scram::new(user, password, &nonce);
-        let payload = |text: &str| ("payload".to_owned(), Value::Bytes(text.as_bytes().to_vec()));
-        let mut answer = self
-            .command(
-                vec![
-                    ("saslStart".to_owned(), Value::Int(1)),
-                    ("mechanism".to_owned(), Value::Text("SCRAM-SHA-256".to_owned())),
-                    payload(&scram.first()),
-                ],
-                "admin",
-            )
-            .await?;
-        for step in 0..STEPS_MAX {
-            if bson::number(&answer, "ok") != Some(1) {
-                return Ok(Entry::Refused);
-            }
-            if bson::flag(&answer, "done") == Some(true) {
-                return Ok(Entry::Granted);
-            }
-            let next = if step == 0 {
-                let challenge = bson::bytes(&answer, "payload").unwrap_or_default();
-                scram.answer(&String::from_utf8_lossy(&challenge)).ok_or_else(|| broken("a malformed challenge"))?
-            } else {
-                String::new()
-            };
-            let conversation = bson::number(&answer, "conversationId").unwrap_or(1);
-            let asked = vec![
-                ("saslContinue".to_owned(), Value::Int(1)),
-                ("conversationId".to_owned(), Value::Int(i32::try_from(conversation).unwrap_or(1))),
-                payload(&next),
-            ];
-            answer = self.command(asked, "admin").await?;
+    pub(super) async fn enter(&self, user: &str, password: &str) -> Result<Entry, NoAnswer> {
+        let credential = Credential::builder()
+            .username(user.to_owned())
+            .password(password.to_owned())
+            .source(ADMIN.to_owned())
+            .mechanism(AuthMechanism::ScramSha256)
+            .build();
+        match self.command(doc! { "ping": 1 }, Some(credential)).await {
+            Ok(_) => Ok(Entry::Granted),
+            Err(NoAnswer::Password) => Ok(Entry::Refused),
+            Err(none) => Err(none),
         }
-        Err(broken("the exchange does not end"))
+    }
+
+    /// Asks a command of the database `admin` on a connection of its own.
+    async fn command(&self, command: Document, credential: Option<Credential>) -> Result<Document, NoAnswer> {
+        let mut options = ClientOptions::builder()
+            .hosts(vec![self.address.clone()])
+            .direct_connection(true)
+            .connect_timeout(self.patience)
+            .server_selection_timeout(self.patience)
+            .build();
+        options.tls.clone_from(&self.tls);
+        options.credential = credential;
+        // The driver would go on trying until its time is over: the first failure is the answer.
+        let (failures, mut failed) = mpsc::unbounded_channel();
+        options.sdam_event_handler = Some(EventHandler::callback(move |event| {
+            if let SdamEvent::ServerHeartbeatFailed(event) = event {
+                let _ = failures.send(event.failure);
+            }
+        }));
+        let client = Client::with_options(options).map_err(|error| NoAnswer::of(&error))?;
+        let database = client.database(ADMIN);
+        let answer = tokio::time::timeout(self.patience, async {
+            tokio::select! {
+                biased;
+                answer = database.run_command(command) => answer,
+                Some(failure) = failed.recv() => Err(failure),
+            }
+        });
+        let answer = answer.await;
+        client.shutdown().immediate(true).await;
+        answer.map_or(Err(NoAnswer::Silent), |answer| answer.map_err(|error| NoAnswer::of(&error)))
     }
 }
 
 impl NoAnswer {
-    fn of(error: &std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => Self::Refused,
-            std::io::ErrorKind::TimedOut => Self::Silent,
-            _ => Self::Broken(error.to_string()),
+    fn of(error: &Error) -> Self {
+        match error.kind.as_ref() {
+            ErrorKind::Io(error) => match error.kind() {
+                IoKind::ConnectionRefused => Self::Refused,
+                IoKind::TimedOut => Self::Silent,
+                _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                    Some(error) => Self::Tls(error.to_string()),
+                    None => Self::Broken(error.to_string()),
+                },
+            },
+            ErrorKind::Command(error) => Self::Command { code: error.code, message: error.message.clone() },
+            ErrorKind::Authentication { .. } => Self::Password,
+            ErrorKind::ServerSelection { .. } => Self::Silent,
+            ErrorKind::InvalidResponse { .. } | ErrorKind::Internal { .. } => {
+                Self::Broken("what answers there does not speak MongoDB's protocol".to_owned())
+            }
+            other => Self::Broken(other.to_string()),
         }
     }
 
-    pub(super) fn words(&self, host: &str) -> String {
+    /// What it means for this host.
+    pub(super) fn words(&self, host: &ServerAddress) -> String {
         match self {
             Self::Refused => format!("nobody listens at {host}: MongoDB is down, or is on another port"),
             Self::Silent => format!("{host} does not answer in time"),
-            Self::Broken(said) => format!("{host}: {said}"),
+            Self::Tls(said) => format!("{host}: TLS failed: {said}"),
+            Self::Broken(said) | Self::Command { message: said, .. } => format!("{host}: {said}"),
+            Self::Password => format!("{host} does not take the name and the password"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let set = ReplicaSet::parse("mongodb://us%40er:p%3Aw@a,b:1/x?replicaSet=rs0&tls=true").expect("it is one");
+        assert_eq!(set.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a:27017", "b:1"]);
+        assert_eq!((set.name.as_deref(), set.has_tls(), set.user.as_deref()), (Some("rs0"), true, Some("us@er")));
+        for url in ["", "mongodb://", "http://h", "mongodb://u:hush@", "mongodb://h:x", "mongodb+srv://u:hush@h"] {
+            assert!(ReplicaSet::parse(url).is_none(), "{url}");
         }
     }
 }

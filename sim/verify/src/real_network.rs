@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use http::Method;
-use http_body_util::BodyExt as _;
+use reqwest::RequestBuilder;
 
-use sim_stack::target::http::{self as stack_http, Http, NoReply};
+use sim_stack::target::http::{Http, NoReply};
 use sim_network::{LocalFuture, NetError, Network, Request, Response, ServerRole, StreamEvent, StreamResponse, SyncStream};
 
 /// The way to the two servers of a target.
@@ -16,7 +16,7 @@ pub(super) struct RealNetwork {
 
 /// The lines of a stream, as they come.
 struct Arriving {
-    body: hyper::body::Incoming,
+    response: reqwest::Response,
     buffer: Vec<u8>,
 }
 
@@ -34,14 +34,10 @@ impl Arriving {
                 let line = std::mem::replace(&mut self.buffer, rest);
                 return StreamEvent::Line(String::from_utf8_lossy(&line[..end]).into_owned());
             }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(bytes) = frame.data_ref() {
-                        self.buffer.extend_from_slice(bytes);
-                    }
-                }
-                Some(Err(_)) => return StreamEvent::Reset,
-                None => return StreamEvent::End,
+            match self.response.chunk().await {
+                Ok(Some(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Ok(None) => return StreamEvent::End,
+                Err(_) => return StreamEvent::Reset,
             }
         }
     }
@@ -53,14 +49,14 @@ impl RealNetwork {
         Self { http, urls, token }
     }
 
-    fn http_request(&self, request: &Request) -> http::Request<http_body_util::Full<Bytes>> {
+    fn http_request(&self, request: &Request) -> RequestBuilder {
         let url = match request.server {
             ServerRole::Service => &self.urls[0],
             ServerRole::Backend => &self.urls[1],
         };
         let method = if request.body.is_some() { Method::POST } else { Method::GET };
         let body = request.body.as_ref().map(|body| String::from_utf8_lossy(body));
-        stack_http::request(method, &format!("{url}{}", request.path), Some(&request.token), body.as_deref())
+        self.http.request(method, &format!("{url}{}", request.path), Some(&request.token), body.as_deref())
     }
 }
 
@@ -87,7 +83,7 @@ impl Network for RealNetwork {
             let response = http.open(request).await.map_err(net_error)?;
             let status = response.status().as_u16();
             if status == 200 {
-                return Ok(StreamResponse::Open(Box::new(Arriving { body: response.into_body(), buffer: Vec::new() })));
+                return Ok(StreamResponse::Open(Box::new(Arriving { response, buffer: Vec::new() })));
             }
             Ok(StreamResponse::Refused(Response { status, body: Bytes::new() }))
         })

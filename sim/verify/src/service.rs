@@ -1,10 +1,10 @@
 //! The sync service: its probes, its answer to a token, a client's first line, and pages of other origins.
 
 use http::Method;
-use http_body_util::BodyExt as _;
+use reqwest::Response;
 
 use super::claim;
-use sim_stack::target::http::{Reply, request};
+use sim_stack::target::http::Reply;
 use sim_stack::target::Target;
 use super::{Check, Lines};
 
@@ -76,7 +76,8 @@ async fn token(target: &Target, url: &str, lines: &mut Lines) {
         return;
     };
     let body = stream_request(&format!("syncstorm-verify-{}", std::process::id()));
-    let request = request(Method::POST, &format!("{url}/sync/stream"), Some(&token.text), Some(&body));
+    let stream = format!("{url}/sync/stream");
+    let request = target.http.request(Method::POST, &stream, Some(&token.text), Some(&body));
     let response = match target.http.open(request).await {
         Ok(response) => response,
         Err(none) => {
@@ -88,13 +89,9 @@ async fn token(target: &Target, url: &str, lines: &mut Lines) {
     let status = response.status().as_u16();
     if status == 200 {
         lines.ok("token is accepted", format!("sub {:?}, {}", token.subject(), token.key_words()));
-        return first_line(target, response.into_body(), lines).await;
+        return first_line(target, response, lines).await;
     }
-    let (parts, body) = response.into_parts();
-    let collected = http_body_util::Limited::new(body, LINE_MAX_BYTES).collect();
-    let body = tokio::time::timeout(target.patience(), collected).await;
-    let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let reply = Reply { status, headers: parts.headers, body };
+    let reply = target.http.whole(response, LINE_MAX_BYTES).await.unwrap_or_else(|_| Reply::without_body(status));
     if status == 401 {
         let (diagnosis, fix) = claim::refused("the service", SETTINGS, &reply, token, target);
         lines.failed("token is accepted", diagnosis, fix);
@@ -122,14 +119,12 @@ async fn token(target: &Target, url: &str, lines: &mut Lines) {
 }
 
 /// The honest test of readiness: a stream whose first line is a checkpoint.
-async fn first_line(target: &Target, mut body: hyper::body::Incoming, lines: &mut Lines) {
+async fn first_line(target: &Target, mut response: Response, lines: &mut Lines) {
     let mut text = Vec::new();
     let read = async {
         while !text.contains(&b'\n') && text.len() < LINE_MAX_BYTES {
-            let Some(Ok(frame)) = body.frame().await else { break };
-            if let Some(bytes) = frame.data_ref() {
-                text.extend_from_slice(bytes);
-            }
+            let Ok(Some(chunk)) = response.chunk().await else { break };
+            text.extend_from_slice(&chunk);
         }
     };
     let in_time = tokio::time::timeout(target.patience(), read).await.is_ok();

@@ -1,56 +1,52 @@
 //! What stands behind the two servers: Redis, the backend's cache; MongoDB, the service's bucket storage.
 
-use super::bson;
-use super::mongodb::Session;
+use ::mongodb::bson::Document;
+
+use super::mongodb::{NoAnswer, ReplicaSet};
 use sim_stack::target::Target;
+use sim_stack::tls;
 use super::{Check, Lines};
 
 /// The name of the guide's replica set.
 const USUAL_SET: &str = "rs0";
 
 /// The lines about both.
-pub(super) async fn checks(target: &Target) -> Vec<Check> {
+pub(super) async fn checks(target: &Target, replica_set: Option<&ReplicaSet>) -> Vec<Check> {
     let mut lines = Lines::about("stores");
-    mongodb(target, &mut lines).await;
+    members(target, replica_set, &mut lines).await;
     redis(target, &mut lines).await;
     lines.checks
 }
 
-async fn mongodb(target: &Target, lines: &mut Lines) {
+async fn members(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     let name = "MongoDB replica set";
-    let Some(place) = &target.mongodb else { return lines.skipped(name, "no --mongodb-url") };
-    if place.wants_tls {
-        return lines.skipped(name, "TLS to MongoDB is not spoken here");
-    }
+    let Some(replica_set) = replica_set else { return lines.skipped(name, "no --mongodb-url") };
     let mut silent = Vec::new();
-    for host in &place.hosts {
-        let hello = match Session::open(host, target.patience()).await {
-            Ok(mut session) => session.hello().await,
-            Err(none) => Err(none),
-        };
-        match hello {
-            Ok(hello) => return replica_set(&hello, host, place.set.as_deref(), lines),
+    for host in &replica_set.hosts {
+        let shown = host.to_string();
+        match replica_set.member(host, target.patience()).hello().await {
+            Ok(hello) => return judge(&hello, &shown, replica_set.name.as_deref(), lines),
+            Err(NoAnswer::Command { message, .. }) => {
+                let reason = format!("{shown} refuses hello ({message}): a MongoDB before 5, or another server");
+                return lines.skipped(name, reason);
+            }
             Err(none) => silent.push(none.words(host)),
         }
     }
-    lines.failed(name, silent.join("; "), "start MongoDB (mongod --replSet rs0), or correct host and port; its log says why it is not up");
+    lines.failed(name, silent.join("; "), "start MongoDB (mongod --replSet rs0), or correct host, port and TLS; its log says why it is not up");
 }
 
 /// Judges one member by its `hello`.
-fn replica_set(hello: &[bson::Item], host: &str, wanted: Option<&str>, lines: &mut Lines) {
+fn judge(hello: &Document, host: &str, wanted: Option<&str>, lines: &mut Lines) {
     let name = "MongoDB replica set";
     let initiate = format!(
         "execute once, in mongosh: rs.initiate({{_id: \"{}\", members: [{{_id: 0, host: \"{host}\"}}]}}), with the host \
          as the sync service knows it",
         wanted.unwrap_or(USUAL_SET)
     );
-    if bson::number(hello, "ok") != Some(1) {
-        let said = bson::text(hello, "errmsg").unwrap_or("without a word");
-        return lines.skipped(name, format!("{host} refuses hello ({said}): a MongoDB before 5, or another server"));
-    }
-    let primary = bson::text(hello, "primary");
-    let is_primary = bson::flag(hello, "isWritablePrimary") == Some(true);
-    match bson::text(hello, "setName") {
+    let primary = hello.get_str("primary").ok();
+    let is_primary = hello.get_bool("isWritablePrimary").unwrap_or(false);
+    match hello.get_str("setName").ok() {
         Some(set) if wanted.is_some_and(|wanted| wanted != set) => lines.failed(
             name,
             format!("{host} is in replica set {set}, and the address asks for {}", wanted.unwrap_or_default()),
@@ -63,7 +59,7 @@ fn replica_set(hello: &[bson::Item], host: &str, wanted: Option<&str>, lines: &m
             format!("replica set {set} has no primary: nothing can be written"),
             "see rs.status() in mongosh: a majority of the members must be up and reach each other by the names in rs.conf()",
         ),
-        None if bson::flag(hello, "isreplicaset") == Some(true) => {
+        None if hello.get_bool("isreplicaset").unwrap_or(false) => {
             lines.failed(name, format!("{host} runs with --replSet, and the replica set is not initiated"), initiate);
         }
         None => lines.failed(
@@ -95,6 +91,7 @@ async fn redis(target: &Target, lines: &mut Lines) {
 
 /// Asks for a sign of life, after giving the password that the URL has.
 pub(super) async fn ping(url: &str) -> redis::RedisResult<()> {
+    tls::choose_ring();
     let client = redis::Client::open(url)?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     redis::cmd("PING").query_async(&mut connection).await
@@ -109,29 +106,24 @@ pub(super) fn is_about_password(error: &redis::RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ::mongodb::bson::doc;
+
     use super::*;
     use crate::Outcome;
-    use bson::Value;
 
     #[test]
     fn replica_sets() {
-        let hello = |items: &[(&str, Value)]| -> Vec<bson::Item> {
-            let ok = ("ok", Value::Double(1.0));
-            items.iter().chain([&ok]).map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-        };
-        let text = |text: &str| Value::Text(text.to_owned());
         let table = [
-            (hello(&[("setName", text("rs0")), ("isWritablePrimary", Value::Bool(true))]), "ok", "primary"),
-            (hello(&[("setName", text("rs0")), ("primary", text("m:1"))]), "ok", "m:1"),
-            (hello(&[("setName", text("rs0"))]), "failed", "no primary"),
-            (hello(&[("setName", text("rs1")), ("isWritablePrimary", Value::Bool(true))]), "failed", "rs1"),
-            (hello(&[("isreplicaset", Value::Bool(true))]), "failed", "not initiated"),
-            (hello(&[("isWritablePrimary", Value::Bool(true))]), "failed", "no member"),
-            (vec![("ok".to_owned(), Value::Double(0.0))], "skipped", "hello"),
+            (doc! { "setName": "rs0", "isWritablePrimary": true }, "ok", "primary"),
+            (doc! { "setName": "rs0", "primary": "m:1" }, "ok", "m:1"),
+            (doc! { "setName": "rs0" }, "failed", "no primary"),
+            (doc! { "setName": "rs1" }, "failed", "rs1"),
+            (doc! { "isreplicaset": true }, "failed", "not initiated"),
+            (doc! { "isWritablePrimary": true }, "failed", "no member"),
         ];
         for (hello, word, said) in table {
             let mut lines = Lines::about("stores");
-            replica_set(&hello, "h:1", Some("rs0"), &mut lines);
+            judge(&hello, "h:1", Some("rs0"), &mut lines);
             let (found, told) = match &lines.checks[0].outcome {
                 Outcome::Ok { note } => ("ok", note),
                 Outcome::Failed { diagnosis, .. } => ("failed", diagnosis),

@@ -58,6 +58,7 @@ pub(super) fn trial_config(
             let system = system_under_test(app, promised)?;
             let not_here = || CommandError::Usage("this command is not for containers".to_owned());
             let args = request.containers.ok_or_else(not_here)?;
+            containers::require_gateway().map_err(|problem| CommandError::Harness(format!("--world containers: {problem}")))?;
             let choice = containers::ContainersConfig {
                 storage: args.storage,
                 stand_ins: args.stand_ins,

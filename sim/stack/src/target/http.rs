@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method};
+use reqwest::{Client, RequestBuilder, Response};
 
 use super::chain;
 
@@ -20,7 +16,7 @@ const TOLD_MAX: usize = 200;
 /// A client whose every request ends within its patience.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
     patience: Duration,
 }
 
@@ -56,83 +52,92 @@ impl Http {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(patience));
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(https), patience })
+        // Only the addresses that were named are asked: no proxy of the environment, no redirect.
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .http1_only()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(patience)
+            .build();
+        Ok(Self { client: client.map_err(|error| chain(&error))?, patience })
     }
 
     pub fn patience(&self) -> Duration {
         self.patience
     }
 
+    /// A request; addresses and tokens are checked where they are read.
+    pub fn request(&self, method: Method, url: &str, token: Option<&str>, json: Option<&str>) -> RequestBuilder {
+        let mut request = self.client.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(json) = json {
+            request = request.header(http::header::CONTENT_TYPE, "application/json").body(json.to_owned());
+        }
+        request
+    }
+
     /// Sends a request; the head of its answer is there within the patience.
-    pub async fn open(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<hyper::body::Incoming>, NoReply> {
-        match tokio::time::timeout(self.patience, self.client.request(request)).await {
+    pub async fn open(&self, request: RequestBuilder) -> Result<Response, NoReply> {
+        match tokio::time::timeout(self.patience, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(NoReply::of(&error)),
+            Ok(Err(error)) => Err(NoReply::of(error)),
             Err(_) => Err(NoReply::Silent),
         }
     }
 
     /// Sends a request and waits for the whole answer.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, NoReply> {
-        let (parts, body) = self.open(request).await?.into_parts();
-        let body = Limited::new(body, BODY_MAX_BYTES).collect();
-        let body = match tokio::time::timeout(self.patience, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => return Err(NoReply::Broken(error.to_string())),
-            Err(_) => return Err(NoReply::Silent),
+    pub async fn send(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
+        let response = self.open(request).await?;
+        self.whole(response, BODY_MAX_BYTES).await
+    }
+
+    /// The rest of an answer, where it comes within the patience and has at most so many bytes.
+    pub async fn whole(&self, mut response: Response, max_bytes: usize) -> Result<Reply, NoReply> {
+        let (status, headers) = (response.status().as_u16(), std::mem::take(response.headers_mut()));
+        let body = async {
+            let mut body = BytesMut::new();
+            while let Some(chunk) = response.chunk().await.map_err(NoReply::of)? {
+                if body.len() + chunk.len() > max_bytes {
+                    return Err(NoReply::Broken(format!("its answer has over {max_bytes} bytes")));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(body.freeze())
         };
-        Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
+        let body = tokio::time::timeout(self.patience, body).await.unwrap_or(Err(NoReply::Silent))?;
+        Ok(Reply { status, headers, body })
     }
 
     pub async fn get(&self, url: &str, token: Option<&str>) -> Result<Reply, NoReply> {
-        self.send(request(Method::GET, url, token, None)).await
+        self.send(self.request(Method::GET, url, token, None)).await
     }
 
     pub async fn post(&self, url: &str, token: Option<&str>, json: &str) -> Result<Reply, NoReply> {
-        self.send(request(Method::POST, url, token, Some(json))).await
+        self.send(self.request(Method::POST, url, token, Some(json))).await
     }
 
     /// What a browser asks before a page of another origin may post JSON with a token.
     pub async fn preflight(&self, url: &str, origin: &str) -> Result<Reply, NoReply> {
-        let mut request = request(Method::OPTIONS, url, None, None);
-        let asked = [
-            ("origin", origin),
-            ("access-control-request-method", "POST"),
-            ("access-control-request-headers", "authorization,content-type"),
-        ];
-        for (name, value) in asked {
-            // Origins are checked where they are read.
-            if let Ok(value) = value.parse() {
-                request.headers_mut().insert(name, value);
-            }
-        }
+        // Origins are checked where they are read.
+        let request = self
+            .request(Method::OPTIONS, url, None, None)
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type");
         self.send(request).await
     }
 }
 
-/// A request; addresses and tokens are checked where they are read.
-pub fn request(method: Method, url: &str, token: Option<&str>, json: Option<&str>) -> Request<Full<Bytes>> {
-    let mut request = Request::new(json.map_or_else(Full::default, |json| Full::from(json.to_owned())));
-    *request.method_mut() = method;
-    *request.uri_mut() = url.parse::<Uri>().unwrap_or_default();
-    if let Some(value) = token.and_then(|token| format!("Bearer {token}").parse().ok()) {
-        request.headers_mut().insert(http::header::AUTHORIZATION, value);
-    }
-    if json.is_some() {
-        request.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-    }
-    request
-}
-
 impl Reply {
+    /// An answer of which only the status is known.
+    pub fn without_body(status: u16) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
     /// The body as JSON; null when it is none.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -151,9 +156,11 @@ impl Reply {
 }
 
 impl NoReply {
-    fn of(error: &hyper_util::client::legacy::Error) -> Self {
-        let said = chain(error);
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    fn of(error: reqwest::Error) -> Self {
+        // Whoever reads it knows the address.
+        let error = error.without_url();
+        let said = chain(&error);
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(cause) = source {
             if let Some(io) = cause.downcast_ref::<std::io::Error>() {
                 match io.kind() {

@@ -2,6 +2,7 @@
 //! starts. Only what that file uses is known; anything else is refused by name.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_norway::Value as Yaml;
@@ -53,7 +54,7 @@ pub(super) struct Health {
     pub(super) test: Vec<String>,
     pub(super) interval: String,
     pub(super) timeout: String,
-    pub(super) retries: i64,
+    pub(super) retries: u32,
 }
 
 /// What must be true of another container first.
@@ -128,16 +129,16 @@ impl Service {
     }
 }
 
-/// A length of time as compose writes it: `2s`, `500ms`, `1m`. In nanoseconds, as Docker takes it.
-pub(super) fn nanoseconds(text: &str) -> Result<i64, String> {
+/// A length of time as compose writes it: `2s`, `500ms`, `1m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match &text[digits..] {
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
+    let unit_ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
         _ => return Err(format!("{text:?} is no length of time such as 2s")),
     };
-    text[..digits].parse::<i64>().map(|number| number * unit).map_err(|error| format!("{text:?}: {error}"))
+    text[..digits].parse().map(|number: u32| Duration::from_millis(unit_ms) * number).map_err(|error| format!("{text:?}: {error}"))
 }
 
 /// The document with its variables replaced: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, and `$$` for `$`.
@@ -220,8 +221,8 @@ mod tests {
 
     #[test]
     fn lengths_of_time() {
-        assert_eq!(nanoseconds("2s"), Ok(2_000_000_000));
-        assert_eq!(nanoseconds("500ms"), Ok(500_000_000));
-        assert!(nanoseconds("2 h").is_err());
+        assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("2 h").is_err());
     }
 }

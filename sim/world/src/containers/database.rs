@@ -88,7 +88,7 @@ impl DatabaseContainer {
                 self.group.engine.disconnect(&self.group.network, &name).await
             }
             DatabaseAction::Reconnect => {
-                self.group.engine.reconnect(&self.group.network, &name, self.group.aliases(POSTGRES)).await?;
+                self.group.engine.reconnect(&self.group.network, &name).await?;
                 self.is_disconnected.store(false, Ordering::Release);
                 // One that another fault has ended or paused answers later.
                 match self.group.engine.state(&name).await? {

@@ -216,14 +216,14 @@ impl ContainersEnvironment {
                     }
                 }
             }
-            self.group.engine.run(&self.group.order(name, mounts, environment)).await?;
+            self.group.engine.run(&self.group.new_container(name, mounts, environment)).await?;
         } else {
             let container = self.group.container(name);
             // One that was disconnected still runs.
             if matches!(self.group.engine.state(&container).await?, State::Ended(_)) {
                 self.group.engine.start(&container).await?;
             }
-            self.group.engine.reconnect(&self.group.network, &container, self.group.aliases(name)).await?;
+            self.group.engine.reconnect(&self.group.network, &container).await?;
         }
         Ok(Container {
             engine: self.group.engine.clone(),

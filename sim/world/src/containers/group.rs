@@ -10,7 +10,8 @@ use futures_util::future::try_join_all;
 use sim_stack::postgres::random_word;
 
 use super::compose::{Compose, Service};
-use super::docker::{self, Engine, Order, State};
+use super::docker::{self, Engine, NewContainer, State};
+use super::docker_gateway;
 
 /// How long a container may take until it is healthy.
 pub(super) const HEALTHY_TIMEOUT: Duration = Duration::from_secs(180);
@@ -23,7 +24,7 @@ static NETWORKS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// Removed when it is dropped.
 pub(super) struct ContainerGroup {
     pub(super) engine: Engine,
-    /// The network's name, with which the names of all containers begin.
+    /// The network's name, with which the names of all containers end.
     pub(super) network: String,
     pub(super) compose: Compose,
     /// The deployment's folder.
@@ -57,7 +58,7 @@ impl ContainerGroup {
     }
 
     async fn start_and_wait(&self, name: &str) -> Result<(), String> {
-        self.engine.run(&self.order(name, Vec::new(), BTreeMap::new())).await?;
+        self.engine.run(&self.new_container(name, Vec::new(), BTreeMap::new())).await?;
         self.wait_until_healthy(name).await
     }
 
@@ -84,28 +85,22 @@ impl ContainerGroup {
         }
     }
 
-    /// The container of a service, by its own name.
+    /// The name of a service's container: the name in the compose file, in the domain of this network.
     pub(super) fn container(&self, name: &str) -> String {
-        format!("{}-{name}", self.network)
-    }
-
-    /// The names by which other containers reach a service.
-    pub(super) fn aliases(&self, name: &str) -> Vec<String> {
-        let own = self.compose.services[name].container_name.clone();
-        std::iter::once(name.to_owned()).chain(own).collect()
+        let own = self.compose.services.get(name).and_then(|service| service.container_name.as_deref());
+        format!("{}.{}", own.unwrap_or(name), self.network)
     }
 
     /// What the engine needs to make a container, with further mounts and variables.
-    pub(super) fn order<'a>(
+    pub(super) fn new_container<'a>(
         &'a self,
         name: &str,
         mounts: Vec<(String, &'a str)>,
         environment: BTreeMap<&'a str, String>,
-    ) -> Order<'a> {
-        Order {
+    ) -> NewContainer<'a> {
+        NewContainer {
             name: self.container(name),
             network: &self.network,
-            aliases: self.aliases(name),
             service: &self.compose.services[name],
             folder: &self.folder,
             mounts,
@@ -123,29 +118,31 @@ impl ContainerGroup {
 
 impl Drop for ContainerGroup {
     fn drop(&mut self) {
-        remove(vec![self.network.clone()]);
+        let (engine, network) = (self.engine.clone(), self.network.clone());
+        docker::at_once(async move { remove(&engine, &network).await });
     }
 }
 
 /// Removes every container and network of this process, which ends without dropping them.
 pub fn end_all() {
     docker::make_no_more();
-    let networks = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-    remove(networks);
+    let networks: Vec<String> = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+    if !networks.is_empty() {
+        docker::at_once(async move {
+            match Engine::connect().await {
+                Ok(engine) => {
+                    for network in networks {
+                        remove(&engine, &network).await;
+                    }
+                }
+                Err(problem) => tracing::warn!(problem, "containers are left behind; the next run removes them"),
+            }
+        });
+    }
+    docker_gateway::remove_socket();
 }
 
-fn remove(networks: Vec<String>) {
-    if networks.is_empty() {
-        return;
-    }
-    docker::at_once(async move {
-        let engine = match Engine::connect().await {
-            Ok(engine) => engine,
-            Err(problem) => return tracing::warn!(problem, "containers are left behind; the next run removes them"),
-        };
-        for network in networks {
-            engine.remove_all(&network).await;
-            NETWORKS.lock().unwrap_or_else(PoisonError::into_inner).remove(&network);
-        }
-    });
+async fn remove(engine: &Engine, network: &str) {
+    engine.remove_all(network).await;
+    NETWORKS.lock().unwrap_or_else(PoisonError::into_inner).remove(network);
 }

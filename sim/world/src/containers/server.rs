@@ -4,12 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
 
 use super::docker::{Engine, State};
 use crate::real::http_client::HttpClient;
@@ -156,15 +154,11 @@ pub(super) async fn wait_until_streaming(http: &HttpClient, service: SocketAddr,
 
 async fn first_line(http: &HttpClient, service: SocketAddr, token: &str) -> Result<String, String> {
     let body = r#"{"client_id":"readiness","raw_data":true,"include_checksum":true,"buckets":[],"parameters":{}}"#;
-    let request = Request::post(format!("http://{service}/sync/stream"))
-        .header(AUTHORIZATION, format!("Bearer {token}"))
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from_static(body.as_bytes())))
-        .map_err(|error| error.to_string())?;
-    let answer = http.request(request).await.map_err(|error| error.to_string())?;
+    let request = http.post(format!("http://{service}/sync/stream")).bearer_auth(token);
+    let request = request.header(CONTENT_TYPE, "application/json").body(body);
+    let mut answer = request.send().await.map_err(|error| error.to_string())?;
     let status = answer.status();
-    let mut body = answer.into_body();
-    let frame = body.frame().await.and_then(Result::ok).and_then(|frame| frame.into_data().ok()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&frame).into_owned();
+    let text = answer.chunk().await.ok().flatten().unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
     if status == StatusCode::OK { Ok(text) } else { Err(format!("{status} {text}")) }
 }

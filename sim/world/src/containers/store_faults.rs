@@ -115,7 +115,7 @@ impl StoreFaults {
                 if state.disconnects > 0 {
                     return Ok(());
                 }
-                self.group.engine.reconnect(&self.group.network, &container, self.group.aliases(name)).await
+                self.group.engine.reconnect(&self.group.network, &container).await
             }
         }
     }

@@ -16,7 +16,7 @@ use fixtures::Schema;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use sim_stack::target::http::{Http, NoReply, request};
+use sim_stack::target::http::{Http, NoReply};
 use tokio::net::TcpListener;
 
 use super::mapping::Mapping;
@@ -132,14 +132,14 @@ impl Gateway {
     async fn ask(&self, url: &str, token: Option<String>, body: Option<Bytes>) -> Response<Body> {
         let body = body.map(|body| String::from_utf8_lossy(&body).into_owned());
         let method = if body.is_some() { http::Method::POST } else { http::Method::GET };
-        let asked = request(method, url, token.as_deref(), body.as_deref());
+        let asked = self.http.request(method, url, token.as_deref(), body.as_deref());
         match self.http.open(asked).await {
             Ok(answer) => {
-                let (parts, body) = answer.into_parts();
-                let mut response = Response::new(Body::new(body));
-                *response.status_mut() = parts.status;
-                if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
-                    response.headers_mut().insert(CONTENT_TYPE, kind.clone());
+                let (status, kind) = (answer.status(), answer.headers().get(CONTENT_TYPE).cloned());
+                let mut response = Response::new(Body::new(reqwest::Body::from(answer)));
+                *response.status_mut() = status;
+                if let Some(kind) = kind {
+                    response.headers_mut().insert(CONTENT_TYPE, kind);
                 }
                 response
             }

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use sim_network::{KillBeforeCommit, NetError, RequestTag, ServerRole};
 use tokio::sync::mpsc;
 
@@ -19,7 +19,6 @@ use super::context::RunContext;
 use super::kill_before_commit::kill_before_commit;
 use super::replication_lag::wait_for_replication;
 use super::token_retiming;
-use super::uploads_under_way::UploadTurn;
 
 /// Where devices ask for write checkpoints.
 const WRITE_CHECKPOINT: &str = "/write-checkpoint";
@@ -64,7 +63,7 @@ async fn forward(
         ServerRole::Service => Work::ServiceRequest,
     });
     let is_to_be_killed = parts.extensions.remove::<KillBeforeCommit>().is_some();
-    let request = Request::from_parts(parts, Full::new(body));
+    let request = Request::from_parts(parts, body);
     let exchange = exchange(context.clone(), role, request, sent, work);
     let job = context.runtime.clone().spawn(async move {
         if is_to_be_killed { kill_before_commit(&context, exchange).await } else { exchange.await }
@@ -83,7 +82,7 @@ fn no_answer(error: NetError) -> Response<Body> {
 async fn exchange(
     context: Arc<RunContext>,
     role: ServerRole,
-    request: Request<Full<Bytes>>,
+    request: Request<Bytes>,
     sent: Option<RequestTag>,
     work: OpenWork,
 ) -> Response<Body> {
@@ -91,7 +90,8 @@ async fn exchange(
         (request.uri().path() == "/upload", request.uri().path().starts_with(WRITE_CHECKPOINT));
     let write = is_upload.then(|| context.log.begin_write());
     let lsn_before = context.log.read_lsn();
-    let turn = if is_upload { begin_upload(&context, &request, sent).await } else { None };
+    // Where uploads must pass one at a time, it waits for its turn.
+    let turn = if is_upload { context.log.begin_upload(sent, request.body()).await } else { None };
     let head_lsn = if is_checkpoint { context.log.head_lsn().await.ok() } else { None };
     let unanswered = |error: NetError| {
         if is_upload {
@@ -99,8 +99,9 @@ async fn exchange(
         }
         no_answer(error)
     };
-    let (parts, body) = match context.http.request(request).await {
-        Ok(response) => response.into_parts(),
+    let request = reqwest::Request::try_from(request).expect("an address and a path make a URL");
+    let (parts, body) = match context.http.execute(request).await {
+        Ok(response) => Response::<reqwest::Body>::from(response).into_parts(),
         // Nothing was sent where nobody listens.
         Err(error) if error.is_connect() => return no_answer(NetError::Refused),
         Err(_) => return unanswered(NetError::Reset),
@@ -139,14 +140,8 @@ async fn exchange(
     Response::from_parts(parts, Body::from(body.to_bytes()))
 }
 
-/// An upload waits for its turn, where uploads must pass one at a time.
-async fn begin_upload(context: &RunContext, request: &Request<Full<Bytes>>, sent: Option<RequestTag>) -> Option<UploadTurn> {
-    let body = request.body().clone().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    context.log.begin_upload(sent, &body).await
-}
-
 /// Carries a stream, part by part, until either end closes it.
-async fn carry_stream(context: Arc<RunContext>, mut body: hyper::body::Incoming, lines: mpsc::UnboundedSender<Bytes>) {
+async fn carry_stream(context: Arc<RunContext>, mut body: reqwest::Body, lines: mpsc::UnboundedSender<Bytes>) {
     loop {
         let frame = tokio::select! {
             biased;

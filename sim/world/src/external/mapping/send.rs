@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use backend::wire::{UploadRequest, WireOp, WireTransaction};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::Full;
+use http::{HeaderMap, StatusCode};
+use reqwest::RequestBuilder;
 use serde_json::{Map, Value as Json, json};
-use sim_stack::target::http::{Http, request};
+use sim_stack::target::http::Http;
 
 use super::answer::UploadAnswer;
 use super::types::{BodyKind, Mapping, OperationRequest, Route, SendUnit};
@@ -21,14 +21,14 @@ impl Mapping {
         match &self.unit {
             SendUnit::AsIs(route) => {
                 let body = String::from_utf8_lossy(body);
-                let request = self.request(base, route, token, &HeaderMap::new(), Some(&body));
+                let request = self.request(http, base, route, token, &HeaderMap::new(), Some(&body));
                 self.device_answer(http.send(request).await)
             }
             SendUnit::Transaction { route, list, fields } => {
                 for transaction in &upload.transactions {
                     let ops: Vec<Json> = transaction.ops.iter().map(|op| entry(&upload, transaction, op, fields)).collect();
                     let body = Json::Object(Map::from_iter([(list.clone(), Json::Array(ops))])).to_string();
-                    let request = self.request(base, route, token, &HeaderMap::new(), Some(&body));
+                    let request = self.request(http, base, route, token, &HeaderMap::new(), Some(&body));
                     let answer = self.device_answer(http.send(request).await);
                     if !answer.status.is_success() {
                         return answer;
@@ -72,7 +72,7 @@ impl Mapping {
                 _ => delete,
             };
             let route = Route { path: filled(&operation.route.path, op), method: operation.route.method.clone() };
-            let request = self.request(base, &route, token, &operation.headers, operation.body.of(op).as_deref());
+            let request = self.request(http, base, &route, token, &operation.headers, operation.body.of(op).as_deref());
             let reply = http.send(request).await;
             let reason = reply.as_ref().ok().and_then(|reply| self.refusal(reply));
             let answer = self.device_answer(reply);
@@ -91,16 +91,15 @@ impl Mapping {
 
     fn request(
         &self,
+        http: &Http,
         base: &str,
         route: &Route,
         token: &str,
         headers: &HeaderMap,
         body: Option<&str>,
-    ) -> Request<Full<Bytes>> {
-        let mut request = request(route.method.clone(), &format!("{base}{}", route.path), Some(token), body);
-        request.headers_mut().extend(self.headers.clone());
-        request.headers_mut().extend(headers.clone());
-        request
+    ) -> RequestBuilder {
+        let request = http.request(route.method.clone(), &format!("{base}{}", route.path), Some(token), body);
+        request.headers(self.headers.clone()).headers(headers.clone())
     }
 }
 
@@ -150,6 +149,8 @@ fn encoded(text: &str) -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
+
+    use http::Request;
 
     use super::super::file::PRESETS;
     use super::*;
