@@ -95,7 +95,7 @@ impl StoreFaults {
 
     /// A fault ends.
     pub(super) async fn heal(&self, part: StackPart, fault: ContainerFault) -> Result<(), String> {
-        let (name, container) = self.store(part)?;
+        let (_, container) = self.store(part)?;
         match fault {
             ContainerFault::Kill | ContainerFault::Stop => {
                 let state = self.change(part, |one| one.downs = one.downs.saturating_sub(1));

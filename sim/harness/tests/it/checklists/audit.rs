@@ -51,7 +51,7 @@ async fn what_anybody_could_guess_reach_or_read() {
     audit(&rig, &[]).check("no password of Redis", &well, &[(redis, "without a password")], &[]);
     rig.redis("", &format!("CONFIG SET requirepass {own_password}"));
     for (wants_password, failed) in [(false, vec![("passwords: MongoDB password", "without a password")]), (true, Vec::new())] {
-        let (address, _serving) = mongod::start(&[], wants_password);
+        let address = mongod::start(&mongodb::bson::Document::new(), wants_password);
         let found = audit(&rig, &[("--mongodb-url", format!("mongodb://user:hush@{address}"))]);
         let mut well = audit(&rig, &[]);
         let outcome = if wants_password { "ok" } else { "failed" };

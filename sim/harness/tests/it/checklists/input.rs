@@ -30,7 +30,7 @@ fn flags() {
         (vec!["--postgres-url", "mysql://u:hush@h/d"], &["--postgres-url", "sslmode=require"]),
         (vec!["--postgres-url", "postgres://u:hush@h/d?sslmode=always"], &["--postgres-url", "sslmode=always", "verify-full"]),
         (vec!["--postgres-url", "postgres://u:hush@h/d?sslmode=verify-ca&sslrootcert=/no.crt"], &["--postgres-url", "/no.crt"]),
-        (vec!["--redis-url", "rediss://:hush@h"], &["--redis-url", "redis://:password@host:6379"]),
+        (vec!["--redis-url", "rediss://:hush@h:x"], &["--redis-url", "redis://:password@host:6379", "rediss://"]),
         (vec!["--redis-url", "h:6379"], &["--redis-url", "redis://"]),
         (vec!["--mongodb-url", "mongodb+srv://u:hush@h"], &["--mongodb-url", "mongodb://user:password@host:27017"]),
         (vec!["--mongodb-url", "h"], &["--mongodb-url", "mongodb://"]),

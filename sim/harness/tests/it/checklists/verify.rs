@@ -1,10 +1,11 @@
 //! All is well; then each single thing is not.
 
 use jsonwebtoken::{EncodingKey, Header};
+use mongodb::bson::doc;
 use serde_json::json;
 use sim_stack::postgres::{Postgres, Settings};
 
-use super::mongod::{self, Field};
+use super::mongod;
 use super::rig::{AUDIENCE, DATABASE, Rig, free_port};
 use super::{Told, told};
 
@@ -183,8 +184,8 @@ async fn both_ways(rig: &Rig) {
 /// What is broken for whoever asks: other addresses, keys and claims.
 async fn by_other_arguments(rig: &Rig, well: &Told) {
     let echo = |lifetime_s: i64| format!("echo {}", token(rig, lifetime_s));
-    let (uninitiated, _one) = mongod::start(&[Field::Flag("isreplicaset", true), Field::Flag("isWritablePrimary", false)], true);
-    let (primary, _two) = mongod::start(&[Field::Text("setName", "rs0"), Field::Flag("isWritablePrimary", true)], true);
+    let uninitiated = mongod::start(&doc! { "isreplicaset": true, "isWritablePrimary": false }, true);
+    let primary = mongod::start(&doc! { "setName": "rs0", "isWritablePrimary": true }, true);
     let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate").cert.pem();
     let file = rig.folder.path().join("stranger.crt");
     std::fs::write(&file, authority).expect("a file can be written");
