@@ -9,6 +9,10 @@ fn main() {
     println!("cargo:rerun-if-changed={}", git.join("HEAD").display());
     let commit = commit(&git).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo:rustc-env=SYNCSTORM_COMMIT={commit}");
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        // A third of the program would be line tables.
+        println!("cargo:rustc-link-arg=-Wl,--compress-debug-sections=zlib");
+    }
     for arg in std::env::var("DEP_SIM_DEVICE_LINK_ARGS").unwrap_or_default().split_whitespace() {
         println!("cargo:rustc-link-arg={arg}");
     }
