@@ -22,8 +22,11 @@ pub struct Http {
 
 /// A whole answer.
 pub struct Reply {
+    /// Its status.
     pub status: u16,
+    /// Its headers.
     pub headers: HeaderMap,
+    /// Its body, whole.
     pub body: Bytes,
 }
 
@@ -43,6 +46,10 @@ pub enum NoReply {
 }
 
 impl Http {
+    /// A client that trusts what the machine trusts.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
     pub fn new(patience: Duration) -> Result<Self, String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -64,6 +71,7 @@ impl Http {
         Ok(Self { client: client.map_err(|error| chain(&error))?, patience })
     }
 
+    /// How long one answer may take.
     pub fn patience(&self) -> Duration {
         self.patience
     }
@@ -112,10 +120,18 @@ impl Http {
         Ok(Reply { status, headers, body })
     }
 
+    /// Asks for a URL.
+    ///
+    /// # Errors
+    /// Why there is no answer.
     pub async fn get(&self, url: &str, token: Option<&str>) -> Result<Reply, NoReply> {
         self.send(self.request(Method::GET, url, token, None)).await
     }
 
+    /// Posts JSON to a URL.
+    ///
+    /// # Errors
+    /// Why there is no answer.
     pub async fn post(&self, url: &str, token: Option<&str>, json: &str) -> Result<Reply, NoReply> {
         self.send(self.request(Method::POST, url, token, Some(json))).await
     }
@@ -143,6 +159,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// A header's value, where it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }

@@ -20,9 +20,13 @@ pub const USUAL_KID: &str = "local-dev-key";
 /// A token, and what it says of itself.
 #[derive(Clone)]
 pub struct Token {
+    /// The token itself.
     pub text: String,
+    /// `alg` of its header.
     pub algorithm: String,
+    /// `kid` of its header: the key's name.
     pub kid: Option<String>,
+    /// Its claims, as they stand.
     pub claims: Json,
 }
 
@@ -33,7 +37,9 @@ pub enum Source {
     Signer(Signer),
     /// A command prints one, for whomever it likes.
     Command {
+        /// What a shell runs.
         command: String,
+        /// How long it may take.
         patience: Duration,
     },
 }
@@ -109,6 +115,7 @@ impl Token {
     }
 }
 
+/// The machine's time, in seconds since 1970.
 pub fn now_s() -> i64 {
     ::backend::server::machine_clock_us().div_euclid(1_000_000)
 }

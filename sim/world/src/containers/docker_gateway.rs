@@ -279,3 +279,90 @@ fn failed(status: StatusCode, why: &dyn std::fmt::Display) -> Response<Body> {
     *response.status_mut() = status;
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_in_paths() {
+        let docker_20_10 = Version { major: 1, minor: 41 };
+        for (path, expect) in [
+            ("/v1.53/containers/json?all=true", Some("/v1.41/containers/json?all=true")),
+            ("/v1.41/info", None),
+            ("/v1.24/info", None),
+            ("/version", None),
+            ("/v1.53", None),
+            ("/volumes/v1.53/x", None),
+        ] {
+            assert_eq!(path_for(docker_20_10, path).as_deref(), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_engines() {
+        let unix = Engine::Unix(PathBuf::from("/run/podman/podman.sock"));
+        assert_eq!(Engine::parse("unix:///run/podman/podman.sock"), Some(unix));
+        assert_eq!(Engine::parse("tcp://127.0.0.1:2375"), Some(Engine::Tcp("127.0.0.1:2375".to_owned())));
+        assert_eq!(Engine::parse("ssh://somewhere"), None);
+        assert_eq!(engine_host(Some(String::new())), USUAL_ENGINE);
+    }
+
+    /// An engine that answers with what it was asked, and takes a connection over where it is asked to.
+    #[tokio::test]
+    async fn requests_and_taken_over_connections_pass() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (engine, own) = (folder.path().join("engine.sock"), folder.path().join("own"));
+        let listener = tokio::net::UnixListener::bind(&engine).expect("a socket");
+        let answer = |request: Request<Body>| async move {
+            match request.uri().path() {
+                "/version" => Response::new(Body::from(r#"{"ApiVersion":"1.41"}"#)),
+                "/v1.41/exec/x/start" => {
+                    let mut request = request;
+                    let client = hyper::upgrade::on(&mut request);
+                    tokio::spawn(async move {
+                        let mut client = TokioIo::new(client.await.expect("it is taken over"));
+                        let mut bytes = [0; 4];
+                        client.read_exact(&mut bytes).await.expect("four bytes");
+                        client.write_all(&bytes).await.expect("it listens");
+                    });
+                    let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+                    let response = response.header("connection", "Upgrade").header("upgrade", "tcp");
+                    response.body(Body::empty()).expect("sound headers")
+                }
+                path => Response::new(Body::from(path.to_owned())),
+            }
+        };
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+        let gateway = Gateway::start(format!("unix://{}", engine.display()), own.clone()).await.expect("it listens");
+        let socket = socket_in(&own);
+        let mode = |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!((mode(&own), mode(&socket)), (0o700, 0o600));
+        let through = Engine::Unix(socket);
+        let request = |path: &str| {
+            let request = Request::get(path).header("host", "docker");
+            request.header("connection", "Upgrade").header("upgrade", "tcp").body(Body::empty()).expect("sound")
+        };
+        let reply = through.send(request("/v1.53/info")).await.expect("it answers");
+        let body = reply.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(body, "/v1.41/info");
+        let mut reply = through.send(request("/v1.53/exec/x/start")).await.expect("it answers");
+        assert_eq!(reply.status(), StatusCode::SWITCHING_PROTOCOLS);
+        let mut taken = TokioIo::new(hyper::upgrade::on(&mut reply).await.expect("it is taken over"));
+        taken.write_all(b"ping").await.expect("it listens");
+        let mut bytes = [0; 4];
+        taken.read_exact(&mut bytes).await.expect("it answers");
+        assert_eq!(&bytes, b"ping");
+        drop(gateway);
+        assert!(!own.exists());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let started = Gateway::start("unix:///nowhere.sock".to_owned(), folder.path().join("own")).await;
+        let problem = started.err().expect("nothing is there");
+        assert!(problem.contains("Docker does not answer at unix:///nowhere.sock") && problem.contains("install"), "{problem}");
+    }
+}
