@@ -6,13 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::{StatusCode, Uri, header};
+use reqwest::Client;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
 use super::config::Config;
@@ -46,7 +42,7 @@ struct Known {
 
 struct Remote {
     url: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client,
     /// When it was last tried.
     tried: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -73,14 +69,7 @@ impl Keyring {
                 if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
                     return Err(setting(format!("{url}: must start with http:// or https://")));
                 }
-                let provider = rustls::crypto::ring::default_provider();
-                let https = HttpsConnectorBuilder::new()
-                    .with_provider_and_webpki_roots(provider)
-                    .map_err(|error| setting(format!("TLS: {error}")))?
-                    .https_or_http()
-                    .enable_http1()
-                    .build();
-                let client = Client::builder(TokioExecutor::new()).build(https);
+                let client = client().map_err(|problem| setting(format!("TLS: {problem}")))?;
                 Some(Remote { url: uri, client, tried: tokio::sync::Mutex::new(None) })
             }
         };
@@ -173,19 +162,40 @@ impl Keyring {
 
 impl Remote {
     async fn fetch(&self) -> Result<Keys, String> {
-        let request = Request::get(self.url.clone())
-            .header(header::ACCEPT, "application/json")
-            .body(Empty::new())
-            .map_err(|error| error.to_string())?;
-        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
+        let request = self.client.get(self.url.to_string()).header(header::ACCEPT, "application/json");
+        let mut response = request.send().await.map_err(|error| error.to_string())?;
         if response.status() != StatusCode::OK {
             return Err(format!("status {}", response.status()));
         }
-        let body = Limited::new(response.into_body(), SIZE_MAX_BYTES).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| error.to_string())? {
+            body.extend_from_slice(&part);
+            if body.len() > SIZE_MAX_BYTES {
+                return Err(format!("it has more than {SIZE_MAX_BYTES} bytes"));
+            }
+        }
         let text = std::str::from_utf8(&body).map_err(|error| error.to_string())?;
         Keys::from_usable_jwks(text).map_err(|error| error.to_string())
     }
+}
+
+/// A client that trusts the usual authorities; an image of the service has no certificates of its own. Only the URL that
+/// was named is asked: no proxy of the environment, no redirect.
+fn client() -> Result<Client, String> {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let client = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build();
+    client.map_err(|error| error.to_string())
 }
 
 /// The keys of the settings.
