@@ -65,7 +65,9 @@ fn parameter(name: &str, fault: &Fault) -> Option<String> {
     let text = match (name, fault) {
         ("device", _) => device_name(fault.device()?),
         ("time", _) => time?,
-        ("server", Fault::Partition { from: server, .. } | Fault::Lossy { server, .. }) => server_name(*server).to_owned(),
+        ("server", Fault::Partition { from: server, .. } | Fault::Lossy { server, .. }) => {
+            server_name(*server).to_owned()
+        }
         ("servers", Fault::Partition { from, .. }) => short_server(*from).to_owned(),
         ("direction", Fault::Partition { direction, .. }) => match direction {
             Direction::Up => "cannot send to".to_owned(),

@@ -1,11 +1,11 @@
 //! The report for people who are new to it: one file, no scripts, nothing loaded from elsewhere.
 //!
-//! In reading order: [`claims`] the result of each claim, [`failure`] each failure as picture and story, [`figures`]
+//! In reading order: [`claims`] the result of each claim, [`failure`] each failure as picture and story, [`charts`]
 //! the small charts, [`parts`] what they share. This file is the page around them.
 
+mod charts;
 mod claims;
 mod failure;
-mod figures;
 mod parts;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -66,7 +66,7 @@ fn top(run: &Run) -> Markup {
             p class="eyebrow" { "Syncstorm report" }
             h1 { (capital(&headline::verdict_sentence(run))) "." }
             p class="lead" { "In " (headline::figures(run)) "." }
-            (figures::claims_bar(counts))
+            (charts::claims_bar(counts))
         }
     }
 }
@@ -117,7 +117,7 @@ fn speed(run: &Run) -> Markup {
                 (tile(&seconds(totals.wall_seconds), "wall-clock time"))
                 (tile(&format!("{:.1}", totals.plans_per_second), "plans a second"))
             }
-            (figures::time_bar(&totals.time))
+            (charts::time_bar(&totals.time))
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use backend::Rules;
 use fixtures::{
-    Column, ColumnDefault, Exclusive, Group, OnMissingParent, OnParentDelete, Policy, Reference, Rule,
-    Schema, Table, TablePolicy, Tree, Type, Unique, Value,
+    Column, ColumnDefault, Exclusive, Group, OnMissingParent, OnParentDelete, Policy, Reference, Rule, Schema, Table,
+    TablePolicy, Tree, Type, Unique, Value,
 };
 
 /// One table: name, columns as `name type[!] [=default]`, one a line.

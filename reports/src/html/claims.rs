@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use sim_core::run::{Percentiles, Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
-use super::figures;
+use super::charts;
 use super::parts::{anchor, capital};
 use crate::explain::{class_name, is_simulated, latency_note, latency_title};
 use crate::words::{count, counted, milliseconds, plain, visible};
@@ -160,7 +160,7 @@ pub(super) fn details(run: &Run) -> Markup {
                         div class="columns" {
                             (checkers(scenario))
                             (occurred(scenario))
-                            (figures::hops(scenario, is_simulated(run)))
+                            (charts::hops(scenario, is_simulated(run)))
                         }
                     }
                 }

@@ -87,7 +87,16 @@ fn a_failure_of_an_unlisted_scenario_is_shown() {
 fn diagrams_are_well_formed() {
     let app = sample::app();
     let check = |devices: usize| {
-        let kinds = [DeviceKind::Web, DeviceKind::Tauri, DeviceKind::Mobile, DeviceKind::Web, DeviceKind::Tauri, DeviceKind::Mobile, DeviceKind::Web, DeviceKind::Web];
+        let kinds = [
+            DeviceKind::Web,
+            DeviceKind::Tauri,
+            DeviceKind::Mobile,
+            DeviceKind::Web,
+            DeviceKind::Tauri,
+            DeviceKind::Mobile,
+            DeviceKind::Web,
+            DeviceKind::Web,
+        ];
         let builder = HistoryBuilder::new(&kinds[..devices], &["Plan"]);
         let svg = diagram::svg(&builder.plan, &builder.history, &app, &[]);
         assert!(elements(&svg).contains(&"title".to_owned()));

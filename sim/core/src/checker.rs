@@ -8,11 +8,11 @@
 pub mod atomicity;
 pub mod causal;
 pub mod claims;
+mod context;
 pub mod convergence;
 pub mod coverage;
 pub mod durability;
 pub mod exactly_once;
-mod context;
 mod examine;
 mod foreign;
 pub mod installations;

@@ -14,7 +14,7 @@ pub struct Device {
     pub clock_skew_us: i64,
 }
 
-/// A platform: timer constants and lifecycle (see the harness's device kinds).
+/// A platform: timer constants and lifecycle (see `sim-device`'s platforms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceKind {

@@ -113,7 +113,11 @@ impl Intent {
         let mut rows: Vec<u32> = match self {
             Self::Insert { set, .. } | Self::Ensure { set, .. } | Self::Set { set, .. } => ids(set),
             Self::Add { element, .. } | Self::Remove { element, .. } => {
-                if let Expr::Id(row) = element { vec![*row] } else { Vec::new() }
+                if let Expr::Id(row) = element {
+                    vec![*row]
+                } else {
+                    Vec::new()
+                }
             }
             Self::MoveAfter { after, list, .. } => list.iter().copied().chain(*after).collect(),
             Self::Read { rows } => rows.clone(),

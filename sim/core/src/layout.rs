@@ -45,7 +45,8 @@ pub(crate) struct TableLayout {
 
 impl Layout {
     pub(crate) fn of(app: &App) -> Self {
-        let mut tables: Vec<TableLayout> = (0..app.schema.tables.len()).map(|table| TableLayout::of(app, table)).collect();
+        let mut tables: Vec<TableLayout> =
+            (0..app.schema.tables.len()).map(|table| TableLayout::of(app, table)).collect();
         // A child of an owned row is owned: again until nothing changes, for grandchildren.
         while let Some(child) = (0..tables.len()).find(|&child| {
             !tables[child].owned && tables[child].references.iter().any(|(_, parent)| tables[*parent].owned)
@@ -64,7 +65,8 @@ impl TableLayout {
         let columns = |wanted: &dyn Fn(usize) -> bool| -> Vec<usize> {
             (0..schema.columns.len()).filter(|column| wanted(*column)).collect()
         };
-        let unique = app.policy.uniques.iter().find(|unique| unique.table == table).map(|unique| unique.columns.clone());
+        let unique =
+            app.policy.uniques.iter().find(|unique| unique.table == table).map(|unique| unique.columns.clone());
         let keyed = |column: usize| unique.as_ref().is_some_and(|unique| unique.contains(&column));
         let is_clock = |column: usize| policy.clock == Some(column);
         let owner = columns(&|column| generators[column].shape == ValueShape::User).first().copied();
@@ -91,10 +93,13 @@ impl TableLayout {
                 schema.columns[column].not_null && schema.columns[column].default == fixtures::ColumnDefault::Null
             }),
             sets: columns(&|column| {
-                policy.rules[column] == Rule::Set && matches!(generators[column].shape, ValueShape::Set(_) | ValueShape::SetOfRows(_))
+                policy.rules[column] == Rule::Set
+                    && matches!(generators[column].shape, ValueShape::Set(_) | ValueShape::SetOfRows(_))
             }),
             counters: columns(&|column| matches!(policy.rules[column], Rule::Counter { .. })),
-            small_integers: columns(&|column| schema.columns[column].ty == fixtures::Type::Integer && plain.contains(&column)),
+            small_integers: columns(&|column| {
+                schema.columns[column].ty == fixtures::Type::Integer && plain.contains(&column)
+            }),
             running: app.policy.exclusives.iter().filter(|it| it.table == table).map(|it| it.running).collect(),
             needs_parent: needs_parent.map(|reference| (reference.column, reference.parent)).collect(),
             cascades: cascades.map(|reference| (reference.column, reference.parent)).collect(),

@@ -3,7 +3,7 @@
 //! This module owns the format and its checks. Drawing a plan from a scenario is [`crate::workload`]'s.
 //! `scenarios/README.md` explains each field to those who write them.
 
-pub mod catalogue;
+pub mod by_name;
 mod definition;
 mod format;
 mod resolve;

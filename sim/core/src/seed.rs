@@ -35,8 +35,7 @@ impl Seed {
     /// A UUID (version 4 in form) for one purpose and key.
     #[must_use]
     pub fn uuid(self, purpose: &str, key: &[u64]) -> String {
-        let mut bytes: [u8; 16] =
-            self.digest(purpose, key)[..16].try_into().expect("a SHA-256 digest has 32 bytes");
+        let mut bytes: [u8; 16] = self.digest(purpose, key)[..16].try_into().expect("a SHA-256 digest has 32 bytes");
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         let hex = |range: std::ops::Range<usize>| -> String {

@@ -197,14 +197,18 @@ fn proptest_draws_plans() {
 /// Prints what plans look like: `cargo test -p sim-core --test plans figures -- --nocapture`.
 #[test]
 fn figures() {
-    println!("{:28} {:>9} {:>6} {:>7} {:>6} {:>8} {:>9}", "scenario", "devices", "tx", "intents", "faults", "seconds", "us/plan");
+    println!(
+        "{:28} {:>9} {:>6} {:>7} {:>6} {:>8} {:>9}",
+        "scenario", "devices", "tx", "intents", "faults", "seconds", "us/plan"
+    );
     for (scenario, app) in scenarios() {
         let count = 50.min(scenario.plans);
         let started = std::time::Instant::now();
         let plans: Vec<Plan> = (0..u64::from(count)).map(|index| generate(&scenario, &app, seed(index))).collect();
         let each = started.elapsed().as_micros() / u128::from(count);
         let mean = |of: &dyn Fn(&Plan) -> usize| plans.iter().map(of).sum::<usize>() as f64 / f64::from(count);
-        let transactions = mean(&|plan| plan.steps.iter().filter(|step| matches!(step.action, Action::Tx { .. })).count());
+        let transactions =
+            mean(&|plan| plan.steps.iter().filter(|step| matches!(step.action, Action::Tx { .. })).count());
         let seconds = mean(&|plan| plan.steps.last().map_or(0, |step| step.at_us as usize / 1_000_000));
         println!(
             "{:28} {:9.1} {transactions:6.1} {:7.1} {:6.1} {seconds:8.0} {each:9}",

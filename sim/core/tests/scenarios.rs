@@ -59,7 +59,12 @@ fn what_is_wrong_is_named() {
     check("plans = 3", "worlds = [\"moon\"]", "worlds", "deterministic, embedded");
     check("plans = 3", "latency_ms = -1", "latency_ms", "not below 0");
     check("plans = 3", "swarm = [\"flood\"]", "line 3, swarm", "unknown variant `flood`, expected one of");
-    check("kind = \"any\"", "kind = \"toaster\"", "[[devices]] kind", "expected one of `web`, `tauri`, `mobile`, `any`");
+    check(
+        "kind = \"any\"",
+        "kind = \"toaster\"",
+        "[[devices]] kind",
+        "expected one of `web`, `tauri`, `mobile`, `any`",
+    );
     check("count = [2, 3]", "count = [3, 2]", "[[devices]] count", "begins above its end");
     check("count = [2, 3]", "count = [1, 2, 3]", "[[devices]] count", "two numbers");
     check("count = [2, 3]", "count = 0", "devices", "at least one device");

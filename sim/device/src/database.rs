@@ -4,7 +4,10 @@
 //! connection, so that an open transaction rolls back and commits stay. Databases are recycled between plans,
 //! because opening one costs more than anything else in a plan.
 
-use std::sync::{Once, atomic::{AtomicU64, Ordering}};
+use std::sync::{
+    Once,
+    atomic::{AtomicU64, Ordering},
+};
 
 use fixtures::App;
 use rusqlite::{Connection, OpenFlags, backup::Backup};

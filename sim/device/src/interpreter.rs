@@ -160,11 +160,8 @@ impl Transaction<'_> {
     fn edit_set(&mut self, row: u32, column: &str, element: &Expr, add: bool) -> Result<bool, DeviceError> {
         let (table, id) = (self.interpreter.table(row), self.id(row));
         let sql = format!("SELECT \"{column}\" FROM \"{}\" WHERE id = ?1", self.name(table));
-        let Some(old) = self
-            .connection
-            .prepare_cached(&sql)?
-            .query_row([&id], |row| row.get::<_, Option<String>>(0))
-            .optional()?
+        let Some(old) =
+            self.connection.prepare_cached(&sql)?.query_row([&id], |row| row.get::<_, Option<String>>(0)).optional()?
         else {
             return Ok(false);
         };
@@ -188,24 +185,15 @@ impl Transaction<'_> {
         Ok(true)
     }
 
-    fn move_after(
-        &mut self,
-        row: u32,
-        after: Option<u32>,
-        column: &str,
-        list: &[u32],
-    ) -> Result<bool, DeviceError> {
+    fn move_after(&mut self, row: u32, after: Option<u32>, column: &str, list: &[u32]) -> Result<bool, DeviceError> {
         let table = self.interpreter.table(row);
         let moving = self.id(row);
         let sql = format!("SELECT coalesce(\"{column}\", 0) FROM \"{}\" WHERE id = ?1", self.name(table));
         let mut positions: Vec<(i64, String)> = Vec::new();
         for member in list {
             let id = self.id(*member);
-            let position = self
-                .connection
-                .prepare_cached(&sql)?
-                .query_row([&id], |row| row.get::<_, i64>(0))
-                .optional()?;
+            let position =
+                self.connection.prepare_cached(&sql)?.query_row([&id], |row| row.get::<_, i64>(0)).optional()?;
             if let Some(position) = position {
                 positions.push((position, id));
             }
@@ -244,11 +232,7 @@ impl Transaction<'_> {
             values.push(self.value(expr));
         }
         sql.push_str(" ORDER BY id LIMIT 1");
-        Ok(self
-            .connection
-            .prepare_cached(&sql)?
-            .query_row(params_from_iter(values), |row| row.get(0))
-            .optional()?)
+        Ok(self.connection.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get(0)).optional()?)
     }
 
     fn insert<'b>(

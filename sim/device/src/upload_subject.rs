@@ -24,10 +24,7 @@ impl UploadSubject {
     #[must_use]
     pub fn decode(subject: u64) -> Self {
         let tx_id = subject & ((1 << TX_BITS) - 1);
-        Self {
-            losses: u32::try_from(subject >> TX_BITS).unwrap_or(0),
-            tx_id: i64::try_from(tx_id).unwrap_or(i64::MAX),
-        }
+        Self { losses: u32::try_from(subject >> TX_BITS).unwrap_or(0), tx_id: i64::try_from(tx_id).unwrap_or(i64::MAX) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use backend::PolicyKind;
 use bytes::Bytes;
-use fixtures::{App, Type, ColumnDefault};
+use fixtures::{App, ColumnDefault, Type};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -108,7 +108,11 @@ async fn measure(app: &App, stack: &RunningStack, table: &mut String) -> Result<
     row(table, "a client without anything, until it has all rows so far", &mut fresh);
     for devices in [1, 50] {
         let a_second = uploads(&http, stack, &insert, devices).await?;
-        let _ = writeln!(table, "{:<66} {a_second:>7.0} a second", format!("upload transactions of one row, {devices} devices"));
+        let _ = writeln!(
+            table,
+            "{:<66} {a_second:>7.0} a second",
+            format!("upload transactions of one row, {devices} devices")
+        );
     }
     Ok(())
 }

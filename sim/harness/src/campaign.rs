@@ -47,7 +47,9 @@ pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Sc
         .scenarios
         .iter()
         .enumerate()
-        .flat_map(|(scenario, (_, plans))| (0..*plans).map(move |index| (scenario, campaign.first.saturating_add(index))))
+        .flat_map(|(scenario, (_, plans))| {
+            (0..*plans).map(move |index| (scenario, campaign.first.saturating_add(index)))
+        })
         .collect();
     let mut results = campaign.scenarios.iter().map(|_| ScenarioResult::default()).collect();
     work(campaign, &jobs, &mut results, progress);
@@ -56,7 +58,12 @@ pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Sc
 
 /// Runs further plans, two at a time and `plans_max` in all, of scenarios that are valid so far and in which not
 /// everything has occurred that must: where plans are dear, few are run, and few may miss something by chance.
-pub fn further(campaign: &Campaign<'_>, results: &mut Vec<ScenarioResult>, plans_max: u32, progress: &(dyn Fn(usize) + Sync)) {
+pub fn further(
+    campaign: &Campaign<'_>,
+    results: &mut Vec<ScenarioResult>,
+    plans_max: u32,
+    progress: &(dyn Fn(usize) + Sync),
+) {
     loop {
         let is_vacuous = |scenario: &Scenario, result: &ScenarioResult| {
             result.verdict == Verdict::Valid
@@ -80,7 +87,12 @@ pub fn further(campaign: &Campaign<'_>, results: &mut Vec<ScenarioResult>, plans
     }
 }
 
-fn work(campaign: &Campaign<'_>, jobs: &[(usize, u32)], results: &mut Vec<ScenarioResult>, progress: &(dyn Fn(usize) + Sync)) {
+fn work(
+    campaign: &Campaign<'_>,
+    jobs: &[(usize, u32)],
+    results: &mut Vec<ScenarioResult>,
+    progress: &(dyn Fn(usize) + Sync),
+) {
     let next = AtomicUsize::new(0);
     let shared: Vec<Mutex<ScenarioResult>> = std::mem::take(results).into_iter().map(Mutex::new).collect();
     std::thread::scope(|scope| {

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use sim_core::Seed;
 
 use sim_stack::deploy::Storage;
-use sim_stack::target::args::StackArgs;
+use sim_stack::existing_stack::args::StackArgs;
 use sim_verify::args::{AuditArgs, VerifyArgs};
 
 /// Does your offline-first sync stack lose, duplicate, resurrect or diverge anything?
@@ -265,7 +265,6 @@ fn seed(text: &str) -> Result<Seed, String> {
 }
 
 fn policy(text: &str) -> Result<PolicyKind, String> {
-    text.parse::<PolicyKind>().map_err(|_| {
-        "expected field-merge, row-latest, version-check, server-wins or arrival-order".to_owned()
-    })
+    text.parse::<PolicyKind>()
+        .map_err(|_| "expected field-merge, row-latest, version-check, server-wins or arrival-order".to_owned())
 }

@@ -1,11 +1,11 @@
 //! What each command of the program does: one file a command. Printing is `main`'s; here texts are made.
 //!
-//! Shared by several: [`error`] how a command ends, `world` what plans run against, `case` a failure's folder opened,
+//! Shared by several: [`exit_code`] how a command ends, `world` what plans run against, `case` a failure's folder opened,
 //! `failure` such a folder written, `summary` what the report says of each scenario.
 
 mod case;
 mod deploy_init;
-pub mod error;
+pub mod exit_code;
 mod failure;
 mod mutants;
 mod replay;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use sim_world::TrialConfig;
 
 pub use deploy_init::deploy_init;
-pub use error::CommandError;
+pub use exit_code::CommandError;
 pub use mutants::mutants;
 pub use replay::{Replayed, replay};
 pub use run::{RunOutcome, RunRequest, run};

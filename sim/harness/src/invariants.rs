@@ -63,7 +63,9 @@ impl InvariantDatabase {
             .iter()
             .map(|invariant| {
                 let answer = match &filled {
-                    Ok(()) => self.query(&invariant.sql).unwrap_or_else(|error| InvariantAnswer::NotAsked(error.to_string())),
+                    Ok(()) => {
+                        self.query(&invariant.sql).unwrap_or_else(|error| InvariantAnswer::NotAsked(error.to_string()))
+                    }
                     Err(error) => InvariantAnswer::NotAsked(error.to_string()),
                 };
                 (invariant.name.clone(), answer)

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 use fixtures::App;
+use indicatif::{ProgressBar, ProgressStyle};
 use reports::checklist::Checklist;
-use syncstorm::cli::{Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs};
-use syncstorm::commands::{self, CommandError, RunRequest, error};
-use sim_core::scenario::catalogue as scenarios;
+use sim_core::scenario::by_name as scenarios;
 use sim_stack::{postgres, tls};
 use sim_world::child::Child;
+use syncstorm::cli::{
+    Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs,
+};
+use syncstorm::commands::{self, CommandError, RunRequest, exit_code};
 use tracing_subscriber::EnvFilter;
 
 /// SQLite allocates through it as well; a plan is a million small allocations.
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors.
-            let code = if error.use_stderr() { error::EXIT_USAGE } else { 0 };
+            let code = if error.use_stderr() { exit_code::EXIT_USAGE } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);
         }
@@ -82,7 +84,7 @@ fn interrupted() -> Arc<AtomicBool> {
             for left in sim_world::external::end_all() {
                 say(&left);
             }
-            std::process::exit(130);
+            std::process::exit(exit_code::EXIT_INTERRUPTED);
         }
     });
     if let Err(error) = handler {
@@ -94,7 +96,7 @@ fn interrupted() -> Arc<AtomicBool> {
 /// Runs a server until it is told to end; it logs to standard error.
 fn serve(server: impl FnOnce() -> Result<(), Box<dyn std::error::Error>>) -> Result<u8, CommandError> {
     log("info,pgwire_replication=off");
-    server().map(|()| error::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
+    server().map(|()| exit_code::EXIT_VALID).map_err(|error| CommandError::Harness(error.to_string()))
 }
 
 /// Logs to standard error, what `RUST_LOG` asks for or else this.
@@ -195,9 +197,9 @@ fn replay(args: &ReplayArgs) -> Result<u8, CommandError> {
     if !replayed.same_verdict || replayed.same_history == Some(false) {
         let commit = replayed.case.versions.get("commit").cloned().unwrap_or_default();
         say(&format!("this is not what was stored; it was found at commit {commit}"));
-        return Ok(error::EXIT_HARNESS);
+        return Ok(exit_code::EXIT_HARNESS);
     }
-    Ok(error::report_code(&replayed.report))
+    Ok(exit_code::of_report(&replayed.report))
 }
 
 fn yes(yes: bool) -> &'static str {
@@ -216,7 +218,7 @@ fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
         after.devices.len(),
         reports::text::replay_command(&folder.display().to_string())
     ));
-    Ok(error::EXIT_VALID)
+    Ok(exit_code::EXIT_VALID)
 }
 
 fn list(args: &ListArgs) -> Result<u8, CommandError> {
@@ -236,13 +238,13 @@ fn list(args: &ListArgs) -> Result<u8, CommandError> {
             })
             .collect();
         print(&serde_json::json!({ "version": 1, "app": app.name, "scenarios": list }).to_string());
-        return Ok(error::EXIT_VALID);
+        return Ok(exit_code::EXIT_VALID);
     }
     let width = scenarios.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
     for scenario in &scenarios {
         print(&format!("{:width$}  {}", scenario.name, scenario.claim));
     }
-    Ok(error::EXIT_VALID)
+    Ok(exit_code::EXIT_VALID)
 }
 
 fn up(args: &UpArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
@@ -256,26 +258,27 @@ fn up(args: &UpArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
     while !stop.load(Ordering::SeqCst) {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    Ok(error::EXIT_VALID)
+    Ok(exit_code::EXIT_VALID)
 }
 
 /// Prints what was found out about a stack: 1 when a line failed.
 fn checklist(list: Result<Checklist, String>, as_json: bool) -> Result<u8, CommandError> {
     let list = list.map_err(CommandError::Usage)?;
-    let colour = if std::io::stdout().is_terminal() { reports::text::Colour::Ansi } else { reports::text::Colour::Plain };
+    let colour =
+        if std::io::stdout().is_terminal() { reports::text::Colour::Ansi } else { reports::text::Colour::Plain };
     print(&if as_json { reports::checklist::json(&list) } else { reports::checklist::text(&list, colour) });
-    Ok(if list.has_failed() { error::EXIT_FAILED } else { error::EXIT_VALID })
+    Ok(if list.has_failed() { exit_code::EXIT_FAILED } else { exit_code::EXIT_VALID })
 }
 
 fn deploy_init(args: &DeployInitArgs) -> Result<u8, CommandError> {
     commands::deploy_init(args)?;
     print(&format!("{}\nnext: cd there and `docker compose up --detach --wait`", args.folder.display()));
-    Ok(error::EXIT_VALID)
+    Ok(exit_code::EXIT_VALID)
 }
 
 fn plant(args: &MutantsArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
     let results = commands::mutants(args, stop, &|line| say(line))?;
     print(&if args.json { reports::mutants::json(&results) } else { reports::mutants::text(&results) });
     let all = results.iter().all(|result| result.caught);
-    Ok(if all { error::EXIT_VALID } else { 1 })
+    Ok(if all { exit_code::EXIT_VALID } else { exit_code::EXIT_FAILED })
 }

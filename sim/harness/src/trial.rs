@@ -136,12 +136,7 @@ async fn execute(
     if let Err(problem) = world.down().await {
         recorder.record_harness_failure(problem);
     }
-    let outcome = Outcome {
-        history: recorder.finish(),
-        sqlite_time,
-        simulated,
-        failure: recorder.harness_failure(),
-    };
+    let outcome = Outcome { history: recorder.finish(), sqlite_time, simulated, failure: recorder.harness_failure() };
     (outcome, databases)
 }
 
@@ -172,7 +167,10 @@ struct Trial {
 /// What happens at one instant of a plan.
 enum Scheduled<'a> {
     /// The copy is made that a later step restores.
-    Copy { device: u32, key: u32 },
+    Copy {
+        device: u32,
+        key: u32,
+    },
     Begin(&'a Step),
     End(u32),
 }
@@ -315,9 +313,8 @@ impl Trial {
             self.recorder.record_harness_failure(format!("the fault {} could not be undone: {problem}", fault.name()));
         }
         if let Some(device) = fault.device() {
-            let still = |is: fn(&Fault) -> bool| {
-                self.active.values().any(|other| other.device() == Some(device) && is(other))
-            };
+            let still =
+                |is: fn(&Fault) -> bool| self.active.values().any(|other| other.device() == Some(device) && is(other));
             match fault {
                 Fault::Offline { .. } if !still(|fault| matches!(fault, Fault::Offline { .. })) => {
                     self.send(device, Command::Offline(false));
@@ -404,7 +401,8 @@ impl Trial {
             .unwrap_or_default();
         let queued: u32 = self.devices.iter().map(|running| running.status.current.borrow().queued).sum();
         let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
-        let usual = Instant::now() + 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
+        let usual =
+            Instant::now() + 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
         // A silent stream may end late, once, where devices wait longer for one.
         let longer = self.world.stream_idle_timeout().saturating_sub(STREAM_IDLE_TIMEOUT);
         Deadline { usual, longest: usual + longer }
@@ -483,5 +481,9 @@ fn unsettled(device: u32, status: &Status) -> Option<String> {
     if !status.last_error.is_empty() {
         parts.push(format!("its last trouble: {}", status.last_error));
     }
-    Some(format!("client/{device}: {}; nothing advanced since {:.1} s", parts.join(", "), status.last_progress_us as f64 / 1e6))
+    Some(format!(
+        "client/{device}: {}; nothing advanced since {:.1} s",
+        parts.join(", "),
+        status.last_progress_us as f64 / 1e6
+    ))
 }

@@ -1,4 +1,4 @@
-//! The simulated network: real routers behind links with drawn delays, in virtual time.
+//! The simulated network: routers behind links with drawn delays.
 //!
 //! Delay, loss and duplication of each message are drawn by device, purpose, subject and attempt, so that removing a step
 //! of the plan leaves those of every other message as they were. A request, once sent, travels on even if its sender
@@ -6,6 +6,7 @@
 
 mod callbacks;
 mod changes;
+mod delay;
 mod epochs;
 mod exchange;
 mod faults;

@@ -7,7 +7,7 @@
 //! - [`document`][]: the YAML document, read into a [`SyncConfig`]; [`options`] its `config`, [`streams`] its
 //!   `streams`, [`yaml`] access to its values
 //! - [`config`][]: definitions of buckets, and their names
-//! - [`select`][], [`resolve`][]: SQL taken apart, its names resolved into an [`expression`]; [`sqlite`] the
+//! - [`select`][], [`sql_expression`][]: SQL taken apart, its names resolved into an [`expression`]; [`sqlite`] the
 //!   semantics of its values
 //! - [`compile`][]: SQL into a [`query`], its select list into a [`projection`]
 
@@ -19,8 +19,8 @@ pub mod expression;
 mod options;
 mod projection;
 pub mod query;
-mod resolve;
 mod select;
+mod sql_expression;
 pub mod sqlite;
 mod streams;
 mod yaml;

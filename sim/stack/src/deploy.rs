@@ -116,7 +116,8 @@ pub fn init(folder: &Path, app: &App, choice: &Choice) -> Result<(), String> {
     let own = Uid::effective();
     let (user, group) = if own.is_root() { (NOBODY, NOBODY) } else { (own.as_raw(), Gid::effective().as_raw()) };
     let profiles = if choice.storage == Storage::Mongodb && !choice.stand_ins { "mongodb" } else { "" };
-    let mut environment = String::from("# Secret. Made by `syncstorm deploy init`; the compose file beside it reads it.\n");
+    let mut environment =
+        String::from("# Secret. Made by `syncstorm deploy init`; the compose file beside it reads it.\n");
     let settings = [
         ("COMPOSE_PROJECT_NAME", "flowstate"),
         ("COMPOSE_PROFILES", profiles),

@@ -58,7 +58,10 @@ pub fn write_new_folder(
 ) -> io::Result<()> {
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
     if folder.symlink_metadata().is_ok() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists, and nothing in it is overwritten; name a new folder"));
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "it exists, and nothing in it is overwritten; name a new folder",
+        ));
     }
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(parent)?;

@@ -17,8 +17,8 @@ mod template;
 
 use std::path::PathBuf;
 
-pub use cluster::{Postgres, Settings};
 pub use cluster::trusting;
+pub use cluster::{Postgres, Settings};
 pub use leftovers::end_all;
 pub use leftovers::{is_there, this_process};
 pub use template::random_word;

@@ -1,7 +1,7 @@
 //! Arguments of `verify` and `audit`.
 
 use clap::Args;
-use sim_stack::target::args::StackArgs;
+use sim_stack::existing_stack::args::StackArgs;
 
 /// Arguments of `verify`.
 #[derive(Args)]

@@ -6,9 +6,9 @@ use super::backend::key_set_url;
 use super::credentials;
 use super::exposure;
 use super::mongodb::ReplicaSet;
-use sim_stack::target::database::{NoSession, connect};
-use sim_stack::target::Target;
 use super::{Check, Lines};
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::existing_stack::database::{NoSession, connect};
 
 /// A page that no stack has business with.
 const STRANGER: &str = "https://stranger.invalid";
@@ -16,7 +16,7 @@ const STRANGER: &str = "https://stranger.invalid";
 const PRIVATE_PARTS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// All lines.
-pub(super) async fn checks(target: &Target, replica_set: Option<&ReplicaSet>) -> Vec<Check> {
+pub(super) async fn checks(target: &ExistingStack, replica_set: Option<&ReplicaSet>) -> Vec<Check> {
     let mut guessed = Lines::about("passwords");
     credentials::passwords(target, replica_set, &mut guessed).await;
     let mut tokens = Lines::about("tokens");
@@ -34,7 +34,7 @@ pub(super) async fn checks(target: &Target, replica_set: Option<&ReplicaSet>) ->
     [guessed, tokens, network, pages].into_iter().flat_map(|lines| lines.checks).collect()
 }
 
-async fn key_set(target: &Target, lines: &mut Lines) {
+async fn key_set(target: &ExistingStack, lines: &mut Lines) {
     let name = "key set shows no secret";
     let Some(url) = &target.backend else { return lines.skipped(name, "no --backend-url") };
     let reply = match target.http.get(&key_set_url(url), None).await {
@@ -46,7 +46,8 @@ async fn key_set(target: &Target, lines: &mut Lines) {
         return lines.skipped(name, format!("there is no key set: status {}", reply.status));
     };
     let secret = |key: &&serde_json::Value| PRIVATE_PARTS.iter().any(|part| key.get(part).is_some());
-    let shown: Vec<&str> = keys.iter().filter(secret).map(|key| key["kid"].as_str().unwrap_or("without a kid")).collect();
+    let shown: Vec<&str> =
+        keys.iter().filter(secret).map(|key| key["kid"].as_str().unwrap_or("without a kid")).collect();
     if shown.is_empty() {
         return lines.ok(name, format!("public halves alone (keys: {})", keys.len()));
     }
@@ -57,7 +58,7 @@ async fn key_set(target: &Target, lines: &mut Lines) {
     );
 }
 
-async fn without_token(target: &Target, lines: &mut Lines) {
+async fn without_token(target: &ExistingStack, lines: &mut Lines) {
     let name = "upload wants a token";
     let Some(url) = &target.backend else { return lines.skipped(name, "no --backend-url") };
     match credentials::probed(target, url, false, None).await {
@@ -72,17 +73,20 @@ async fn without_token(target: &Target, lines: &mut Lines) {
     }
 }
 
-async fn hands_out(target: &Target, lines: &mut Lines) {
+async fn hands_out(target: &ExistingStack, lines: &mut Lines) {
     let name = "nobody is handed a token";
     let Some(url) = &target.backend else { return lines.skipped(name, "no --backend-url") };
-    let asked = target.http.post(&format!("{url}/auth/token"), None, r#"{"sub":"syncstorm-audit","lifetime_s":1}"#).await;
+    let asked =
+        target.http.post(&format!("{url}/auth/token"), None, r#"{"sub":"syncstorm-audit","lifetime_s":1}"#).await;
     match asked {
         Ok(reply) if (200..300).contains(&reply.status) => lines.failed(
             name,
             "POST /auth/token gives whoever asks a token for any user: the backend is in development mode",
             "start the backend without --development (SYNC_BACKEND_DEVELOPMENT)",
         ),
-        Ok(reply) if matches!(reply.status, 401 | 403 | 404 | 405) => lines.ok(name, format!("status {}", reply.status)),
+        Ok(reply) if matches!(reply.status, 401 | 403 | 404 | 405) => {
+            lines.ok(name, format!("status {}", reply.status))
+        }
         Ok(reply) => lines.skipped(name, format!("the answer {} does not tell", reply.status)),
         Err(none) => lines.skipped(name, none.words("the backend", url).0),
     }
@@ -90,7 +94,7 @@ async fn hands_out(target: &Target, lines: &mut Lines) {
 
 /// Asks for a session in the clear with a password that is surely wrong: whoever minds the password has let the session
 /// in. So the real one is not sent.
-async fn plain_sessions(target: &Target, lines: &mut Lines) {
+async fn plain_sessions(target: &ExistingStack, lines: &mut Lines) {
     let name = "PostgreSQL wants TLS";
     let Some(url) = &target.postgres else { return lines.skipped(name, "no --postgres-url") };
     let address = Address::parse(url).and_then(|own| {
@@ -106,13 +110,17 @@ async fn plain_sessions(target: &Target, lines: &mut Lines) {
     let fix = "in pg_hba.conf write hostssl in the place of host (and hostnossl all all all reject), then reload";
     match asked {
         Ok(_) => lines.failed(name, "it takes sessions without TLS, and any password", fix),
-        Err(NoSession::Password(_)) => lines.failed(name, "it takes sessions without TLS: passwords and rows can be read on the way", fix),
-        Err(NoSession::NotAllowed(said)) if said.contains("pg_hba.conf") => lines.ok(name, "a session without TLS is refused"),
+        Err(NoSession::Password(_)) => {
+            lines.failed(name, "it takes sessions without TLS: passwords and rows can be read on the way", fix)
+        }
+        Err(NoSession::NotAllowed(said)) if said.contains("pg_hba.conf") => {
+            lines.ok(name, "a session without TLS is refused")
+        }
         Err(other) => lines.skipped(name, format!("the answer does not tell: {other:?}")),
     }
 }
 
-async fn cors(target: &Target, lines: &mut Lines) {
+async fn cors(target: &ExistingStack, lines: &mut Lines) {
     let parts = [
         ("backend lets no strange page in", &target.backend, "/upload", "no --backend-url"),
         ("service lets no strange page in with cookies", &target.service, "/sync/stream", "no --powersync-url"),
@@ -136,7 +144,9 @@ async fn cors(target: &Target, lines: &mut Lines) {
             (false, _) => lines.ok(name, "another origin is not allowed"),
             // The official service allows every origin and cannot be told otherwise. It knows no cookies, so a page that
             // has no token gains nothing.
-            (true, 1) if !with_cookies => lines.ok(name, "every origin is allowed, as the service is made, but no cookies are"),
+            (true, 1) if !with_cookies => {
+                lines.ok(name, "every origin is allowed, as the service is made, but no cookies are")
+            }
             _ => lines.failed(
                 name,
                 format!("pages of every origin may call it (access-control-allow-origin: {allowed})"),

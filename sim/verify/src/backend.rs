@@ -5,16 +5,16 @@ use serde_json::Value as Json;
 
 use super::claim;
 use super::service::cors;
-use sim_stack::target::Target;
-use sim_stack::target::token::Token;
 use super::{Check, Lines};
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::existing_stack::token::Token;
 
 const LINES: [&str; 4] = ["readiness", "key set (JWKS)", "token is accepted", "CORS"];
 /// Where the backend takes its keys and audiences from.
 const SETTINGS: &str = "its state directory and --audience";
 
 /// The lines about the backend, and those about the token's key.
-pub(super) async fn checks(target: &Target) -> (Vec<Check>, Vec<Check>) {
+pub(super) async fn checks(target: &ExistingStack) -> (Vec<Check>, Vec<Check>) {
     let (mut lines, mut keys) = (Lines::about("backend"), Lines::about("token"));
     let Some(url) = &target.backend else {
         lines.skipped("liveness", "no --backend-url");
@@ -48,7 +48,9 @@ pub(super) async fn checks(target: &Target) -> (Vec<Check>, Vec<Check>) {
     }
     let set = key_set(target, url, &mut lines).await;
     match (&target.token, set) {
-        (None, _) => keys.skipped("key is in the key set", "no token: name --token-secret, --token-key or --token-command"),
+        (None, _) => {
+            keys.skipped("key is in the key set", "no token: name --token-secret, --token-key or --token-command")
+        }
         (_, None) => keys.skipped("key is in the key set", "there is no key set"),
         (Some(token), Some(set)) => key_is_shown(token, &set, &mut keys),
     }
@@ -68,7 +70,7 @@ pub(super) fn key_set_url(url: &str) -> String {
     format!("{url}/.well-known/jwks.json")
 }
 
-async fn key_set(target: &Target, url: &str, lines: &mut Lines) -> Option<Vec<Json>> {
+async fn key_set(target: &ExistingStack, url: &str, lines: &mut Lines) -> Option<Vec<Json>> {
     let name = "key set (JWKS)";
     let reply = match target.http.get(&key_set_url(url), None).await {
         Ok(reply) => reply,
@@ -133,7 +135,7 @@ fn signed_by(token: &Token, key: &Json) -> Result<bool, String> {
     Ok(jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key, algorithm).unwrap_or(false))
 }
 
-async fn token(target: &Target, url: &str, lines: &mut Lines) {
+async fn token(target: &ExistingStack, url: &str, lines: &mut Lines) {
     let name = "token is accepted";
     let Some(token) = &target.token else {
         return lines.skipped(name, "no token: name --token-secret, --token-key or --token-command");

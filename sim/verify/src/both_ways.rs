@@ -16,14 +16,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::real_network::RealNetwork;
-use sim_stack::target::Target;
 use super::{Check, Lines, Outcome, failed};
-use sim_device::platform::STREAM_IDLE_TIMEOUT;
 use sim_device::actor::{Actor, DeviceContext};
 use sim_device::command::Command;
 use sim_device::database::{Database, DatabasePool};
+use sim_device::platform::STREAM_IDLE_TIMEOUT;
 use sim_device::recorder::Recorder;
 use sim_device::status::{SharedStatus, Status};
+use sim_stack::existing_stack::ExistingStack;
 
 /// The lines, each by the device that writes: what it writes must come to the other.
 const LINES: [&str; 2] = ["from web to tauri", "from tauri to web"];
@@ -33,7 +33,7 @@ const NAMES: [&str; 2] = ["web", "tauri"];
 const RETRY: Duration = Duration::from_secs(6);
 
 /// The lines. `before` has those about the parts, which must stand before devices are tried.
-pub(super) async fn checks(target: &Target, allow_writes: bool, before: &[Check]) -> Vec<Check> {
+pub(super) async fn checks(target: &ExistingStack, allow_writes: bool, before: &[Check]) -> Vec<Check> {
     let mut lines = Lines::about("end to end");
     let reason = match (&target.service, &target.backend, &target.token) {
         (None, ..) => Some("no --powersync-url".to_owned()),
@@ -100,9 +100,10 @@ struct Running {
 
 impl Trip {
     /// Starts the devices.
-    fn new(target: &Target) -> Result<Self, String> {
+    fn new(target: &ExistingStack) -> Result<Self, String> {
         let (app, token) = (target.app.clone(), target.token.as_ref().ok_or("no token")?);
-        let (table, set) = writable(&app, &token.subject()).ok_or("the application has no table that a row of its own fits in")?;
+        let (table, set) =
+            writable(&app, &token.subject()).ok_or("the application has no table that a row of its own fits in")?;
         let word = sim_stack::postgres::random_word().map_err(|error| error.to_string())?;
         let seed = Seed(u64::from_str_radix(word.get(..16).unwrap_or("0"), 16).unwrap_or(0));
         // Devices count from the plan's epoch: here they are to show the real time.
@@ -204,7 +205,10 @@ impl Trip {
         let told = self.devices[device].told.get();
         self.until(device, &what, |status| {
             let written = self.written(device);
-            written.transactions >= told && written.answered >= written.queued && status.queued == 0 && !status.uploading
+            written.transactions >= told
+                && written.answered >= written.queued
+                && status.queued == 0
+                && !status.uploading
         })
         .await
     }
@@ -290,7 +294,10 @@ fn judged(plan: &Plan, history: &History, writer: usize, arrived: Result<Duratio
     match history.events.iter().find_map(seen) {
         Some(true) => Outcome::Ok { note: format!("{} ms", took.as_millis()) },
         Some(false) => failed(
-            format!("the {} device has synced past the row of the {} device, and does not show it", NAMES[reader], NAMES[writer]),
+            format!(
+                "the {} device has synced past the row of the {} device, and does not show it",
+                NAMES[reader], NAMES[writer]
+            ),
             "let the sync rules select that table for the token's user, and see that the publication covers it",
         ),
         None => Outcome::Skipped { reason: format!("the {} device was not read", NAMES[reader]) },
@@ -300,7 +307,8 @@ fn judged(plan: &Plan, history: &History, writer: usize, arrived: Result<Duratio
 /// Why the backend did not take a device's operation, if it did not.
 fn refusal(history: &History, writer: usize) -> Option<String> {
     let own = history.events.iter().filter(|event| event.who == client(writer));
-    let mut answers = own.filter_map(|event| if let What::Upload(upload) = &event.what { Some(&upload.ops) } else { None });
+    let mut answers =
+        own.filter_map(|event| if let What::Upload(upload) = &event.what { Some(&upload.ops) } else { None });
     let first = answers.find(|ops| !ops.is_empty())?;
     let refused = first.iter().find(|op| matches!(op.outcome, Answered::Rejected | Answered::RolledBack))?;
     Some(refused.reason.clone().unwrap_or_else(|| "it does not say why".to_owned()))

@@ -1,8 +1,8 @@
 //! Why a server does not believe a token: which claim, and what to change.
 
-use sim_stack::target::http::Reply;
-use sim_stack::target::Target;
-use sim_stack::target::token::Token;
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::existing_stack::http::Reply;
+use sim_stack::existing_stack::token::Token;
 
 /// Which part of a token a server minds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,13 @@ enum Minds {
 }
 
 /// The diagnosis and the fix of a 401. `who` is the server, and `settings` where it takes audience and keys from.
-pub(super) fn refused(who: &str, settings: &str, reply: &Reply, token: &Token, target: &Target) -> (String, String) {
+pub(super) fn refused(
+    who: &str,
+    settings: &str,
+    reply: &Reply,
+    token: &Token,
+    target: &ExistingStack,
+) -> (String, String) {
     let json = reply.json();
     let (code, said) = words(&json);
     let minds = match minds(code, said) {
@@ -34,7 +40,9 @@ pub(super) fn refused(who: &str, settings: &str, reply: &Reply, token: &Token, t
     let (diagnosis, fix) = match minds {
         Minds::Key => (
             format!("kid: the token names {key}, which {who} does not know"),
-            format!("sign with a key that {who} has, or give it this one ({settings}); after a rotation, have it read its keys again"),
+            format!(
+                "sign with a key that {who} has, or give it this one ({settings}); after a rotation, have it read its keys again"
+            ),
         ),
         Minds::Signature => (
             format!("signature: {who} has a {key}, and it is another one than signed the token"),
@@ -59,10 +67,9 @@ pub(super) fn refused(who: &str, settings: &str, reply: &Reply, token: &Token, t
             format!("aud: the token is for {}, and {who} is not called that", token.audience()),
             format!("mint tokens for an audience of {who}, or add {} to its audiences ({settings})", token.audience()),
         ),
-        Minds::Header => (
-            format!("{who} saw no bearer token"),
-            "let proxies in between pass the Authorization header on".to_owned(),
-        ),
+        Minds::Header => {
+            (format!("{who} saw no bearer token"), "let proxies in between pass the Authorization header on".to_owned())
+        }
         Minds::Keys => (
             format!("{who} cannot fetch the keys of tokens"),
             format!("let it reach the backend's /.well-known/jwks.json, by the name that it has there ({settings})"),
@@ -117,7 +124,11 @@ mod tests {
     #[test]
     fn what_servers_mind() {
         let table = [
-            ("PSYNC_S2101", "Could not find an appropriate key in the keystore. No key matched the token KID", Minds::Key),
+            (
+                "PSYNC_S2101",
+                "Could not find an appropriate key in the keystore. No key matched the token KID",
+                Minds::Key,
+            ),
             ("PSYNC_S2101", "signature verification failed", Minds::Signature),
             ("PSYNC_S2101", "Unexpected token algorithm HS256", Minds::Algorithm),
             ("PSYNC_S2101", "Token is not a well-formed JWT. Check the token format.", Minds::Unsaid),

@@ -2,9 +2,9 @@
 
 use serde_json::Value as Json;
 
-use sim_stack::target::program::{self, NotRun};
-use sim_stack::target::Target;
 use super::{Check, Lines};
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::existing_stack::program::{self, NotRun};
 
 /// How many lines of a log are shown.
 const LOG_LINES: &str = "6";
@@ -12,7 +12,7 @@ const LOG_LINES: &str = "6";
 const ALL: &str = "all run";
 
 /// The lines about the containers: one each, or one that says why there are none.
-pub(super) fn checks(target: &Target) -> Vec<Check> {
+pub(super) fn checks(target: &ExistingStack) -> Vec<Check> {
     let mut lines = Lines::about("containers");
     let Some(deployment) = &target.deployment else {
         lines.skipped(ALL, "docker is not asked without --deployment; the parts are asked over the network");
@@ -39,7 +39,7 @@ pub(super) fn checks(target: &Target) -> Vec<Check> {
 ///
 /// # Errors
 /// Why docker could not be asked.
-pub(super) fn inspected(target: &Target, names: &[String]) -> Result<Vec<Json>, String> {
+pub(super) fn inspected(target: &ExistingStack, names: &[String]) -> Result<Vec<Json>, String> {
     let args: Vec<&str> = ["container", "inspect"].into_iter().chain(names.iter().map(String::as_str)).collect();
     match program::run("docker", &args, target.patience()) {
         Ok(said) => match serde_json::from_str::<Vec<Json>>(said.stdout.trim()) {
@@ -73,7 +73,9 @@ fn judge(name: &str, container: Option<&Json>, lines: &mut Lines, log: impl FnOn
     match (status, health) {
         ("running", None) => lines.ok(name, format!("running{again}")),
         ("running", Some("healthy")) => lines.ok(name, format!("running, healthy{again}")),
-        ("running", Some("starting")) => lines.skipped(name, format!("running{again}, and its first health check is not over")),
+        ("running", Some("starting")) => {
+            lines.skipped(name, format!("running{again}, and its first health check is not over"))
+        }
         ("running", Some(health)) => lines.failed(
             name,
             with_log(format!("it runs, and is {health}{again}")),
@@ -93,7 +95,7 @@ fn judge(name: &str, container: Option<&Json>, lines: &mut Lines, log: impl FnOn
 }
 
 /// The end of a container's log, both streams.
-fn log_tail(target: &Target, name: &str) -> String {
+fn log_tail(target: &ExistingStack, name: &str) -> String {
     match program::run("docker", &["container", "logs", "--tail", LOG_LINES, name], target.patience()) {
         Ok(said) => format!("{}{}", said.stdout, said.stderr).trim().to_owned(),
         Err(_) => String::new(),

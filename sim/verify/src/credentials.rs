@@ -8,13 +8,13 @@ use ::backend::store::postgres::tls::{Address, SslMode};
 use jsonwebtoken::{Algorithm, EncodingKey};
 
 use super::mongodb::{Entry, NoAnswer, ReplicaSet};
-use sim_stack::target::database::{NoSession, connect};
 use super::service::stream_request;
 use super::stores::{is_about_password, ping};
-use sim_stack::target::Target;
-use sim_stack::signer::Signer;
-use sim_stack::target::token::{self, USUAL_KID};
 use super::{Lines, Outcome, failed};
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::existing_stack::database::{NoSession, connect};
+use sim_stack::existing_stack::token::{self, USUAL_KID};
+use sim_stack::signer::Signer;
 
 /// What images, guides and people in a hurry take for a password; the user's own name is tried too.
 const PASSWORDS: [&str; 10] =
@@ -57,7 +57,9 @@ impl Tried {
     fn outcome(self, what: &str, fix: &str) -> Outcome {
         match self {
             Self::Open => failed(format!("{what} lets anybody in without a password"), fix),
-            Self::Usual { user } => failed(format!("{what} lets {user} in with a password that anybody would try first"), fix),
+            Self::Usual { user } => {
+                failed(format!("{what} lets {user} in with a password that anybody would try first"), fix)
+            }
             Self::Refused(count) => Outcome::Ok { note: format!("{count} usual ones, and none at all, were refused") },
             Self::Unknown(reason) => Outcome::Skipped { reason },
         }
@@ -65,7 +67,7 @@ impl Tried {
 }
 
 /// The passwords of the three stores.
-pub(super) async fn passwords(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
+pub(super) async fn passwords(target: &ExistingStack, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     match &target.postgres {
         None => lines.skipped("PostgreSQL password", "no --postgres-url"),
         Some(url) => {
@@ -86,7 +88,8 @@ pub(super) async fn passwords(target: &Target, replica_set: Option<&ReplicaSet>,
     match replica_set {
         None => lines.skipped("MongoDB password", "no --mongodb-url"),
         Some(replica_set) => {
-            let fix = "start mongod with --auth (and --keyFile in a replica set), and give its users long random passwords";
+            let fix =
+                "start mongod with --auth (and --keyFile in a replica set), and give its users long random passwords";
             let tried = mongodb(replica_set, target.patience()).await;
             let tried = tried.unwrap_or_else(|none| Tried::Unknown(none.words(replica_set.first())));
             lines.add("MongoDB password", tried.outcome("MongoDB", fix));
@@ -169,7 +172,7 @@ async fn mongodb(replica_set: &ReplicaSet, patience: Duration) -> Result<Tried, 
 }
 
 /// Tokens that anybody could make: of usual secrets, and of no key at all.
-pub(super) async fn tokens(target: &Target, lines: &mut Lines) {
+pub(super) async fn tokens(target: &ExistingStack, lines: &mut Lines) {
     for (name, url, who) in [
         ("service takes no usual token", &target.service, "the service"),
         ("backend takes no usual token", &target.backend, "the backend"),
@@ -191,8 +194,9 @@ pub(super) async fn tokens(target: &Target, lines: &mut Lines) {
 }
 
 /// Which forged token is taken.
-async fn accepted(target: &Target, url: &str, is_service: bool) -> Result<Option<String>, String> {
-    let subject = target.token.as_ref().map_or_else(|| "local-user".to_owned(), sim_stack::target::token::Token::subject);
+async fn accepted(target: &ExistingStack, url: &str, is_service: bool) -> Result<Option<String>, String> {
+    let subject =
+        target.token.as_ref().map_or_else(|| "local-user".to_owned(), sim_stack::existing_stack::token::Token::subject);
     let mut kids: Vec<Option<String>> = vec![Some(USUAL_KID.to_owned()), None];
     kids.extend(target.token.iter().map(|token| token.kid.clone()).filter(Option::is_some));
     kids.dedup();
@@ -223,7 +227,12 @@ async fn accepted(target: &Target, url: &str, is_service: bool) -> Result<Option
 }
 
 /// The status that a request is answered with which changes nothing: a stream's, or an upload of nothing.
-pub(super) async fn probed(target: &Target, url: &str, is_service: bool, token: Option<&str>) -> Result<u16, String> {
+pub(super) async fn probed(
+    target: &ExistingStack,
+    url: &str,
+    is_service: bool,
+    token: Option<&str>,
+) -> Result<u16, String> {
     let asked = if is_service {
         let body = stream_request("syncstorm-audit");
         let request = target.http.request(http::Method::POST, &format!("{url}/sync/stream"), token, Some(&body));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::Lines;
 use super::containers::inspected;
 use super::mongodb::ReplicaSet;
-use sim_stack::target::Target;
-use super::Lines;
+use sim_stack::existing_stack::ExistingStack;
 
 /// The ports that are for everybody: the service's and the backend's, as the guide numbers them.
 const PUBLIC_PORTS: [u16; 2] = [8080, 3000];
@@ -33,12 +33,14 @@ fn host_and_port(url: &str, usual: u16) -> Option<(String, u16)> {
     let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
     let place = place.split(',').next()?;
     match place.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?)),
+        Some((host, port)) if !port.contains(']') => {
+            Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+        }
         _ => Some((place.trim_matches(['[', ']']).to_owned(), usual)),
     }
 }
 
-fn parts(target: &Target, replica_set: Option<&ReplicaSet>) -> Vec<Part> {
+fn parts(target: &ExistingStack, replica_set: Option<&ReplicaSet>) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut add = |name, url: &str, usual, is_plain| {
         if let Some((host, port)) = host_and_port(url, usual) {
@@ -73,7 +75,7 @@ fn addresses(host: &str, port: u16) -> Vec<IpAddr> {
 }
 
 /// Whether passwords, tokens and rows go over a network in the clear.
-pub(super) fn plain_text(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
+pub(super) fn plain_text(target: &ExistingStack, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     let name = "nothing crosses a network in the clear";
     let (mut plain, mut unknown) = (Vec::new(), Vec::new());
     for part in parts(target, replica_set).into_iter().filter(|part| part.is_plain) {
@@ -113,10 +115,12 @@ fn outward() -> Result<Vec<IpAddr>, String> {
 }
 
 /// Knocks at the stack's other ports on this machine's addresses that others may reach.
-pub(super) async fn ports(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
+pub(super) async fn ports(target: &ExistingStack, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     let name = "no other port is reachable";
     let own = match outward() {
-        Ok(own) if own.is_empty() => return lines.skipped(name, "this machine has no address but loopback: ask from outside"),
+        Ok(own) if own.is_empty() => {
+            return lines.skipped(name, "this machine has no address but loopback: ask from outside");
+        }
         Ok(own) => own,
         Err(said) => return lines.skipped(name, format!("this machine's addresses are not known: {said}")),
     };
@@ -158,7 +162,7 @@ fn usual(parts: &[Part]) -> impl Iterator<Item = u16> {
 }
 
 /// What a deployment publishes: by its compose file, and by docker if it is here.
-pub(super) fn published(target: &Target, lines: &mut Lines) {
+pub(super) fn published(target: &ExistingStack, lines: &mut Lines) {
     let (file, running) = ("compose file publishes nothing else", "containers publish nothing else");
     let Some(deployment) = &target.deployment else {
         lines.skipped(file, "no --deployment");
@@ -204,7 +208,8 @@ fn of_compose(compose: &Json) -> Vec<String> {
                     let text = short.as_str().map_or_else(|| short.to_string(), str::to_owned);
                     let (rest, inner) = text.rsplit_once(':').unwrap_or(("", text.as_str()));
                     // A variable with a default, ${PORT:-5432}, has a colon of its own.
-                    let host = if rest.starts_with("${") { "" } else { rest.rsplit_once(':').map_or("", |(host, _)| host) };
+                    let host =
+                        if rest.starts_with("${") { "" } else { rest.rsplit_once(':').map_or("", |(host, _)| host) };
                     let host = host.split(":${").next().unwrap_or_default();
                     (host.to_owned(), inner.split('/').next().unwrap_or_default().to_owned(), text.clone())
                 }
@@ -224,11 +229,18 @@ fn of_containers(found: &[Json]) -> Vec<String> {
     for container in found {
         let name = container["Name"].as_str().unwrap_or_default().trim_start_matches('/');
         for (inner, bindings) in container["NetworkSettings"]["Ports"].as_object().into_iter().flatten() {
-            let is_public = inner.split('/').next().and_then(|port| port.parse().ok()).is_some_and(|port| PUBLIC_PORTS.contains(&port));
+            let is_public = inner
+                .split('/')
+                .next()
+                .and_then(|port| port.parse().ok())
+                .is_some_and(|port| PUBLIC_PORTS.contains(&port));
             for binding in bindings.as_array().into_iter().flatten().filter(|_| !is_public) {
                 let host = binding["HostIp"].as_str().unwrap_or_default();
                 if !is_loopback(host) {
-                    wide.insert(format!("{name} ({host}:{} to {inner})", binding["HostPort"].as_str().unwrap_or_default()));
+                    wide.insert(format!(
+                        "{name} ({host}:{} to {inner})",
+                        binding["HostPort"].as_str().unwrap_or_default()
+                    ));
                 }
             }
         }
@@ -265,9 +277,12 @@ mod tests {
         let deployed: Json = serde_norway::from_str(fixtures::deployment::COMPOSE).expect("YAML");
         assert_eq!(of_compose(&deployed), Vec::<String>::new());
         let container = |host: &str, inner: &str| json!({"Name": "/x", "NetworkSettings": {"Ports": {inner: [{"HostIp": host, "HostPort": "1"}]}}});
-        for (host, inner, is_wide) in
-            [("0.0.0.0", "5432/tcp", true), ("::", "5432/tcp", true), ("127.0.0.1", "5432/tcp", false), ("0.0.0.0", "3000/tcp", false)]
-        {
+        for (host, inner, is_wide) in [
+            ("0.0.0.0", "5432/tcp", true),
+            ("::", "5432/tcp", true),
+            ("127.0.0.1", "5432/tcp", false),
+            ("0.0.0.0", "3000/tcp", false),
+        ] {
             assert_eq!(!of_containers(&[container(host, inner)]).is_empty(), is_wide, "{host} {inner}");
         }
     }

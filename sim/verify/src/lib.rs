@@ -6,7 +6,7 @@
 //!
 //! In reading order: `postgres` with `replication`, `service`, `backend`, `stores` (Redis and MongoDB, over `mongodb`),
 //! `containers`, `both_ways` (over `real_network`) a row from web to Tauri and back, `audit` (with `credentials`,
-//! `exposure`). Where the stack is says [`crate::target`].
+//! `exposure`). Where the stack is says [`sim_stack::existing_stack`].
 
 pub mod args;
 mod audit;
@@ -25,8 +25,8 @@ mod stores;
 
 pub use reports::checklist::{Check, Checklist, Outcome};
 
-use sim_stack::target::Target;
 use crate::args::{AuditArgs, VerifyArgs};
+use sim_stack::existing_stack::ExistingStack;
 
 /// The lines about one part of the stack.
 struct Lines {
@@ -72,7 +72,7 @@ fn failed(diagnosis: impl Into<String>, fix: impl Into<String>) -> Outcome {
 /// # Errors
 /// What is wrong with the arguments; nothing was asked of the stack then.
 pub fn verify(args: &VerifyArgs) -> Result<Checklist, String> {
-    let target = Target::new(&args.stack, args.app.as_deref())?;
+    let target = ExistingStack::new(&args.stack, args.app.as_deref())?;
     let replica_set = mongodb::replica_set(&target)?;
     let mut checks = containers::checks(&target);
     checks.extend(on_a_runtime(async {
@@ -99,7 +99,7 @@ pub fn verify(args: &VerifyArgs) -> Result<Checklist, String> {
 /// # Errors
 /// What is wrong with the arguments; nothing was asked of the stack then.
 pub fn audit(args: &AuditArgs) -> Result<Checklist, String> {
-    let target = Target::new(&args.stack, args.app.as_deref())?;
+    let target = ExistingStack::new(&args.stack, args.app.as_deref())?;
     let replica_set = mongodb::replica_set(&target)?;
     let checks = on_a_runtime(audit::checks(&target, replica_set.as_ref()))?;
     Ok(finished("audit", &target, checks))
@@ -112,7 +112,7 @@ fn on_a_runtime(work: impl Future<Output = Vec<Check>>) -> Result<Vec<Check>, St
     Ok(tokio::task::LocalSet::new().block_on(&runtime, work))
 }
 
-fn finished(command: &'static str, target: &Target, checks: Vec<Check>) -> Checklist {
+fn finished(command: &'static str, target: &ExistingStack, checks: Vec<Check>) -> Checklist {
     let mut list = Checklist { command, stack: target.places(), checks };
     list.rewrite(|text| target.without_secrets(text));
     list

@@ -13,7 +13,7 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{AuthMechanism, ClientOptions, ConnectionString, Credential, HostInfo, ServerAddress, Tls};
-use sim_stack::target::Target;
+use sim_stack::existing_stack::ExistingStack;
 use tokio::sync::mpsc;
 
 /// The server's code for a command that wants authentication.
@@ -29,7 +29,10 @@ pub(super) enum NoAnswer {
     Tls(String),
     Broken(String),
     /// The server does not take the command.
-    Command { code: i32, message: String },
+    Command {
+        code: i32,
+        message: String,
+    },
     /// The server does not take the name and the password.
     Password,
 }
@@ -62,7 +65,7 @@ pub(super) struct Member {
 ///
 /// # Errors
 /// The flag, and what would be right; nothing of the URL is repeated.
-pub(super) fn replica_set(target: &Target) -> Result<Option<ReplicaSet>, String> {
+pub(super) fn replica_set(target: &ExistingStack) -> Result<Option<ReplicaSet>, String> {
     let wrong = "--mongodb-url: must be such as mongodb://user:password@host:27017/?replicaSet=rs0&tls=true";
     let parsed = target.mongodb.as_deref().map(|url| ReplicaSet::parse(url).ok_or(wrong));
     parsed.transpose().map_err(str::to_owned)

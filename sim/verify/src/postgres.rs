@@ -6,9 +6,9 @@ use ::backend::store::postgres::tls::{Address, SslMode};
 use tokio_postgres::{Client, Row};
 
 use super::replication;
-use sim_stack::target::database::{NoSession, connect};
-use sim_stack::target::{Target, chain, without_password};
 use super::{Check, Lines, Outcome, failed};
+use sim_stack::existing_stack::database::{NoSession, connect};
+use sim_stack::existing_stack::{ExistingStack, chain, without_password};
 
 /// The lines that need a session.
 const LINES: [&str; 8] = [
@@ -48,11 +48,17 @@ fn line(none: &NoSession, place: &str) -> (&'static str, Outcome) {
         ),
         NoSession::NotAllowed(said) => (
             "reachable",
-            failed(format!("{place} lets nobody in from here: {said}"), "add a hostssl line to pg_hba.conf, and reload"),
+            failed(
+                format!("{place} lets nobody in from here: {said}"),
+                "add a hostssl line to pg_hba.conf, and reload",
+            ),
         ),
         NoSession::Silent => (
             "reachable",
-            failed(format!("{place} does not answer in time"), "open its port in the firewall; see that it is not overloaded"),
+            failed(
+                format!("{place} does not answer in time"),
+                "open its port in the firewall; see that it is not overloaded",
+            ),
         ),
         NoSession::Away(said) => (
             "reachable",
@@ -65,7 +71,7 @@ fn line(none: &NoSession, place: &str) -> (&'static str, Outcome) {
 }
 
 /// The lines about the database.
-pub(super) async fn checks(target: &Target) -> Vec<Check> {
+pub(super) async fn checks(target: &ExistingStack) -> Vec<Check> {
     let mut lines = Lines::about("database");
     let Some(url) = &target.postgres else {
         lines.skipped("reachable", "no --postgres-url");
@@ -108,7 +114,7 @@ pub(super) async fn checks(target: &Target) -> Vec<Check> {
 }
 
 async fn ask(
-    target: &Target,
+    target: &ExistingStack,
     client: &Client,
     address: &Address,
     lines: &mut Lines,
@@ -137,7 +143,7 @@ async fn ask(
     replication::slot(target, client, lines).await
 }
 
-async fn tls(target: &Target, address: &Address, version: Option<&str>, lines: &mut Lines) {
+async fn tls(target: &ExistingStack, address: &Address, version: Option<&str>, lines: &mut Lines) {
     if let Some(version) = version {
         return lines.ok("TLS", format!("{version}, sslmode {:?}", address.mode));
     }
@@ -151,7 +157,11 @@ async fn tls(target: &Target, address: &Address, version: Option<&str>, lines: &
 }
 
 /// What the application's tables are in the database: the names that are there.
-async fn tables(target: &Target, client: &Client, lines: &mut Lines) -> Result<BTreeSet<String>, tokio_postgres::Error> {
+async fn tables(
+    target: &ExistingStack,
+    client: &Client,
+    lines: &mut Lines,
+) -> Result<BTreeSet<String>, tokio_postgres::Error> {
     let rows = client
         .query(
             "SELECT c.relname::text, c.relreplident::text, coalesce(bool_or(i.indisprimary), false),
@@ -176,7 +186,9 @@ async fn tables(target: &Target, client: &Client, lines: &mut Lines) -> Result<B
         let columns: Vec<String> = row.get::<_, Option<Vec<String>>>(3).unwrap_or_default();
         let implied = std::iter::once("id").chain(table.columns.iter().map(|column| column.name.as_str()));
         lacking.extend(
-            implied.filter(|name| !columns.iter().any(|there| there == name)).map(|name| format!("{}.{name}", table.name)),
+            implied
+                .filter(|name| !columns.iter().any(|there| there == name))
+                .map(|name| format!("{}.{name}", table.name)),
         );
     }
     let (mut wrong, mut fix) = (Vec::new(), Vec::new());
@@ -202,12 +214,13 @@ async fn tables(target: &Target, client: &Client, lines: &mut Lines) -> Result<B
 }
 
 /// FULL where schema.sql says so; elsewhere whatever names a row.
-fn replica_identity(target: &Target, found: &BTreeMap<String, &Row>, lines: &mut Lines) {
+fn replica_identity(target: &ExistingStack, found: &BTreeMap<String, &Row>, lines: &mut Lines) {
     let mut wrong = Vec::new();
     for (table, full) in target.app.schema.tables.iter().zip(&target.app.identity_full) {
         let Some(row) = found.get(&table.name) else { continue };
         let (identity, has_key): (&str, bool) = (row.get(1), row.get(2));
-        let names_rows = if *full { identity == "f" } else { identity == "f" || identity == "i" || identity == "d" && has_key };
+        let names_rows =
+            if *full { identity == "f" } else { identity == "f" || identity == "i" || identity == "d" && has_key };
         if !names_rows {
             wrong.push(table.name.clone());
         }
@@ -215,7 +228,8 @@ fn replica_identity(target: &Target, found: &BTreeMap<String, &Row>, lines: &mut
     if wrong.is_empty() {
         return lines.ok("replica identity", "as schema.sql has it");
     }
-    let statements: Vec<String> = wrong.iter().map(|name| format!("ALTER TABLE \"{name}\" REPLICA IDENTITY FULL;")).collect();
+    let statements: Vec<String> =
+        wrong.iter().map(|name| format!("ALTER TABLE \"{name}\" REPLICA IDENTITY FULL;")).collect();
     lines.failed(
         "replica identity",
         format!("the log does not tell which row changed, or what it was before: {}", wrong.join(", ")),

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use http::Method;
 use reqwest::RequestBuilder;
 
-use sim_stack::target::http::{Http, NoReply};
-use sim_network::{LocalFuture, NetError, Network, Request, Response, ServerRole, StreamEvent, StreamResponse, SyncStream};
+use sim_network::{
+    LocalFuture, NetError, Network, Request, Response, ServerRole, StreamEvent, StreamResponse, SyncStream,
+};
+use sim_stack::existing_stack::http::{Http, NoReply};
 
 /// The way to the two servers of a target.
 pub(super) struct RealNetwork {

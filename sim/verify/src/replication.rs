@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::Lines;
-use sim_stack::target::Target;
-use sim_stack::target::database::published;
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::existing_stack::database::published;
 
 /// What slots of the sync service are called, or begin with.
 const SLOT_BEGINS: &str = "powersync";
@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The publication: of every kind of change, of every table that is there.
 pub(super) async fn publication(
-    target: &Target,
+    target: &ExistingStack,
     client: &Client,
     found: &BTreeSet<String>,
     lines: &mut Lines,
@@ -26,7 +26,10 @@ pub(super) async fn publication(
     let name = &target.publication;
     let quoted: Vec<String> = target.app.schema.tables.iter().map(|table| format!("\"{}\"", table.name)).collect();
     let row = client
-        .query_opt("SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = $1", &[name])
+        .query_opt(
+            "SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = $1",
+            &[name],
+        )
         .await?;
     let Some(row) = row else {
         lines.failed(
@@ -65,7 +68,11 @@ pub(super) async fn publication(
 }
 
 /// The slot, and whether somebody reads it.
-pub(super) async fn slot(target: &Target, client: &Client, lines: &mut Lines) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn slot(
+    target: &ExistingStack,
+    client: &Client,
+    lines: &mut Lines,
+) -> Result<(), tokio_postgres::Error> {
     let asked = "SELECT slot_name::text, active, coalesce(wal_status, ''),
              coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::bigint
          FROM pg_replication_slots

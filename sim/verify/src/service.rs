@@ -4,9 +4,9 @@ use http::Method;
 use reqwest::Response;
 
 use super::claim;
-use sim_stack::target::http::Reply;
-use sim_stack::target::Target;
 use super::{Check, Lines};
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::existing_stack::http::Reply;
 
 const LINES: [&str; 4] = ["readiness", "token is accepted", "a client connects", "CORS"];
 /// Where the service takes its keys and audiences from.
@@ -23,7 +23,7 @@ pub(super) fn stream_request(client_id: &str) -> String {
 }
 
 /// The lines about the service.
-pub(super) async fn checks(target: &Target) -> Vec<Check> {
+pub(super) async fn checks(target: &ExistingStack) -> Vec<Check> {
     let mut lines = Lines::about("service");
     let Some(url) = &target.service else {
         lines.skip_all(&["liveness"], "no --powersync-url");
@@ -70,7 +70,7 @@ fn probe(lines: &mut Lines, name: &str, reply: &Reply, meaning: &str) {
     }
 }
 
-async fn token(target: &Target, url: &str, lines: &mut Lines) {
+async fn token(target: &ExistingStack, url: &str, lines: &mut Lines) {
     let Some(token) = &target.token else {
         lines.skip_all(&LINES[1..3], "no token: name --token-secret, --token-key or --token-command");
         return;
@@ -101,7 +101,8 @@ async fn token(target: &Target, url: &str, lines: &mut Lines) {
     let json = reply.json();
     let (diagnosis, fix) = match (status, json["error"]["code"].as_str().unwrap_or_default()) {
         (500, "PSYNC_S2302") => (
-            "no sync configuration is active yet: the service is still replicating, or its configuration is wrong".to_owned(),
+            "no sync configuration is active yet: the service is still replicating, or its configuration is wrong"
+                .to_owned(),
             "wait until the first replication is over; if it never is, the service's log names what is wrong",
         ),
         (429, _) => ("too many streams are open".to_owned(), "raise the service's limit, or end clients that hang"),
@@ -119,7 +120,7 @@ async fn token(target: &Target, url: &str, lines: &mut Lines) {
 }
 
 /// The honest test of readiness: a stream whose first line is a checkpoint.
-async fn first_line(target: &Target, mut response: Response, lines: &mut Lines) {
+async fn first_line(target: &ExistingStack, mut response: Response, lines: &mut Lines) {
     let mut text = Vec::new();
     let read = async {
         while !text.contains(&b'\n') && text.len() < LINE_MAX_BYTES {
@@ -134,8 +135,13 @@ async fn first_line(target: &Target, mut response: Response, lines: &mut Lines) 
         return lines.ok(name, "the first line of its stream is a checkpoint");
     }
     if line.contains("\"token_expires_in\":0") {
-        let ago = target.token.as_ref().and_then(sim_stack::target::token::Token::expired_s).unwrap_or_default();
-        return lines.failed(name, format!("exp: the token expired {ago} s ago, and the stream ends at once"), "mint a new token");
+        let ago =
+            target.token.as_ref().and_then(sim_stack::existing_stack::token::Token::expired_s).unwrap_or_default();
+        return lines.failed(
+            name,
+            format!("exp: the token expired {ago} s ago, and the stream ends at once"),
+            "mint a new token",
+        );
     }
     if !in_time {
         return lines.failed(
@@ -145,7 +151,11 @@ async fn first_line(target: &Target, mut response: Response, lines: &mut Lines) 
         );
     }
     let shown: String = line.chars().take(120).collect();
-    lines.failed(name, format!("the stream begins with {shown:?} and not with a checkpoint"), "look at the service's log");
+    lines.failed(
+        name,
+        format!("the stream begins with {shown:?} and not with a checkpoint"),
+        "look at the service's log",
+    );
 }
 
 /// Whether a browser lets a page of the origin post JSON with a token, by what the preflight was answered.
@@ -153,7 +163,9 @@ pub(super) fn cors(lines: &mut Lines, who: &str, origin: &str, reply: &Reply) {
     let allowed = reply.header("access-control-allow-origin");
     let headers = reply.header("access-control-allow-headers").unwrap_or_default().to_ascii_lowercase();
     let lacks = |name: &str| !headers.split(',').any(|one| one.trim() == name);
-    let fix = format!("let {who} allow {origin}, with the headers authorization and content-type (the backend's --cors-origin)");
+    let fix = format!(
+        "let {who} allow {origin}, with the headers authorization and content-type (the backend's --cors-origin)"
+    );
     if !matches!(allowed, Some(one) if one == "*" || one.eq_ignore_ascii_case(origin)) {
         let shown = allowed.map_or_else(|| "no origin".to_owned(), |one| format!("{one:?}"));
         return lines.failed("CORS", format!("{who} allows {shown}: a browser lets no page of {origin} call it"), fix);

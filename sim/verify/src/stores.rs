@@ -3,22 +3,22 @@
 use ::mongodb::bson::Document;
 
 use super::mongodb::{NoAnswer, ReplicaSet};
-use sim_stack::target::Target;
-use sim_stack::tls;
 use super::{Check, Lines};
+use sim_stack::existing_stack::ExistingStack;
+use sim_stack::tls;
 
 /// The name of the guide's replica set.
 const USUAL_SET: &str = "rs0";
 
 /// The lines about both.
-pub(super) async fn checks(target: &Target, replica_set: Option<&ReplicaSet>) -> Vec<Check> {
+pub(super) async fn checks(target: &ExistingStack, replica_set: Option<&ReplicaSet>) -> Vec<Check> {
     let mut lines = Lines::about("stores");
     members(target, replica_set, &mut lines).await;
     redis(target, &mut lines).await;
     lines.checks
 }
 
-async fn members(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
+async fn members(target: &ExistingStack, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
     let name = "MongoDB replica set";
     let Some(replica_set) = replica_set else { return lines.skipped(name, "no --mongodb-url") };
     let mut silent = Vec::new();
@@ -33,7 +33,11 @@ async fn members(target: &Target, replica_set: Option<&ReplicaSet>, lines: &mut 
             Err(none) => silent.push(none.words(host)),
         }
     }
-    lines.failed(name, silent.join("; "), "start MongoDB (mongod --replSet rs0), or correct host, port and TLS; its log says why it is not up");
+    lines.failed(
+        name,
+        silent.join("; "),
+        "start MongoDB (mongod --replSet rs0), or correct host, port and TLS; its log says why it is not up",
+    );
 }
 
 /// Judges one member by its `hello`.
@@ -70,7 +74,7 @@ fn judge(hello: &Document, host: &str, wanted: Option<&str>, lines: &mut Lines) 
     }
 }
 
-async fn redis(target: &Target, lines: &mut Lines) {
+async fn redis(target: &ExistingStack, lines: &mut Lines) {
     let name = "Redis";
     let Some(url) = &target.redis else { return lines.skipped(name, "no --redis-url") };
     let start = "start Redis, or correct host and port; the backend works without it, more slowly for repeated uploads";

@@ -168,11 +168,12 @@ impl World {
         let store = &self.store;
         let has_parents =
             |statement: &WriteStatement| statement.parents.iter().all(|(table, id)| store.row(*table, id).is_some());
-        let written = write_statements(&self.servers.parts.system.app, &self.plan, intents, now_us).and_then(|mut statements| {
-            statements.retain(has_parents);
-            let ops: Vec<ServerOp> = statements.into_iter().map(|statement| statement.op).collect();
-            store.server_transaction(now_us, &ops).map_err(|error| error.to_string())
-        });
+        let written =
+            write_statements(&self.servers.parts.system.app, &self.plan, intents, now_us).and_then(|mut statements| {
+                statements.retain(has_parents);
+                let ops: Vec<ServerOp> = statements.into_iter().map(|statement| statement.op).collect();
+                store.server_transaction(now_us, &ops).map_err(|error| error.to_string())
+            });
         if let Err(error) = written {
             self.recorder.record_harness_failure(format!("a server-side write: {error}"));
         }

@@ -26,9 +26,8 @@ impl Translator {
     /// `is_foreign`: a client made it that the plan does not know.
     pub(crate) fn commit(&self, commit: &Commit, sent: Option<RequestTag>, is_foreign: bool) -> history::Commit {
         let row = |table: usize, id: &str| self.recorder.row(table, id);
-        let table_of = |op_id: i64| {
-            commit.changes.iter().find(|change| change.by == Some(op_id)).map(|change| change.table)
-        };
+        let table_of =
+            |op_id: i64| commit.changes.iter().find(|change| change.by == Some(op_id)).map(|change| change.table);
         // Entered first: the answers and records below may name operations of this commit.
         let origin = commit.origin.as_ref().and_then(|origin| self.origin(origin, &commit.ledger, sent));
         history::Commit {
@@ -162,11 +161,8 @@ impl Translator {
         let reply: Reply = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
         let mut records = Vec::with_capacity(reply.conflicts.len());
         for record in reply.conflicts {
-            let table = self
-                .app
-                .schema
-                .table_index(&record.table)
-                .ok_or_else(|| format!("unknown table {}", record.table))?;
+            let table =
+                self.app.schema.table_index(&record.table).ok_or_else(|| format!("unknown table {}", record.table))?;
             records.push(ConflictRecord {
                 row: self.recorder.row(table, &record.id),
                 column: record.column,

@@ -3,7 +3,7 @@
 use fixtures::{App, Row, Value};
 use reports::Failure;
 use sim_core::history::{ConflictRecord, Lifecycle, Moment, Op, Phase, What, Who, Writer};
-use sim_core::plan::{EPOCH_US, Fault, DeviceKind, Server};
+use sim_core::plan::{DeviceKind, EPOCH_US, Fault, Server};
 use sim_core::run::AnomalyText;
 
 use super::app::{STARS, TITLE};

@@ -8,7 +8,7 @@ use sim_core::history::{
     Apply, Barrier, Change, Commit, ConflictRecord, DeviceName, Event, Header, LocalOp, LocalTx, Op, OpAnswer, Origin,
     Outcome, Phase, RowId, RowName, Scope, TxOutcome, Upload, What, Who,
 };
-use sim_core::plan::{Action, Device, EPOCH_US, Expr, Fault, Intent, DeviceKind, Link, SeedRow, Step};
+use sim_core::plan::{Action, Device, DeviceKind, EPOCH_US, Expr, Fault, Intent, Link, SeedRow, Step};
 use sim_core::{History, Plan, Seed};
 
 use super::app::CLOCK;

@@ -6,10 +6,10 @@ use fixtures::App;
 use fixtures::ValueShape;
 use serde_json::Value as Json;
 
-use crate::file_error::FieldError;
-use crate::range::Range;
 use super::definition::{ActStep, Activity, Slot, Source, Term};
 use super::format::{ActivityEntry, ListEntry, SourceEntry, StepEntry, TermEntry};
+use crate::file_error::FieldError;
+use crate::range::Range;
 
 /// What a value may refer to.
 pub(crate) struct TermScope<'a> {
@@ -221,12 +221,8 @@ impl Names<'_> {
         let mut set = Vec::new();
         for (name, entry) in entries {
             let column = column_named(self.app, table, name)?;
-            let scope = TermScope {
-                app: self.app,
-                column: Some((table, column)),
-                slots: self.slots,
-                given: self.given,
-            };
+            let scope =
+                TermScope { app: self.app, column: Some((table, column)), slots: self.slots, given: self.given };
             set.push((column, resolve_term(entry, &scope).map_err(|problem| format!("{name}: {problem}"))?));
         }
         Ok(set)

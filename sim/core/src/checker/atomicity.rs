@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use fixtures::Value;
 
-use crate::history::label::client;
-use crate::history::{Commit, LocalTx, Op, OpAnswer, Origin, Outcome, RowId, What};
-use crate::verdict::Finding;
 use super::causal;
 use super::context::Context;
 use super::exactly_once::{Overlap, effective, overlap};
 use super::timeline::{Applied, Differing, State, Timeline, Wrong};
 use super::wording::{Case, Gather, image_text, list, local_op, outcome_name};
+use crate::history::label::client;
+use crate::history::{Commit, LocalTx, Op, OpAnswer, Origin, Outcome, RowId, What};
+use crate::verdict::Finding;
 
 /// Judges device states and commits.
 #[must_use]
@@ -38,19 +38,32 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
 }
 
 /// A device that shows what the server never had.
-fn state(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, applied: &Applied, wrong: &Wrong, gather: &mut Gather<'_>) {
+fn state(
+    ctx: &Context<'_>,
+    timeline: &Timeline<'_>,
+    device: u32,
+    applied: &Applied,
+    wrong: &Wrong,
+    gather: &mut Gather<'_>,
+) {
     let prefix = applied.prefix;
     let because = "A full checkpoint makes a device show exactly what its user sees after some commit.";
     if let Some(ghost) = wrong.rows.iter().find(|differing| differing.shown_since.is_none()) {
         let label = ctx.history.row_label(ctx.app, ghost.row);
-        let shown = ghost.shown.as_ref().map(|image| format!("{} shows {}", client(device), image_text(ctx, ghost.row, image.as_ref())));
+        let shown = ghost
+            .shown
+            .as_ref()
+            .map(|image| format!("{} shows {}", client(device), image_text(ctx, ghost.row, image.as_ref())));
         let expected = timeline.view(device).row_at(ghost.row, prefix);
         gather.add(Case {
             code: "unknown-state",
             role: role(ctx, timeline, device, prefix, ghost),
             what: format!("After an apply {} shows a {label} that the server never had.", client(device)),
             because: because.to_owned(),
-            notes: shown.into_iter().chain([format!("the server has {}", image_text(ctx, ghost.row, expected))]).collect(),
+            notes: shown
+                .into_iter()
+                .chain([format!("the server has {}", image_text(ctx, ghost.row, expected))])
+                .collect(),
             events: vec![applied.event],
             ..Case::default()
         });
@@ -73,9 +86,9 @@ fn state(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, applied: &Appl
     let newer = first.shown_since.is_some_and(|since| since > prefix);
     let seq = if newer { first.shown_since.unwrap_or(prefix) } else { first.expected_since };
     let is_as_expected = |row: RowId| wrong.rows.iter().all(|differing| differing.row != row);
-    let torn = timeline.commit(seq).and_then(|commit| {
-        commit.changes.iter().find(|change| is_as_expected(change.row) && effective(change))
-    });
+    let torn = timeline
+        .commit(seq)
+        .and_then(|commit| commit.changes.iter().find(|change| is_as_expected(change.row) && effective(change)));
     let label = ctx.history.row_label(ctx.app, first.row);
     let since = first.shown_since.unwrap_or_default();
     let others = if wrong.count > 1 { format!(" and {} other rows", wrong.count - 1) } else { String::new() };
@@ -103,7 +116,10 @@ fn state(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, applied: &Appl
             Case {
                 about: vec![first.row, change.row],
                 code: "torn-transaction",
-                what: format!("{} shows what commit {seq} did to {with}, but not what it did to {without}.", client(device)),
+                what: format!(
+                    "{} shows what commit {seq} did to {with}, but not what it did to {without}.",
+                    client(device)
+                ),
                 ..base
             }
         }
@@ -131,13 +147,21 @@ fn role(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, prefix: u64, di
 }
 
 /// One transaction of a client is one commit.
-fn split(ctx: &Context<'_>, timeline: &Timeline<'_>, event: usize, commit: &Commit, origin: Origin, gather: &mut Gather<'_>) {
+fn split(
+    ctx: &Context<'_>,
+    timeline: &Timeline<'_>,
+    event: usize,
+    commit: &Commit,
+    origin: Origin,
+    gather: &mut Gather<'_>,
+) {
     if !commit.changes.iter().any(effective) {
         return;
     }
     let Origin { device, tx_id } = origin;
     let earlier = timeline.commits_of(device, tx_id).take_while(|seq| *seq < commit.seq);
-    let mut earlier = earlier.filter_map(|seq| timeline.commit(seq)).filter(|commit| commit.changes.iter().any(effective));
+    let mut earlier =
+        earlier.filter_map(|seq| timeline.commit(seq)).filter(|commit| commit.changes.iter().any(effective));
     let Some(first) = earlier.next() else { return };
     // Doing the same again is reported by exactly-once.
     if let Overlap::Twice(_) = overlap(first, commit) {
@@ -147,9 +171,19 @@ fn split(ctx: &Context<'_>, timeline: &Timeline<'_>, event: usize, commit: &Comm
     gather.add(Case {
         code: "split-transaction",
         role: ctx.history.row_role(ctx.app, row),
-        what: format!("tx {tx_id} of {} was committed in parts: commits {} and {}.", client(device), first.seq, commit.seq),
+        what: format!(
+            "tx {tx_id} of {} was committed in parts: commits {} and {}.",
+            client(device),
+            first.seq,
+            commit.seq
+        ),
         because: "What a device commits as one transaction becomes visible to others as one, or not at all.".to_owned(),
-        events: timeline.local_tx(device, tx_id).into_iter().chain(timeline.commit_event(first.seq)).chain([event]).collect(),
+        events: timeline
+            .local_tx(device, tx_id)
+            .into_iter()
+            .chain(timeline.commit_event(first.seq))
+            .chain([event])
+            .collect(),
         ..Case::default()
     });
 }
@@ -187,7 +221,15 @@ fn partial(
     if commit.ledger.is_empty() {
         if !ledger && let Some((row, op_id)) = without_effect(ctx, timeline, commit, tx) {
             let label = ctx.history.row_label(ctx.app, row);
-            case(row, op_id, format!("Commit {} holds a part of tx {tx_id} of {}, but not what it does to {label}.", commit.seq, client(device)));
+            case(
+                row,
+                op_id,
+                format!(
+                    "Commit {} holds a part of tx {tx_id} of {}, but not what it does to {label}.",
+                    commit.seq,
+                    client(device)
+                ),
+            );
         }
         return;
     }
@@ -197,16 +239,29 @@ fn partial(
         let answer = commit.ledger.get(index).filter(of_op).or_else(|| commit.ledger.iter().find(of_op));
         match answer.map(|answer| answer.outcome) {
             None if !commit.changes.iter().any(|change| change.op_id == Some(op.op_id)) => {
-                case(op.row, op.op_id, format!("Commit {} of tx {tx_id} of {} leaves out an operation: {}.", commit.seq, client(device), local_op(ctx, op)));
+                case(
+                    op.row,
+                    op.op_id,
+                    format!(
+                        "Commit {} of tx {tx_id} of {} leaves out an operation: {}.",
+                        commit.seq,
+                        client(device),
+                        local_op(ctx, op)
+                    ),
+                );
             }
             Some(outcome @ (Outcome::Rejected | Outcome::RolledBack)) => {
-                case(op.row, op.op_id, format!(
-                    "Commit {} holds a part of tx {tx_id} of {}, of which an operation is {}: {}.",
-                    commit.seq,
-                    client(device),
-                    outcome_name(outcome),
-                    local_op(ctx, op)
-                ));
+                case(
+                    op.row,
+                    op.op_id,
+                    format!(
+                        "Commit {} holds a part of tx {tx_id} of {}, of which an operation is {}: {}.",
+                        commit.seq,
+                        client(device),
+                        outcome_name(outcome),
+                        local_op(ctx, op)
+                    ),
+                );
             }
             _ => {}
         }

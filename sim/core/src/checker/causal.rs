@@ -5,12 +5,12 @@
 //! the order in which it made them and after what it had seen, and that what a person reads on a device is what it
 //! showed and wrote.
 
-use crate::history::label::client;
-use crate::history::{Origin, RowId, What, Who};
-use crate::verdict::Finding;
 use super::context::Context;
 use super::timeline::{State, Timeline};
 use super::wording::{Case, Gather, image_text};
+use crate::history::label::client;
+use crate::history::{Origin, RowId, What, Who};
+use crate::verdict::Finding;
 
 /// Judges the order of what devices saw and wrote.
 #[must_use]
@@ -58,9 +58,10 @@ fn applies(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, gather: &mut
                     code: "missing-own-write",
                     role: role.map_or_else(String::new, |change| ctx.history.row_role(ctx.app, change.row)),
                     what: format!("{shows}, without its own commit {own}, which it had seen through."),
-                    because: "Read your writes: after the write checkpoint is met, the device's own commits are part of \
+                    because:
+                        "Read your writes: after the write checkpoint is met, the device's own commits are part of \
                               what it shows."
-                        .to_owned(),
+                            .to_owned(),
                     events,
                     ..Case::default()
                 });
@@ -95,7 +96,9 @@ fn applies(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, gather: &mut
 
 fn first_role(ctx: &Context<'_>, timeline: &Timeline<'_>, event: usize) -> String {
     match &timeline.history().events[event].what {
-        What::Apply(apply) => apply.rows.first().map_or_else(String::new, |(row, _)| ctx.history.row_role(ctx.app, *row)),
+        What::Apply(apply) => {
+            apply.rows.first().map_or_else(String::new, |(row, _)| ctx.history.row_role(ctx.app, *row))
+        }
         _ => String::new(),
     }
 }
@@ -108,7 +111,8 @@ fn writes(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
         let Some(Origin { device, tx_id }) = commit.origin else { continue };
         let Some(last) = last.get_mut(device as usize) else { continue };
         let Some(local) = timeline.local_tx(device, tx_id) else { continue };
-        let role = || commit.changes.first().map_or_else(String::new, |change| ctx.history.row_role(ctx.app, change.row));
+        let role =
+            || commit.changes.first().map_or_else(String::new, |change| ctx.history.row_role(ctx.app, change.row));
         let repeated = timeline.commits_of(device, tx_id).next() != Some(commit.seq);
         if let Some((earlier, seq, earlier_event)) = *last
             && tx_id < earlier
@@ -131,8 +135,13 @@ fn writes(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
             gather.add(Case {
                 code: "effect-before-cause",
                 role: role(),
-                what: format!("Commit {} is tx {tx_id} of {}, which made it only after having seen commit {seen}.", commit.seq, client(device)),
-                because: "Writes follow reads: what a device writes comes after everything that it had seen.".to_owned(),
+                what: format!(
+                    "Commit {} is tx {tx_id} of {}, which made it only after having seen commit {seen}.",
+                    commit.seq,
+                    client(device)
+                ),
+                because: "Writes follow reads: what a device writes comes after everything that it had seen."
+                    .to_owned(),
                 events: vec![local, event],
                 ..Case::default()
             });
@@ -153,8 +162,14 @@ fn reads(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
         gather.add(Case {
             code: "read-not-as-shown",
             role: ctx.history.row_role(ctx.app, *row),
-            what: format!("{} reads {}, which is not what it had applied and written.", client(device), image_text(ctx, *row, shown)),
-            because: "Read your writes: a device shows the last checkpoint that it applied, under its own writes since.".to_owned(),
+            what: format!(
+                "{} reads {}, which is not what it had applied and written.",
+                client(device),
+                image_text(ctx, *row, shown)
+            ),
+            because:
+                "Read your writes: a device shows the last checkpoint that it applied, under its own writes since."
+                    .to_owned(),
             notes: vec![format!("expected {}", image_text(ctx, *row, expected.as_ref()))],
             about: vec![*row],
             events,

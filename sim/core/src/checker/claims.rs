@@ -16,10 +16,10 @@ mod structure;
 mod tests;
 mod wire;
 
-use crate::promise::Claim;
-use crate::verdict::Finding;
 use super::context::Context;
 use super::timeline::Timeline;
+use crate::promise::Claim;
+use crate::verdict::Finding;
 
 use facts::Facts;
 use ruling::Ruling;
@@ -40,7 +40,9 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
 
 fn judge(facts: &Facts<'_, '_>, claim: Claim, finding: &mut Finding) {
     let code = claim.name();
-    if is_of_the_end(claim) && let Some(why) = &facts.no_end {
+    if is_of_the_end(claim)
+        && let Some(why) = &facts.no_end
+    {
         finding.unknown(format!("{code} is about the end of the run, and {why}"));
         return;
     }

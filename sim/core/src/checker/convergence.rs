@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use fixtures::Row;
 
-use crate::history::label::{client, value};
-use crate::history::{RowId, Scope, What, Who};
-use crate::verdict::Finding;
 use super::context::Context;
 use super::installations::Installations;
 use super::settling::settled;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather, differing_columns, image_text};
+use crate::history::label::{client, value};
+use crate::history::{RowId, Scope, What, Who};
+use crate::verdict::Finding;
 
 /// Judges the final reads.
 #[must_use]
@@ -76,7 +76,9 @@ fn compare<'r>(
     for (row, image) in expected {
         rows.entry(row).or_default().1 = Some(image);
     }
-    rows.into_iter().filter(|(_, (shown, expected))| shown != expected).map(|(row, (shown, expected))| (row, shown, expected))
+    rows.into_iter()
+        .filter(|(_, (shown, expected))| shown != expected)
+        .map(|(row, (shown, expected))| (row, shown, expected))
 }
 
 fn case(
@@ -88,7 +90,8 @@ fn case(
     shown: Option<&Row>,
     expected: Option<&Row>,
 ) -> Case {
-    let (label, role, client) = (ctx.history.row_label(ctx.app, row), ctx.history.row_role(ctx.app, row), client(device));
+    let (label, role, client) =
+        (ctx.history.row_label(ctx.app, row), ctx.history.row_role(ctx.app, row), client(device));
     let since = timeline.view(device).version_at(row, timeline.last_commit()).map(|version| version.seq);
     let mut events: Vec<usize> = since.and_then(|seq| timeline.commit_event(seq)).into_iter().collect();
     events.push(event);
@@ -99,7 +102,11 @@ fn case(
         (Some(shown), Some(expected)) => {
             let columns = differing_columns(shown, expected);
             let column = columns.first().copied().unwrap_or_default();
-            let others = if columns.len() > 1 { format!(" (and {} more columns differ)", columns.len() - 1) } else { String::new() };
+            let others = if columns.len() > 1 {
+                format!(" (and {} more columns differ)", columns.len() - 1)
+            } else {
+                String::new()
+            };
             Case {
                 code: "different-value",
                 role: ctx.history.column_role(ctx.app, row, column),
@@ -134,7 +141,12 @@ fn case(
 }
 
 /// A settled device has removed each of its transactions from its queue.
-fn open_transactions(ctx: &Context<'_>, timeline: &Timeline<'_>, installations: &Installations, gather: &mut Gather<'_>) {
+fn open_transactions(
+    ctx: &Context<'_>,
+    timeline: &Timeline<'_>,
+    installations: &Installations,
+    gather: &mut Gather<'_>,
+) {
     for (event, seen) in ctx.history.events.iter().enumerate() {
         let (Who::Client(device), What::Tx(tx)) = (seen.who, &seen.what) else { continue };
         let Some(tx_id) = tx.tx_id else { continue };
@@ -143,7 +155,9 @@ fn open_transactions(ctx: &Context<'_>, timeline: &Timeline<'_>, installations: 
                 code: "queue-not-empty",
                 role: tx.ops.first().map_or_else(String::new, |op| ctx.history.row_role(ctx.app, op.row)),
                 what: format!("{} ends with tx {tx_id} still in its queue.", client(device)),
-                because: "It was said to have settled with an empty queue, but was never seen to remove this transaction.".to_owned(),
+                because:
+                    "It was said to have settled with an empty queue, but was never seen to remove this transaction."
+                        .to_owned(),
                 events: vec![event],
                 operations: tx.ops.iter().map(|op| (device, op.op_id)).collect(),
                 ..Case::default()

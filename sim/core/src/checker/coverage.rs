@@ -23,13 +23,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::context::Context;
+use super::durability::{self, Stats};
+use super::timeline::Timeline;
 use crate::history::{Commit, Lifecycle, LocalTx, Moment, Outcome, Phase, TxOutcome, Upload, What, Who};
 use crate::plan::{Fault, KillInstant};
 use crate::promise::OWN_RULES;
 use crate::verdict::Finding;
-use super::context::Context;
-use super::durability::{self, Stats};
-use super::timeline::Timeline;
 
 /// More than this percentage of skipped intents makes a scenario vacuous.
 pub const SKIPPED_PERCENT_MAX: u64 = 10;
@@ -67,7 +67,9 @@ pub fn count_with(ctx: &Context<'_>, timeline: &Timeline<'_>, stats: &Stats) -> 
             Who::Client(device) if (device as usize) < devices => counter.client(event, device, &entry.what),
             _ => counter.elsewhere(&entry.what),
         }
-        if let What::Fault { phase: Phase::Invoke, fault: Fault::BackendKilled { device, instant, .. }, .. } = &entry.what {
+        if let What::Fault { phase: Phase::Invoke, fault: Fault::BackendKilled { device, instant, .. }, .. } =
+            &entry.what
+        {
             counter.killed(event, *device, *instant);
         }
     }
@@ -86,14 +88,12 @@ pub fn missing(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Vec<Str
         }
         _ => total(name),
     };
-    let mut missing: Vec<String> = must_occur
-        .iter()
-        .filter(|name| count(name) == 0)
-        .map(|name| format!("{name} never occurred"))
-        .collect();
+    let mut missing: Vec<String> =
+        must_occur.iter().filter(|name| count(name) == 0).map(|name| format!("{name} never occurred")).collect();
     let (skipped, intents) = (count("skipped-intents"), count("intents"));
     if skipped * 100 > intents * SKIPPED_PERCENT_MAX {
-        missing.push(format!("{skipped} of {intents} intents were skipped; at most {SKIPPED_PERCENT_MAX} percent may be"));
+        missing
+            .push(format!("{skipped} of {intents} intents were skipped; at most {SKIPPED_PERCENT_MAX} percent may be"));
     }
     missing
 }
@@ -270,7 +270,10 @@ impl Counter<'_, '_> {
             return;
         }
         let Some(first) = self.timeline.commits_of(device, tx_id).next() else { return };
-        let Some(rows) = self.timeline.commit(first).map(|commit| commit.changes.iter().map(|change| change.row)) else { return };
+        let Some(rows) = self.timeline.commit(first).map(|commit| commit.changes.iter().map(|change| change.row))
+        else {
+            return;
+        };
         let until = self.timeline.committed_before(event);
         let foreign = |seq: u64| {
             let origin = self.timeline.commit(seq).and_then(|commit| commit.origin);

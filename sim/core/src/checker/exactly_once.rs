@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::label::client;
-use crate::history::{Change, Commit, OpAnswer, Origin, RowId, TxOutcome, What, Who};
-use crate::verdict::Finding;
 use super::context::Context;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather, answer};
+use crate::history::label::client;
+use crate::history::{Change, Commit, OpAnswer, Origin, RowId, TxOutcome, What, Who};
+use crate::verdict::Finding;
 
 /// Judges the change feed and the answers.
 #[must_use]
@@ -56,7 +56,11 @@ fn commits(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
             gather.add(Case {
                 code: "effect-of-nothing",
                 role: ctx.history.row_role(ctx.app, row),
-                what: format!("Commit {} is said to be tx {tx_id} of {}, which never made it.", commit.seq, client(device)),
+                what: format!(
+                    "Commit {} is said to be tx {tx_id} of {}, which never made it.",
+                    commit.seq,
+                    client(device)
+                ),
                 because: "An effect needs an operation that was accepted on a device.".to_owned(),
                 events: vec![event],
                 ..Case::default()
@@ -79,9 +83,10 @@ fn commits(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
                 commit.seq,
                 ctx.history.row_label(ctx.app, row)
             ),
-            because: "An upload that is repeated after a lost reply must change nothing: its operations have taken effect \
+            because:
+                "An upload that is repeated after a lost reply must change nothing: its operations have taken effect \
                       already, and others may have written, deleted or created the row anew in between."
-                .to_owned(),
+                    .to_owned(),
             events: vec![local, *first_event, event],
             about: vec![row],
             operations: ops.collect(),
@@ -108,7 +113,9 @@ fn answers(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
             if first.answer == answered {
                 continue;
             }
-            let role = timeline.op(device, answered.op_id).map_or_else(String::new, |(op, ..)| ctx.history.row_role(ctx.app, op.row));
+            let role = timeline
+                .op(device, answered.op_id)
+                .map_or_else(String::new, |(op, ..)| ctx.history.row_role(ctx.app, op.row));
             gather.add(Case {
                 code: "different-answer",
                 role,
@@ -118,7 +125,8 @@ fn answers(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
                     answer(first.answer),
                     answer(answered)
                 ),
-                because: "The same operation has one fate: a repeat gets the answer that was stored with its effect.".to_owned(),
+                because: "The same operation has one fate: a repeat gets the answer that was stored with its effect."
+                    .to_owned(),
                 events: vec![first.event, event],
                 operations: vec![(device, answered.op_id)],
                 ..Case::default()

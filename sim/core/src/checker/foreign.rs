@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::context::Context;
 use crate::history::{RowId, What, Who};
 use crate::verdict::{Finding, Verdict};
-use super::context::Context;
 
 /// How many rows are named.
 const NAMED: usize = 5;
@@ -21,9 +21,12 @@ impl Foreign {
     /// Looks for them.
     pub(super) fn find(ctx: &Context<'_>) -> Self {
         let events = || ctx.history.events.iter();
-        let foreign = events().filter_map(|event| if let What::Commit(commit) = &event.what { Some(commit) } else { None });
-        let rows: BTreeSet<RowId> =
-            foreign.filter(|commit| commit.foreign).flat_map(|commit| commit.changes.iter().map(|change| change.row)).collect();
+        let foreign =
+            events().filter_map(|event| if let What::Commit(commit) = &event.what { Some(commit) } else { None });
+        let rows: BTreeSet<RowId> = foreign
+            .filter(|commit| commit.foreign)
+            .flat_map(|commit| commit.changes.iter().map(|change| change.row))
+            .collect();
         if rows.is_empty() {
             return Self::default();
         }

@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{OnMissingParent, OnParentDelete, Reference, Row, Rule, Tree, Unique, Value};
 
-use crate::history::label::{client, value};
-use crate::history::{Change, Commit, InvariantAnswer, Op, Origin, RowId, Scope, What, Who};
-use crate::verdict::Finding;
 use super::context::Context;
 use super::settling::settled;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather, list};
+use crate::history::label::{client, value};
+use crate::history::{Change, Commit, InvariantAnswer, Op, Origin, RowId, Scope, What, Who};
+use crate::verdict::Finding;
 use rows::Rows;
 
 /// Judges every commit, then the settled devices.
@@ -51,12 +51,17 @@ fn invariants(ctx: &Context<'_>, gather: &mut Gather<'_>) {
                 InvariantAnswer::Broken(rows) => gather.add(Case {
                     code: "invariant",
                     role: name.clone(),
-                    what: format!("In the end {name} does not hold on the server: it returns {}.", list(rows.iter().cloned())),
+                    what: format!(
+                        "In the end {name} does not hold on the server: it returns {}.",
+                        list(rows.iter().cloned())
+                    ),
                     because: "policy.toml declares it, as a query that returns no row.".to_owned(),
                     events: vec![event],
                     ..Case::default()
                 }),
-                InvariantAnswer::NotAsked(why) => gather.unknown(format!("the invariant {name} could not be asked: {why}")),
+                InvariantAnswer::NotAsked(why) => {
+                    gather.unknown(format!("the invariant {name} could not be asked: {why}"))
+                }
             }
         }
     }
@@ -103,7 +108,15 @@ impl<'h> Server<'_, 'h> {
     }
 
     /// A case about some rows: this commit, and those that last wrote the rows.
-    fn case(&self, code: &'static str, role: String, (event, commit): (usize, &Commit), rows: &[RowId], what: String, because: &str) -> Case {
+    fn case(
+        &self,
+        code: &'static str,
+        role: String,
+        (event, commit): (usize, &Commit),
+        rows: &[RowId],
+        what: String,
+        because: &str,
+    ) -> Case {
         let written = rows.iter().filter_map(|row| self.timeline.server().version_at(*row, commit.seq)).take(4);
         let written = written.filter_map(|version| self.timeline.commit_event(version.seq));
         let local = commit.origin.and_then(|origin| self.timeline.local_tx(origin.device, origin.tx_id));
@@ -148,20 +161,31 @@ impl<'h> Server<'_, 'h> {
         let Some(local) = self.timeline.local_tx(device, tx_id) else { return false };
         let What::Tx(tx) = &self.ctx.history.events[local].what else { return false };
         let earlier = self.timeline.commits_of(device, tx_id).take_while(|seq| *seq < commit.seq);
-        let had_effect = |seq| self.timeline.commit(seq).is_some_and(|commit| commit.changes.iter().any(|change| change.row == row));
+        let had_effect =
+            |seq| self.timeline.commit(seq).is_some_and(|commit| commit.changes.iter().any(|change| change.row == row));
         if earlier.into_iter().any(had_effect) {
             return false;
         }
-        let revives = self.ctx.history.table_of(row).is_some_and(|table| self.ctx.app.policy.tables[table].edit_revives);
+        let revives =
+            self.ctx.history.table_of(row).is_some_and(|table| self.ctx.app.policy.tables[table].edit_revives);
         let names = |op: RowId| op == row || self.rows.survivor(op) == row || commit.aliases.contains(&(op, row));
         tx.ops.iter().any(|op| names(op.row) && (op.op == Op::Put || (op.op == Op::Patch && revives)))
     }
 
-    fn references(&mut self, event: usize, commit: &Commit, row: RowId, before: Option<&'h Row>, after: Option<&'h Row>) {
+    fn references(
+        &mut self,
+        event: usize,
+        commit: &Commit,
+        row: RowId,
+        before: Option<&'h Row>,
+        after: Option<&'h Row>,
+    ) {
         let Some(table) = self.ctx.history.table_of(row) else { return };
         let policy = &self.ctx.app.policy;
         if let Some(after) = after {
-            for reference in policy.references_of(table).filter(|reference| reference.on_missing_parent != OnMissingParent::Keep) {
+            for reference in
+                policy.references_of(table).filter(|reference| reference.on_missing_parent != OnMissingParent::Keep)
+            {
                 let names = &after[reference.column];
                 let named_before = before.is_some_and(|before| before[reference.column] == *names);
                 if names.is_null() || named_before || self.rows.parent(reference, names) {
@@ -179,13 +203,28 @@ impl<'h> Server<'_, 'h> {
             let orphans: Vec<RowId> = self.rows.children(index, row).collect();
             for orphan in orphans {
                 let names = self.rows.get(orphan).map_or(Value::Null, |child| child[reference.column].clone());
-                let case = self.dangling(event, commit, reference, orphan, &names, "is left naming a row that this commit deletes");
+                let case = self.dangling(
+                    event,
+                    commit,
+                    reference,
+                    orphan,
+                    &names,
+                    "is left naming a row that this commit deletes",
+                );
                 self.gather.add(case);
             }
         }
     }
 
-    fn dangling(&self, event: usize, commit: &Commit, reference: &Reference, row: RowId, names: &Value, how: &str) -> Case {
+    fn dangling(
+        &self,
+        event: usize,
+        commit: &Commit,
+        reference: &Reference,
+        row: RowId,
+        names: &Value,
+        how: &str,
+    ) -> Case {
         let (history, app) = (self.ctx.history, self.ctx.app);
         let parent = &app.schema.tables[reference.parent].name;
         let known = self.rows.named(reference.parent, names).map(|parent| history.row_label(app, parent));
@@ -230,12 +269,21 @@ impl<'h> Server<'_, 'h> {
 
     fn uniques(&mut self, event: usize, commit: &Commit, row: RowId, after: &Row) {
         let table = self.ctx.history.table_of(row);
-        for (index, unique) in self.ctx.app.policy.uniques.iter().enumerate().filter(|(_, unique)| Some(unique.table) == table) {
+        for (index, unique) in
+            self.ctx.app.policy.uniques.iter().enumerate().filter(|(_, unique)| Some(unique.table) == table)
+        {
             let holders = self.rows.holders(index, unique, after);
             if holders.len() > 1 {
                 let what = format!("After commit {} {}.", commit.seq, twice_text(self.ctx, unique, &holders, after));
                 let role = self.ctx.history.column_role(self.ctx.app, row, unique.columns[0]);
-                let case = self.case("duplicate-key", role, (event, commit), &holders.iter().copied().collect::<Vec<RowId>>(), what, UNIQUE);
+                let case = self.case(
+                    "duplicate-key",
+                    role,
+                    (event, commit),
+                    &holders.iter().copied().collect::<Vec<RowId>>(),
+                    what,
+                    UNIQUE,
+                );
                 self.gather.add(case);
             }
         }
@@ -245,13 +293,29 @@ impl<'h> Server<'_, 'h> {
         let table = self.ctx.history.table_of(row);
         for (index, exclusive) in self.ctx.app.policy.exclusives.iter().enumerate() {
             let runs = |row: &Row| row[exclusive.running] == Value::Int(1);
-            if Some(exclusive.table) != table || !runs(after) || before.is_some_and(runs) || self.rows.running(index).len() < 2 {
+            if Some(exclusive.table) != table
+                || !runs(after)
+                || before.is_some_and(runs)
+                || self.rows.running(index).len() < 2
+            {
                 continue;
             }
             let running = self.rows.running(index);
-            let what = format!("After commit {} {} rows run at once: {}.", commit.seq, running.len(), labels(self.ctx, running.iter().copied()));
+            let what = format!(
+                "After commit {} {} rows run at once: {}.",
+                commit.seq,
+                running.len(),
+                labels(self.ctx, running.iter().copied())
+            );
             let role = self.ctx.history.column_role(self.ctx.app, row, exclusive.running);
-            let case = self.case("two-running", role, (event, commit), &running.iter().copied().collect::<Vec<RowId>>(), what, &exclusive_text(&exclusive.name));
+            let case = self.case(
+                "two-running",
+                role,
+                (event, commit),
+                &running.iter().copied().collect::<Vec<RowId>>(),
+                what,
+                &exclusive_text(&exclusive.name),
+            );
             self.gather.add(case);
         }
     }
@@ -263,7 +327,11 @@ impl<'h> Server<'_, 'h> {
             if (*min..=*max).contains(count) || before.is_some_and(|before| before[column] == after[column]) {
                 continue;
             }
-            let what = format!("Commit {} sets {} to {count}.", commit.seq, self.ctx.history.column_label(self.ctx.app, row, column));
+            let what = format!(
+                "Commit {} sets {} to {count}.",
+                commit.seq,
+                self.ctx.history.column_label(self.ctx.app, row, column)
+            );
             let role = self.ctx.history.column_role(self.ctx.app, row, column);
             let because = format!("policy.toml declares this counter to lie between {min} and {max}.");
             let case = self.case("out-of-range", role, (event, commit), &[row], what, &because);
@@ -291,7 +359,9 @@ fn twice_text(ctx: &Context<'_>, unique: &Unique, holders: &BTreeSet<RowId>, row
     let columns: Vec<String> = unique
         .columns
         .iter()
-        .map(|column| format!("{} = {}", ctx.app.schema.tables[unique.table].columns[*column].name, value(&row[*column])))
+        .map(|column| {
+            format!("{} = {}", ctx.app.schema.tables[unique.table].columns[*column].name, value(&row[*column]))
+        })
         .collect();
     format!("{} rows have {}: {}", holders.len(), columns.join(", "), labels(ctx, holders.iter().copied()))
 }
@@ -322,7 +392,10 @@ impl<'h> Screen<'_, 'h> {
             }
             for (index, unique) in policy.uniques.iter().enumerate().filter(|(_, unique)| unique.table == table) {
                 let holders = rows.holders(index, unique, image);
-                if holders.len() > 1 && holders.first() == Some(row) && self.server.holders(index, unique, image).len() < 2 {
+                if holders.len() > 1
+                    && holders.first() == Some(row)
+                    && self.server.holders(index, unique, image).len() < 2
+                {
                     let role = self.ctx.history.column_role(self.ctx.app, *row, unique.columns[0]);
                     self.add(gather, "duplicate-key", role, &twice_text(self.ctx, unique, &holders, image), UNIQUE);
                 }
@@ -356,13 +429,22 @@ impl<'h> Screen<'_, 'h> {
             return;
         }
         let same_on_server = self.server.get(row).is_some_and(|server| server[reference.column] == *names);
-        if same_on_server || reference.on_missing_parent == OnMissingParent::Keep || reference.on_parent_delete == OnParentDelete::Keep {
+        if same_on_server
+            || reference.on_missing_parent == OnMissingParent::Keep
+            || reference.on_parent_delete == OnParentDelete::Keep
+        {
             return;
         }
         let label = self.ctx.history.column_label(self.ctx.app, row, reference.column);
         let role = self.ctx.history.column_role(self.ctx.app, row, reference.column);
         let what = format!("{label} names a row that is not there");
-        self.add(gather, "dangling-reference", role, &what, "policy.toml declares that this reference does not dangle.");
+        self.add(
+            gather,
+            "dangling-reference",
+            role,
+            &what,
+            "policy.toml declares that this reference does not dangle.",
+        );
     }
 
     fn tree(&self, rows: &Rows<'_>, tree: &Tree, row: RowId, gather: &mut Gather<'_>) {

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::history::{Origin, Phase, What, Who};
-use crate::run::Percentiles;
-use crate::verdict::{Class, Finding};
 use super::context::Context;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather};
+use crate::history::{Origin, Phase, What, Who};
+use crate::run::Percentiles;
+use crate::verdict::{Class, Finding};
 
 /// From the local commit to its first upload.
 pub const COMMIT_TO_SEND: &str = "commit-to-send";
@@ -35,8 +35,9 @@ pub struct Samples {
 
 impl Samples {
     fn record(&mut self, hop: usize, micros: i64) {
-        let histogram = self.hops[hop]
-            .get_or_insert_with(|| Histogram::new(3).expect("three significant digits are lawful, and it resizes itself"));
+        let histogram = self.hops[hop].get_or_insert_with(|| {
+            Histogram::new(3).expect("three significant digits are lawful, and it resizes itself")
+        });
         // Data of a checkpoint may arrive before a commit that the checkpoint then includes.
         histogram.record(micros.max(0).cast_unsigned()).expect("the histogram resizes itself");
     }
@@ -112,7 +113,9 @@ pub fn samples(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Samples {
                     samples.record(1, event.at_us - sent);
                 }
             }
-            (Who::Client(_), What::Apply(apply)) if apply.priority.is_none() => samples.record(3, event.at_us - apply.arrived_us),
+            (Who::Client(_), What::Apply(apply)) if apply.priority.is_none() => {
+                samples.record(3, event.at_us - apply.arrived_us)
+            }
             _ => {}
         }
     }

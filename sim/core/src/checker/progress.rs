@@ -4,12 +4,12 @@
 //! failure of liveness. Where it is real it is one only if nothing advanced for a third of the wait; while something moves,
 //! it is unknown.
 
-use crate::history::label::{client, time};
-use crate::history::{Barrier, Event, Phase, TxOutcome, Upload, What, Who};
-use crate::verdict::{Class, Finding};
 use super::context::Context;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather, barrier_name};
+use crate::history::label::{client, time};
+use crate::history::{Barrier, Event, Phase, TxOutcome, Upload, What, Who};
+use crate::verdict::{Class, Finding};
 
 /// Judges the barriers.
 #[must_use]
@@ -34,7 +34,9 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
             Phase::Ok if *barrier == Barrier::Heal => healed = Some(event),
             Phase::Ok => {
                 reached = Some(*barrier);
-                if *barrier == Barrier::Settle && let Some(healed) = healed {
+                if *barrier == Barrier::Settle
+                    && let Some(healed) = healed
+                {
                     deadline(ctx, healed, event, live, &mut gather);
                 }
             }
@@ -60,7 +62,8 @@ fn deadline(ctx: &Context<'_>, healed: usize, event: usize, live: bool, gather: 
     let took = ctx.history.events[event].at_us - ctx.history.events[healed].at_us;
     let Some(promised) = ctx.promises.deadline_us.filter(|promised| took.cast_unsigned() > *promised) else { return };
     let promised = time(i64::try_from(promised).unwrap_or(i64::MAX));
-    let what = format!("After every fault was undone it took {} to settle; the scenario promises {promised}.", time(took));
+    let what =
+        format!("After every fault was undone it took {} to settle; the scenario promises {promised}.", time(took));
     if !live {
         gather.unknown(what);
         return;
@@ -101,7 +104,9 @@ fn judge(
     let installations = super::installations::Installations::of(history);
     for (event, seen) in history.events[..failed].iter().enumerate() {
         let Who::Client(device) = seen.who else { continue };
-        let Some(standing) = standings.get_mut(device as usize).filter(|_| !installations.is_gone(device)) else { continue };
+        let Some(standing) = standings.get_mut(device as usize).filter(|_| !installations.is_gone(device)) else {
+            continue;
+        };
         match &seen.what {
             What::Tx(tx) if tx.failed.is_none() => {
                 let completed = tx.tx_id.and_then(|tx_id| timeline.completed(device, tx_id));
@@ -125,11 +130,17 @@ fn judge(
         }
     }
     let at = |event: usize| history.events[event].at_us;
-    let (waited, idle) = (at(failed) - at(entered), |standing: &Standing| at(failed) - standing.advanced.map_or(0, at).max(0));
-    let moved = standings.iter().filter(|standing| standing.advanced.is_some_and(|event| event >= entered)).map(idle).min();
+    let (waited, idle) =
+        (at(failed) - at(entered), |standing: &Standing| at(failed) - standing.advanced.map_or(0, at).max(0));
+    let moved =
+        standings.iter().filter(|standing| standing.advanced.is_some_and(|event| event >= entered)).map(idle).min();
     let stuck = moved.is_none_or(|idle| idle >= waited / 3);
     if !history.header.time.is_virtual() && !stuck {
-        gather.unknown(format!("{} was not reached within {}, but things were still moving: slow, not stuck", barrier_name(barrier), time(waited)));
+        gather.unknown(format!(
+            "{} was not reached within {}, but things were still moving: slow, not stuck",
+            barrier_name(barrier),
+            time(waited)
+        ));
         return;
     }
     let queues: Vec<usize> = (0..standings.len()).filter(|device| !standings[*device].open.is_empty()).collect();
@@ -138,7 +149,12 @@ fn judge(
     for (device, standing) in (0u32..).zip(&standings).filter(|(_, standing)| !standing.open.is_empty()).take(8) {
         events.push(standing.open[0]);
         events.extend(standing.last.map(|(event, _)| event));
-        notes.push(format!("{} {}; it last got further {} before the deadline", client(device), standing.describe(), time(idle(standing))));
+        notes.push(format!(
+            "{} {}; it last got further {} before the deadline",
+            client(device),
+            standing.describe(),
+            time(idle(standing))
+        ));
     }
     notes.extend(open.iter().take(8).map(|sentence| format!("open: {sentence}")));
     let waited = time(waited);
@@ -187,8 +203,12 @@ impl Standing {
         match self.last {
             None if self.attempts == 0 => format!("{queued}, the first of which it never uploaded"),
             None => format!("{queued}, the first of which it uploaded {} times without an end", self.attempts),
-            Some((_, None)) => format!("{queued}; uploading the first ended without an answer the last {} times", self.alike),
-            Some((_, Some(status))) => format!("{queued}; uploading the first was answered {status} the last {} times", self.alike),
+            Some((_, None)) => {
+                format!("{queued}; uploading the first ended without an answer the last {} times", self.alike)
+            }
+            Some((_, Some(status))) => {
+                format!("{queued}; uploading the first was answered {status} the last {} times", self.alike)
+            }
         }
     }
 }

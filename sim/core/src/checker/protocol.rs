@@ -1,13 +1,13 @@
 //! The client and the service keep to the sync protocol: checksums fit, the apply gate holds, and no write
 //! checkpoint is acknowledged that was not issued.
 
+use super::context::Context;
+use super::timeline::Timeline;
+use super::wording::{Case, Gather};
 use crate::history::label::client;
 use crate::history::{DeviceName, Phase, What, Who};
 use crate::plan::Fault;
 use crate::verdict::Finding;
-use super::context::Context;
-use super::timeline::Timeline;
-use super::wording::{Case, Gather};
 
 /// What a device's target is while its write checkpoint is still to be asked for.
 const NOT_YET_KNOWN: u64 = i64::MAX.cast_unsigned();
@@ -33,7 +33,8 @@ pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
     let known = |device: &DeviceName| Checkpoints { in_doubt: device.copy.is_some(), ..Checkpoints::default() };
     let mut devices: Vec<Checkpoints> = ctx.history.header.devices.iter().map(known).collect();
     for (event, seen) in ctx.history.events.iter().enumerate() {
-        if let What::Fault { phase: Phase::Invoke, fault: Fault::Lossy { device, duplicated: 1.., .. }, .. } = &seen.what
+        if let What::Fault { phase: Phase::Invoke, fault: Fault::Lossy { device, duplicated: 1.., .. }, .. } =
+            &seen.what
             && let Some(device) = devices.get_mut(*device as usize)
         {
             device.in_doubt = true;
@@ -84,8 +85,12 @@ fn acknowledged(gather: &mut Gather<'_>, device: u32, event: usize, known: &Chec
     let issued = known.issued.map_or_else(|| "none".to_owned(), |(issued, _)| format!("no more than {issued}"));
     gather.add(Case {
         code: "acknowledged-not-issued",
-        what: format!("{} applied a checkpoint that acknowledges write checkpoint {number}, but it was issued {issued}.", client(device)),
-        because: "A write checkpoint that was never asked for says that uploads have come back which were never made.".to_owned(),
+        what: format!(
+            "{} applied a checkpoint that acknowledges write checkpoint {number}, but it was issued {issued}.",
+            client(device)
+        ),
+        because: "A write checkpoint that was never asked for says that uploads have come back which were never made."
+            .to_owned(),
         events: known.issued.map(|(_, event)| event).into_iter().chain([event]).collect(),
         ..Case::default()
     });
@@ -105,7 +110,11 @@ fn gate(gather: &mut Gather<'_>, device: u32, event: usize, known: &Checkpoints,
         });
     }
     let Some(target) = target.filter(|target| *target > known.acknowledged) else { return };
-    let wanted = if target == NOT_YET_KNOWN { "the write checkpoint that it had still to ask for".to_owned() } else { format!("write checkpoint {target}") };
+    let wanted = if target == NOT_YET_KNOWN {
+        "the write checkpoint that it had still to ask for".to_owned()
+    } else {
+        format!("write checkpoint {target}")
+    };
     gather.add(Case {
         code: "apply-before-own-writes",
         what: format!(

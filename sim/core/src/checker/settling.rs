@@ -1,8 +1,8 @@
 //! Whether the run settled.
 
-use crate::history::{Barrier, Phase, What};
 use super::context::Context;
 use super::wording;
+use crate::history::{Barrier, Phase, What};
 
 /// Whether the run settled, both times.
 ///
@@ -14,7 +14,10 @@ pub(super) fn settled(ctx: &Context<'_>) -> Result<(), String> {
         let What::Barrier { barrier, phase, .. } = &event.what else { continue };
         match phase {
             Phase::Fail | Phase::Info => {
-                return Err(format!("the run did not reach {} in time (see progress)", wording::barrier_name(*barrier)));
+                return Err(format!(
+                    "the run did not reach {} in time (see progress)",
+                    wording::barrier_name(*barrier)
+                ));
             }
             Phase::Ok => settled |= *barrier == Barrier::SettleAgain,
             Phase::Invoke => {}

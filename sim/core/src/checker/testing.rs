@@ -57,7 +57,13 @@ impl HistoryBuilder {
     pub(crate) fn new(devices: usize) -> Self {
         let app = app();
         let names = (0..devices)
-            .map(|device| DeviceName { kind: DeviceKind::Tauri, user: app.users[0].clone(), client_id: format!("client-{device}"), after: None, copy: None })
+            .map(|device| DeviceName {
+                kind: DeviceKind::Tauri,
+                user: app.users[0].clone(),
+                client_id: format!("client-{device}"),
+                after: None,
+                copy: None,
+            })
             .collect();
         Self {
             history: History {
@@ -170,7 +176,9 @@ impl HistoryBuilder {
             let before = self.shown[index].get(row).cloned();
             let old = match (&before, op) {
                 (_, Op::Put) | (None, _) => Vec::new(),
-                (Some(before), Op::Patch) => data.iter().map(|(column, _)| (*column, before[*column].clone())).collect(),
+                (Some(before), Op::Patch) => {
+                    data.iter().map(|(column, _)| (*column, before[*column].clone())).collect()
+                }
                 (Some(before), Op::Delete) => before.iter().cloned().enumerate().collect(),
             };
             let op = LocalOp { op_id: self.next_op[index], op: *op, row: *row, data, old, unknown: Vec::new() };
@@ -196,7 +204,8 @@ impl HistoryBuilder {
     /// Uploads the device's first queued transaction: sent, committed as sent, answered, completed, and the write
     /// checkpoint asked for. Gives the commit.
     pub(crate) fn upload(&mut self, device: u32) -> u64 {
-        let (tx_id, answers) = (self.queued[device as usize][0].tx_id.expect("it queued"), self.applied_answers(device));
+        let (tx_id, answers) =
+            (self.queued[device as usize][0].tx_id.expect("it queued"), self.applied_answers(device));
         self.attempt(device, tx_id, 1, Phase::Invoke, None, Vec::new());
         let seq = self.commit_as_sent(device);
         self.attempt(device, tx_id, 1, Phase::Ok, Some(TxOutcome::Committed), answers);

@@ -14,10 +14,10 @@ mod visibility;
 
 use serde_json::{Value as Json, json};
 
-use crate::history::{Op, RowId};
-use crate::verdict::Verdict;
 use super::testing::{HistoryBuilder, with_seed_rows};
 use super::{CHECKERS, Context, check_all};
+use crate::history::{Op, RowId};
+use crate::verdict::Verdict;
 
 const BOX: RowId = 0;
 const CARD: RowId = 1;
@@ -27,7 +27,13 @@ const MEMO: RowId = 3;
 /// A sound run with traffic of every kind.
 fn sound() -> HistoryBuilder {
     let mut builder = with_seed_rows();
-    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "a", "updated_at": "2026-01-05T08:00:01Z"})), (Op::Delete, MEMO, Json::Null)]);
+    builder.tx(
+        0,
+        &[
+            (Op::Patch, CARD, json!({"title": "a", "updated_at": "2026-01-05T08:00:01Z"})),
+            (Op::Delete, MEMO, Json::Null),
+        ],
+    );
     builder.tx(1, &[(Op::Patch, BOX, json!({"name": "b"}))]);
     builder.upload(0);
     builder.apply(0);
@@ -59,7 +65,10 @@ fn runs_only_the_checkers_that_are_asked_for() {
 
 #[test]
 fn a_checker_that_panics_is_unknown() {
-    let finding = super::examine::crashed("checker", &super::examine::guarded(|| panic!("on purpose")).map_or_else(|why| why, |()| String::new()));
+    let finding = super::examine::crashed(
+        "checker",
+        &super::examine::guarded(|| panic!("on purpose")).map_or_else(|why| why, |()| String::new()),
+    );
     assert_eq!(finding.verdict, Verdict::Unknown);
     assert!(finding.unknown[0].contains("on purpose"));
 }

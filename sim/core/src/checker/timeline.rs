@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 use fixtures::Row;
 
-use crate::history::{Commit, History, LocalOp, LocalTx, Origin, RowId, What};
 use super::view::{Version, View};
+use crate::history::{Commit, History, LocalOp, LocalTx, Origin, RowId, What};
 
 /// The analysis of a history that checkers share.
 #[derive(Debug)]
@@ -242,7 +242,10 @@ impl<'a> Timeline<'a> {
     pub fn seen(&self, device: u32, event: usize) -> u64 {
         let applied = self.applied(device);
         let start = self.devices.get(device as usize).map_or(0, |device| device.start);
-        applied.partition_point(|applied| applied.event < event).checked_sub(1).map_or(start, |index| applied[index].prefix)
+        applied
+            .partition_point(|applied| applied.event < event)
+            .checked_sub(1)
+            .map_or(start, |index| applied[index].prefix)
     }
 
     /// As [`Timeline::seen`], for one row: a partial apply may have shown more of it than of the others.

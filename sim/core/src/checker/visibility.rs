@@ -39,13 +39,17 @@ impl Visibility {
     /// # Errors
     /// A sentence that names the first thing in it that this evaluator does not know.
     pub fn parse(app: &App) -> Result<Self, String> {
-        let config: Yaml = serde_norway::from_str(&app.sync_config).map_err(|error| format!("the sync config is no YAML: {error}"))?;
+        let config: Yaml =
+            serde_norway::from_str(&app.sync_config).map_err(|error| format!("the sync config is no YAML: {error}"))?;
         let mut definitions = Vec::new();
         for (key, value) in entries(&config, "the sync config")? {
             match key {
                 "bucket_definitions" => {
                     for (name, definition) in entries(value, key)? {
-                        definitions.push(bucket_definition(app, name, definition).map_err(|why| format!("bucket definition {name}: {why}"))?);
+                        definitions.push(
+                            bucket_definition(app, name, definition)
+                                .map_err(|why| format!("bucket definition {name}: {why}"))?,
+                        );
                     }
                 }
                 "streams" => {
@@ -90,7 +94,12 @@ impl Visibility {
 /// The entries of a mapping whose keys are texts.
 fn entries<'y>(yaml: &'y Yaml, place: &str) -> Result<Vec<(&'y str, &'y Yaml)>, String> {
     let Yaml::Mapping(mapping) = yaml else { return Err(format!("{place} must be a mapping")) };
-    mapping.iter().map(|(key, value)| key.as_str().map(|key| (key, value)).ok_or_else(|| format!("{place} has a key that is no text"))).collect()
+    mapping
+        .iter()
+        .map(|(key, value)| {
+            key.as_str().map(|key| (key, value)).ok_or_else(|| format!("{place} has a key that is no text"))
+        })
+        .collect()
 }
 
 /// One text, or a list of texts.

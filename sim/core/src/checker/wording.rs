@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use fixtures::{Row, Value};
 
-use crate::history::label::{client, time, value, who, writer};
 use super::context::Context;
+use crate::history::label::{client, time, value, who, writer};
 use crate::history::{
-    Apply, Barrier, Commit, Event, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Outcome, Phase, RowId, Scope, TxOutcome, Upload,
-    What,
+    Apply, Barrier, Commit, Event, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Outcome, Phase, RowId, Scope, TxOutcome,
+    Upload, What,
 };
 use crate::verdict::{Anomaly, Class, Finding};
 
@@ -76,7 +76,8 @@ impl<'c> Gather<'c> {
             return;
         }
         self.seen.insert((case.code, case.role.clone()), (self.anomalies.len(), 0));
-        let mut evidence: Vec<String> = case.events.iter().map(|event| event_about(self.ctx, *event, &case.about)).collect();
+        let mut evidence: Vec<String> =
+            case.events.iter().map(|event| event_about(self.ctx, *event, &case.about)).collect();
         evidence.append(&mut case.notes);
         self.anomalies.push(Anomaly {
             checker: self.checker,
@@ -140,15 +141,23 @@ fn what(ctx: &Context<'_>, what: &What, about: &[RowId]) -> String {
         What::Tx(tx) => local_tx(ctx, tx, about),
         What::Upload(upload) => self::upload(upload),
         What::Complete { tx_id } => format!("removes tx {tx_id} from its queue"),
-        What::WriteCheckpoint { phase: Phase::Ok, number: Some(number), .. } => format!("is given write checkpoint {number}"),
-        What::WriteCheckpoint { phase, status, .. } => format!("asks for a write checkpoint{}", outcome(*phase, *status)),
+        What::WriteCheckpoint { phase: Phase::Ok, number: Some(number), .. } => {
+            format!("is given write checkpoint {number}")
+        }
+        What::WriteCheckpoint { phase, status, .. } => {
+            format!("asks for a write checkpoint{}", outcome(*phase, *status))
+        }
         What::Stream { phase: Phase::Info, reason, .. } => format!("loses its stream ({reason})"),
         What::Stream { phase, status, .. } => format!("opens a stream{}", outcome(*phase, *status)),
         What::Apply(apply) => self::apply(ctx, apply, about),
         What::Protocol { message } => format!("reports: {message}"),
         What::Read { scope: Scope::Final, rows } => format!("reads everything: {} rows", rows.len()),
         What::Read { scope: Scope::Look, rows } => {
-            let rows = list(rows.iter().filter(|(row, _)| is_described(about, *row)).map(|(row, image)| image_text(ctx, *row, image.as_ref())));
+            let rows = list(
+                rows.iter()
+                    .filter(|(row, _)| is_described(about, *row))
+                    .map(|(row, image)| image_text(ctx, *row, image.as_ref())),
+            );
             format!("reads {rows}")
         }
         What::Lifecycle(lifecycle) => self::lifecycle(*lifecycle),
@@ -163,11 +172,15 @@ fn what(ctx: &Context<'_>, what: &What, about: &[RowId]) -> String {
         },
         What::Barrier { barrier, phase, open } => {
             let open = if open.is_empty() { String::new() } else { format!("; open: {}", list(open.iter().cloned())) };
-            format!("{} {}{open}", match phase {
-                Phase::Invoke => "enters",
-                Phase::Ok => "has reached",
-                Phase::Fail | Phase::Info => "has not reached in time",
-            }, barrier_name(*barrier))
+            format!(
+                "{} {}{open}",
+                match phase {
+                    Phase::Invoke => "enters",
+                    Phase::Ok => "has reached",
+                    Phase::Fail | Phase::Info => "has not reached in time",
+                },
+                barrier_name(*barrier)
+            )
         }
     }
 }
@@ -294,7 +307,8 @@ fn apply(ctx: &Context<'_>, apply: &Apply, about: &[RowId]) -> String {
     let others = left_out(apply.rows.len(), listed().count());
     let rows = if apply.rows.is_empty() { "no rows".to_owned() } else { rows };
     let kind = apply.priority.map_or_else(String::new, |priority| format!(" of priority {priority}"));
-    let acknowledged = apply.write_checkpoint.map_or_else(String::new, |number| format!(" with write checkpoint {number}"));
+    let acknowledged =
+        apply.write_checkpoint.map_or_else(String::new, |number| format!(" with write checkpoint {number}"));
     format!("applies a checkpoint{kind}{acknowledged}: {rows}{others}")
 }
 
@@ -305,7 +319,8 @@ fn commit(ctx: &Context<'_>, commit: &Commit, about: &[RowId]) -> String {
         None => "the server's own".to_owned(),
     };
     let listed = || commit.changes.iter().filter(|change| is_described(about, change.row));
-    let changes = list(listed().map(|change| difference(ctx, change.row, change.before.as_ref(), change.after.as_ref())));
+    let changes =
+        list(listed().map(|change| difference(ctx, change.row, change.before.as_ref(), change.after.as_ref())));
     let others = left_out(commit.changes.len(), listed().count());
     let changes = if commit.changes.is_empty() { "no row changes".to_owned() } else { changes };
     format!("commit {} ({origin}): {changes}{others}", commit.seq)
@@ -320,7 +335,14 @@ pub fn difference(ctx: &Context<'_>, row: RowId, before: Option<&Row>, after: Op
         (Some(_), None) => format!("{label} deleted"),
         (None, Some(after)) => {
             let shown = after.iter().enumerate().filter(|(_, value)| !value.is_null());
-            format!("{label} inserted {{{}}}", list(shown.map(|(column, value)| format!("{} = {}", column_name(ctx, row, column), self::value(value)))))
+            format!(
+                "{label} inserted {{{}}}",
+                list(shown.map(|(column, value)| format!(
+                    "{} = {}",
+                    column_name(ctx, row, column),
+                    self::value(value)
+                )))
+            )
         }
         (Some(before), Some(after)) => {
             let changed = before.iter().zip(after.iter()).enumerate().filter(|(_, (before, after))| before != after);
@@ -338,13 +360,21 @@ pub fn image_text(ctx: &Context<'_>, row: RowId, image: Option<&Row>) -> String 
     let label = ctx.history.row_label(ctx.app, row);
     let Some(image) = image else { return format!("{label} absent") };
     let shown = image.iter().enumerate().filter(|(_, value)| !value.is_null());
-    format!("{label} {{{}}}", list(shown.map(|(column, value)| format!("{} = {}", column_name(ctx, row, column), self::value(value)))))
+    format!(
+        "{label} {{{}}}",
+        list(shown.map(|(column, value)| format!("{} = {}", column_name(ctx, row, column), self::value(value))))
+    )
 }
 
 /// The first columns in which two images differ.
 #[must_use]
 pub fn differing_columns(left: &Row, right: &Row) -> Vec<usize> {
-    left.iter().zip(right.iter()).enumerate().filter(|(_, (left, right))| left != right).map(|(column, _)| column).collect()
+    left.iter()
+        .zip(right.iter())
+        .enumerate()
+        .filter(|(_, (left, right))| left != right)
+        .map(|(column, _)| column)
+        .collect()
 }
 
 /// A list that names the first few and counts the rest.

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::range::Range;
 use super::{ContainerFault, Direction, FaultSpec, KillInstant, Server, StackPart};
+use crate::range::Range;
 
 /// What a scenario file gives under `with`; which of it a fault has is in the table of faults.
 #[derive(Clone, Debug, Default, Deserialize)]

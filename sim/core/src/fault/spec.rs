@@ -3,10 +3,10 @@
 use rand::Rng as _;
 use serde::Deserialize;
 
+use super::{Fault, FaultName, Strength};
 use crate::device::DeviceKind;
 use crate::range::Range;
 use crate::seed::Rng;
-use super::{Fault, FaultName, Strength};
 
 /// One row of the table of faults.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,8 @@ use rand::Rng as _;
 use serde::Deserialize;
 
 use super::{
-    Aim, Carrier, ContainerFault, Direction, End, Fault, FaultSpec, KILL_WAITS_US, KillInstant, Server, StackPart, World,
+    Aim, Carrier, ContainerFault, Direction, End, Fault, FaultSpec, KILL_WAITS_US, KillInstant, Server, StackPart,
+    World,
 };
 use crate::device::DeviceKind;
 use crate::range::Range;

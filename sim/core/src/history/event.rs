@@ -3,11 +3,11 @@
 use fixtures::Row;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
 use super::commit::{Commit, ConflictRecord};
 use super::device::{Apply, Lifecycle, LocalTx, Upload};
 use super::header::RowId;
 use super::outcome::Phase;
+use crate::fault::Fault;
 
 /// One thing that was seen.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,7 +10,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::label::{who, writer};
 use super::{
-    Commit, ConflictRecord, Event, History, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Phase, RowId, Scope, Upload, VERSION, What,
+    Commit, ConflictRecord, Event, History, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Phase, RowId,
+    Scope, Upload, VERSION, What,
 };
 
 /// An object in the making whose keys keep their order.
@@ -41,7 +42,8 @@ impl History {
     pub fn to_jsonl(&self, app: &App) -> String {
         let mut out = String::new();
         let header = serde_json::to_value(&self.header).expect("a header is plain data");
-        let rows: Vec<Json> = (0..).zip(&self.rows).map(|(row, name)| json!([self.row_label(app, row), &*name.id])).collect();
+        let rows: Vec<Json> =
+            (0..).zip(&self.rows).map(|(row, name)| json!([self.row_label(app, row), &*name.id])).collect();
         let versions = self.rows.iter().map(|_| Vec::new()).collect();
         let mut line = Line { history: self, app, text: String::new(), versions };
         line.open("header");
@@ -79,7 +81,12 @@ impl<'a> Line<'a> {
 
     fn event(&mut self, index: usize, event: &'a Event) {
         let (kind, f) = kind(&event.what);
-        let _ = write!(self.text, "{{\"v\":{VERSION},\"i\":{index},\"t_us\":{},\"who\":\"{}\"", event.at_us, who(event.who));
+        let _ = write!(
+            self.text,
+            "{{\"v\":{VERSION},\"i\":{index},\"t_us\":{},\"who\":\"{}\"",
+            event.at_us,
+            who(event.who)
+        );
         let _ = write!(self.text, ",\"kind\":\"{}\",\"f\":\"{f}\"", phase_name(kind));
         match &event.what {
             What::Tx(tx) => self.local_tx(tx),
@@ -109,10 +116,13 @@ impl<'a> Line<'a> {
             }
             What::Protocol { message } => self.put("message", &json!(message)),
             What::Read { scope, rows } => {
-                self.put("scope", &json!(match scope {
-                    Scope::Look => "look",
-                    Scope::Final => "final",
-                }));
+                self.put(
+                    "scope",
+                    &json!(match scope {
+                        Scope::Look => "look",
+                        Scope::Final => "final",
+                    }),
+                );
                 self.images(rows);
             }
             What::Lifecycle(lifecycle) => self.lifecycle(*lifecycle),
@@ -177,7 +187,10 @@ impl<'a> Line<'a> {
         self.put("tx", &json!(upload.tx_id));
         self.put("attempt", &json!(upload.attempt));
         self.put_some("status", upload.status);
-        self.put_some("outcome", upload.outcome.map(|outcome| serde_json::to_value(outcome).expect("an outcome is plain data")));
+        self.put_some(
+            "outcome",
+            upload.outcome.map(|outcome| serde_json::to_value(outcome).expect("an outcome is plain data")),
+        );
         self.answers("answers", &upload.ops);
     }
 
@@ -240,9 +253,16 @@ impl<'a> Line<'a> {
             row.insert("op".to_owned(), json!(op_name(op)));
             match (&change.before, &change.after) {
                 (Some(before), Some(after)) => {
-                    let changed = || before.iter().zip(after.iter()).enumerate().filter(|(_, (before, after))| before != after);
-                    row.insert("set".to_owned(), self.columns(change.row, changed().map(|(column, (_, after))| (column, after))));
-                    row.insert("old".to_owned(), self.columns(change.row, changed().map(|(column, (before, _))| (column, before))));
+                    let changed =
+                        || before.iter().zip(after.iter()).enumerate().filter(|(_, (before, after))| before != after);
+                    row.insert(
+                        "set".to_owned(),
+                        self.columns(change.row, changed().map(|(column, (_, after))| (column, after))),
+                    );
+                    row.insert(
+                        "old".to_owned(),
+                        self.columns(change.row, changed().map(|(column, (before, _))| (column, before))),
+                    );
                 }
                 (Some(before), None) => {
                     row.insert("old".to_owned(), self.image(change.row, before));
@@ -307,7 +327,9 @@ impl<'a> Line<'a> {
     fn columns<'v>(&self, row: RowId, values: impl Iterator<Item = (usize, &'v Value)>) -> Json {
         let table = self.history.table_of(row).and_then(|table| self.app.schema.tables.get(table));
         let name = |column: usize| {
-            table.and_then(|table| table.columns.get(column)).map_or_else(|| format!("?{column}"), |column| column.name.clone())
+            table
+                .and_then(|table| table.columns.get(column))
+                .map_or_else(|| format!("?{column}"), |column| column.name.clone())
         };
         Json::Object(values.map(|(column, value)| (name(column), value.to_json())).collect())
     }

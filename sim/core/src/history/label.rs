@@ -29,7 +29,9 @@ impl History {
     /// `tasks`: the role of a row.
     #[must_use]
     pub fn row_role(&self, app: &App, row: RowId) -> String {
-        self.table_of(row).and_then(|table| app.schema.tables.get(table)).map_or_else(String::new, |table| table.name.clone())
+        self.table_of(row)
+            .and_then(|table| app.schema.tables.get(table))
+            .map_or_else(String::new, |table| table.name.clone())
     }
 
     /// The table of a row; `None` when the history does not name the row.
@@ -88,5 +90,10 @@ pub fn value(value: &Value) -> String {
 /// Plan time as a sentence shows it: `12.345678 s`.
 #[must_use]
 pub fn time(at_us: i64) -> String {
-    format!("{}{}.{:06} s", if at_us < 0 { "-" } else { "" }, at_us.unsigned_abs() / 1_000_000, at_us.unsigned_abs() % 1_000_000)
+    format!(
+        "{}{}.{:06} s",
+        if at_us < 0 { "-" } else { "" },
+        at_us.unsigned_abs() / 1_000_000,
+        at_us.unsigned_abs() % 1_000_000
+    )
 }

@@ -15,13 +15,22 @@ fn writes_a_line_an_event_in_our_names() {
     assert_eq!(lines[0]["header"]["scenario"], "unit");
     assert_eq!(lines[0]["rows"][1], json!(["cards#1", "id-1"]));
     let find = |f: &str, who: &str, kind: &str| {
-        lines.iter().rfind(|line| line["f"] == f && line["who"] == who && line["kind"] == kind).expect("the event is written")
+        lines
+            .iter()
+            .rfind(|line| line["f"] == f && line["who"] == who && line["kind"] == kind)
+            .expect("the event is written")
     };
     let tx = find("tx", "client/1", "ok");
-    assert_eq!(tx["rows"][0], json!({"row": "cards#1", "op_id": 1, "op": "PATCH", "set": {"title": "a \"quoted\" title"}, "old": {"title": "card"}}));
+    assert_eq!(
+        tx["rows"][0],
+        json!({"row": "cards#1", "op_id": 1, "op": "PATCH", "set": {"title": "a \"quoted\" title"}, "old": {"title": "card"}})
+    );
     let commit = find("commit", "server", "ok");
     assert_eq!(commit["rows"][0]["version"], json!([2, 1]));
-    assert_eq!(commit["rows"][1], json!({"row": "memos#3", "op": "DELETE", "old": {"text": "memo"}, "version": [2, 2]}));
+    assert_eq!(
+        commit["rows"][1],
+        json!({"row": "memos#3", "op": "DELETE", "old": {"text": "memo"}, "version": [2, 2]})
+    );
     let apply = find("apply", "client/0", "ok");
     assert_eq!(apply["rows"][1], json!({"row": "memos#3", "op": "DELETE", "version": [2, 2]}));
     assert_eq!(find("barrier", "run", "ok")["barrier"], "settle-again");

@@ -10,11 +10,11 @@
 
 use std::sync::Arc;
 
-use crate::history::{Op, Outcome};
 use super::execution::Execution;
 use super::explain::Why;
 use super::prediction::Predicted;
 use super::state::key;
+use crate::history::{Op, Outcome};
 
 impl Execution<'_, '_> {
     /// Executes the operation.

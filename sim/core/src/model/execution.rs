@@ -2,13 +2,13 @@
 
 use fixtures::{App, Value};
 
-use crate::history::{LocalOp, RowId, RowName, Writer};
 use super::explain::{Note, Why};
 use super::facts::{Discipline, TableFacts};
 use super::prediction::{Expected, Party, Prediction};
 use super::register::{Effect, Loss, Sides};
 use super::state::{Slot, Stamp, State};
 use super::upload::Upload;
+use crate::history::{LocalOp, RowId, RowName, Writer};
 
 /// One operation being carried out.
 pub(super) struct Execution<'m, 'a> {
@@ -51,7 +51,13 @@ pub(super) struct Draft {
 
 impl Execution<'_, '_> {
     /// The operation against a row that is there; `register`: whose stamp is stored.
-    pub(super) fn sides<'s>(&'s self, slot: &'s Slot, current: &'s [Value], has_base: bool, register: Option<usize>) -> Sides<'s> {
+    pub(super) fn sides<'s>(
+        &'s self,
+        slot: &'s Slot,
+        current: &'s [Value],
+        has_base: bool,
+        register: Option<usize>,
+    ) -> Sides<'s> {
         Sides {
             current,
             slot,
@@ -126,7 +132,8 @@ pub(super) fn defect(app: &App, names: &[RowName], op: &LocalOp) -> Option<&'sta
     }
     let is_too_long = app.policy.uniques.iter().filter(|unique| unique.table == table).any(|unique| {
         let bytes_max = UNIQUE_BYTES_MAX / unique.columns.len();
-        let texts = op.data.iter().filter(|(column, _)| unique.columns.contains(column)).map(|(_, value)| value.as_text());
+        let texts =
+            op.data.iter().filter(|(column, _)| unique.columns.contains(column)).map(|(_, value)| value.as_text());
         texts.flatten().any(|text| text.len() > bytes_max)
     });
     is_too_long.then_some("too-long-for-a-key")

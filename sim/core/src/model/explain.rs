@@ -2,8 +2,8 @@
 
 use fixtures::value::time_to_iso;
 
-use crate::history::{RowId, label};
 use super::state::Stamp;
+use crate::history::{RowId, label};
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +126,8 @@ impl Why {
     /// One sentence. `op` is the operation's stamp, `row` names rows.
     #[must_use]
     pub fn sentence(&self, op: Stamp, row: &dyn Fn(RowId) -> String) -> String {
-        let stamped = |stamp: &Stamp| format!("{} (clock {})", label::writer(&stamp.writer()), time_to_iso(stamp.clock_us));
+        let stamped =
+            |stamp: &Stamp| format!("{} (clock {})", label::writer(&stamp.writer()), time_to_iso(stamp.clock_us));
         let op_text = stamped(&op);
         match self {
             Self::Created => "The row was not there, so the insert creates it.".to_owned(),
@@ -151,12 +152,19 @@ impl Why {
             Self::Counted => "Rule counter adds the operation's difference to the server's value.".to_owned(),
             Self::United => "Rule set adds what the operation added and removes what it removed.".to_owned(),
             Self::Written => "The policy writes what is sent.".to_owned(),
-            Self::ChangedSince => "The column changed since the operation's base, so it keeps the server's value.".to_owned(),
+            Self::ChangedSince => {
+                "The column changed since the operation's base, so it keeps the server's value.".to_owned()
+            }
             Self::OlderThanRow { clock_us } => {
-                format!("{op_text} is older than the row's clock {}, so it is superseded whole.", time_to_iso(*clock_us))
+                format!(
+                    "{op_text} is older than the row's clock {}, so it is superseded whole.",
+                    time_to_iso(*clock_us)
+                )
             }
             Self::BaseDiffers => "An `old` value is not the row's, so the operation is superseded whole.".to_owned(),
-            Self::AlreadyThere => "The insert takes the row for absent, and it is there, so it is superseded whole.".to_owned(),
+            Self::AlreadyThere => {
+                "The insert takes the row for absent, and it is there, so it is superseded whole.".to_owned()
+            }
             Self::NoParent => "The row named by the reference is not there, so the reference becomes NULL.".to_owned(),
             Self::Cycle { path } => {
                 let path: Vec<String> = path.iter().map(|at| row(*at)).collect();
@@ -168,14 +176,20 @@ impl Why {
                 time_to_iso(*beat_us)
             ),
             Self::LeaseOver => "Its lease was over when another row started, so it no longer runs.".to_owned(),
-            Self::ParentDeleted { parent } => format!("{} was deleted, so the reference to it becomes NULL.", row(*parent)),
+            Self::ParentDeleted { parent } => {
+                format!("{} was deleted, so the reference to it becomes NULL.", row(*parent))
+            }
             Self::Cascaded { parent } => format!("{} was deleted, and its children go with it.", row(*parent)),
             Self::Deletes => format!("{op_text} deletes the row."),
             Self::NothingThere => "There was nothing to delete.".to_owned(),
             Self::Deleted { by } => format!("The row was deleted by {}, and that stays.", stamped(by)),
-            Self::Revived => "An edit of a deleted row brings it back in this table: its image overlaid with the edit.".to_owned(),
+            Self::Revived => {
+                "An edit of a deleted row brings it back in this table: its image overlaid with the edit.".to_owned()
+            }
             Self::Edited => "The row was edited since the delete's base, and edits revive in this table.".to_owned(),
-            Self::SameKey { survivor } => format!("{} has the same unique key, so the insert merges into it.", row(*survivor)),
+            Self::SameKey { survivor } => {
+                format!("{} has the same unique key, so the insert merges into it.", row(*survivor))
+            }
         }
     }
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use fixtures::{ColumnDefault, Row, Rule, Value};
 
-use crate::history::{Op, Outcome, RowId, Writer};
 use super::execution::{Draft, Execution, defect};
 use super::explain::Why;
 use super::facts::{Discipline, TableFacts};
@@ -21,6 +20,7 @@ use super::prediction::{Expected, Party, Predicted};
 use super::register::{self, Effect};
 use super::simple_policies;
 use super::state::{Slot, Stamp, Tombstone, key};
+use crate::history::{Op, Outcome, RowId, Writer};
 
 /// The fate of the operation.
 pub(super) struct Fate {
@@ -86,9 +86,12 @@ impl Execution<'_, '_> {
 
     fn create(&mut self, stamp: Stamp) -> Result<Fate, &'static str> {
         let (image, filled) = self.inserted();
-        let merge = self.facts.uniques.iter().filter(|(_, unique)| unique.merge).find_map(|(index, unique)| {
-            self.state.holder(*index, key(&image, &unique.columns)?, self.row)
-        });
+        let merge = self
+            .facts
+            .uniques
+            .iter()
+            .filter(|(_, unique)| unique.merge)
+            .find_map(|(index, unique)| self.state.holder(*index, key(&image, &unique.columns)?, self.row));
         if let Some(survivor) = merge {
             self.note(self.row, None, Why::SameKey { survivor });
             self.state.alias(self.row, survivor);
@@ -125,8 +128,9 @@ impl Execution<'_, '_> {
                     ColumnDefault::Null => return Value::Null,
                     ColumnDefault::Literal(value) => value.clone(),
                     // The server's clock is read from what it wrote, never predicted.
-                    ColumnDefault::Now => (self.upload.generated)(self.row, column)
-                        .unwrap_or(Value::Time(self.upload.received_us)),
+                    ColumnDefault::Now => {
+                        (self.upload.generated)(self.row, column).unwrap_or(Value::Time(self.upload.received_us))
+                    }
                 };
                 filled.push((column, value.clone()));
                 value
@@ -268,8 +272,11 @@ impl Execution<'_, '_> {
             let adds = |(register, _): &(usize, Stamp)| {
                 matches!(self.facts.registers[*register].rule, Rule::Counter { .. } | Rule::Set)
             };
-            let (winner, others) =
-                if edits.iter().any(adds) { (Party::Anyone, Vec::new()) } else { (Party::OneOf(others.clone()), others) };
+            let (winner, others) = if edits.iter().any(adds) {
+                (Party::Anyone, Vec::new())
+            } else {
+                (Party::OneOf(others.clone()), others)
+            };
             self.expect(self.row, None, Party::only(self.writer()), winner, true);
             return Ok(Fate::superseded(None, others));
         }

@@ -1,7 +1,7 @@
 //! What the model says of a transaction: the fate of each operation, the records that are owed, and why.
 
-use crate::history::{ConflictRecord, Outcome, RowId, Writer};
 use super::explain::Note;
+use crate::history::{ConflictRecord, Outcome, RowId, Writer};
 
 /// What a commit should show.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,6 @@ impl Expected<'_> {
     /// Whether this record is about the same row and column.
     #[must_use]
     pub fn concerns(&self, record: &ConflictRecord, row: RowId) -> bool {
-        self.row == row
-            && self.columns.as_ref().is_none_or(|columns| columns.contains(&record.column.as_deref()))
+        self.row == row && self.columns.as_ref().is_none_or(|columns| columns.contains(&record.column.as_deref()))
     }
 }

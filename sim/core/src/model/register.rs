@@ -20,11 +20,11 @@ use std::cmp::Ordering;
 
 use fixtures::{Rule, Value};
 
-use crate::history::Writer;
 use super::explain::Why;
 use super::facts::Register;
 use super::set;
 use super::state::{Slot, Stamp};
+use crate::history::Writer;
 
 /// What became of the part of an operation that concerns one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,8 @@ impl Sides<'_> {
     /// Whether what is there was written by another copy of the operation's own database.
     fn is_copy(&self, clients: &[&str]) -> bool {
         let client = |device: u32| clients.get(device as usize);
-        self.stored.is_some_and(|stored| stored.device != self.op.device && client(stored.device) == client(self.op.device))
+        self.stored
+            .is_some_and(|stored| stored.device != self.op.device && client(stored.device) == client(self.op.device))
     }
 
     /// The writer's value before the operation; `None` where it says nothing of it.
@@ -109,9 +110,10 @@ impl Sides<'_> {
     /// Whether nobody changed the register since the operation's base.
     pub(super) fn unchanged_since(&self, register: &Register<'_>) -> bool {
         self.old.is_some()
-            && register.columns.iter().all(|column| {
-                self.base(*column).is_none_or(|base| same(register.rule, &base, &self.current[*column]))
-            })
+            && register
+                .columns
+                .iter()
+                .all(|column| self.base(*column).is_none_or(|base| same(register.rule, &base, &self.current[*column])))
     }
 
     /// The register's value as the operation has it.
@@ -226,7 +228,12 @@ fn contest(
             }),
             // Nobody's accepted write went if the value was the server's own or the same device's.
             // Of a copy of its own database a client does not know which of the two it is: that may be on record.
-            loss: Some(Loss { owed: there != Writer::Server && !own && !sides.is_copy(clients), loser: there, winner: sides.op.writer(), rule }),
+            loss: Some(Loss {
+                owed: there != Writer::Server && !own && !sides.is_copy(clients),
+                loser: there,
+                winner: sides.op.writer(),
+                rule,
+            }),
             why,
         },
         Err(why) => Decision {

@@ -41,10 +41,7 @@ pub(super) fn older_than_row(
 
 /// `version-check` and the deletes of `server-wins`: whether a value that the writer had is not the row's. What the
 /// writer's own device left there last, it had seen.
-pub(super) fn base_differs<'s>(
-    facts: &TableFacts<'_>,
-    sides: impl Fn(Option<usize>) -> Sides<'s>,
-) -> Option<Why> {
+pub(super) fn base_differs<'s>(facts: &TableFacts<'_>, sides: impl Fn(Option<usize>) -> Sides<'s>) -> Option<Why> {
     let differs = |(index, register): (usize, &Register<'_>)| {
         let sides = sides(Some(index));
         !sides.unchanged_since(register) && !sides.is_own()

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use fixtures::{App, Row, Value};
 
-use crate::history::{RowId, RowName, Writer};
 use super::facts::TableFacts;
+use crate::history::{RowId, RowName, Writer};
 
 /// Who wrote a register, and when by that policy's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

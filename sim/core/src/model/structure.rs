@@ -21,12 +21,12 @@ use std::sync::Arc;
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
 
-use crate::history::{RowId, Writer};
 use super::execution::{Draft, Execution};
 use super::explain::Why;
 use super::prediction::{Expected, LeftChild, Party};
 use super::register::Effect;
 use super::state::{Stamp, Tombstone, key};
+use crate::history::{RowId, Writer};
 
 impl Execution<'_, '_> {
     /// Changes the draft to what structure allows.
@@ -85,13 +85,7 @@ impl Execution<'_, '_> {
         Ok(())
     }
 
-    fn cycles(
-        &mut self,
-        row: RowId,
-        before: Option<&Row>,
-        draft: &mut Draft,
-        written: &dyn Fn(&Draft, usize) -> bool,
-    ) {
+    fn cycles(&mut self, row: RowId, before: Option<&Row>, draft: &mut Draft, written: &dyn Fn(&Draft, usize) -> bool) {
         for tree in &self.facts.trees {
             if !written(draft, tree.column) {
                 continue;

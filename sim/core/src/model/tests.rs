@@ -1,7 +1,7 @@
 //! Decision tables: what the contract says, case by case. The language of the scripts is [`script`]'s.
 
-pub(crate) mod script;
 mod orders;
+pub(crate) mod script;
 mod structure;
 
 use crate::checker::policy;

@@ -6,13 +6,13 @@
 
 use fixtures::{Row, Value};
 
-use crate::history::{LocalOp, Op, Outcome, RowId};
 use super::Model;
 use super::execution::{Execution, defect};
 use super::facts::Discipline;
 use super::prediction::{Predicted, Prediction, Refusal};
 use super::state::{Slot, Stamp, Tombstone};
 use super::upload::Upload;
+use crate::history::{LocalOp, Op, Outcome, RowId};
 
 impl<'a> Model<'a> {
     /// Carries a transaction out, and says what a commit of it should show.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::round::{ActivityRef, ActorSet, Rounds};
 use crate::activity::{Activity, Term};
 use crate::device::DeviceKind;
 use crate::fault::StackPart;
@@ -13,7 +14,6 @@ use crate::nemesis::FaultGenerator;
 use crate::plan::TOKEN_OUTLIVES_S;
 use crate::promise::Promises;
 use crate::range::Range;
-use super::round::{ActivityRef, ActorSet, Rounds};
 
 /// One scenario.
 #[derive(Clone, Debug)]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::definition::DeviceChoice;
+use super::round::{ActorSet, Separation, When};
 use crate::activity::{ListEntry, TermEntry};
 use crate::device::DeviceKind;
 use crate::fault::{Aim, FaultName, FaultSettings};
 use crate::promise::Claim;
 use crate::range::Range;
-use super::definition::DeviceChoice;
-use super::round::{ActorSet, Separation, When};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use fixtures::App;
 
+use super::definition::{DeviceChoice, DeviceGroup, Mix, Rate, Scenario, SeedRows};
+use super::format::{ActEntry, File, MixEntry, RoundEntry, RoundsEntry, SeedEntry, TargetEntry};
+use super::round::{Act, ActivityRef, ActorSet, Round, RoundTarget, Rounds, When};
 use crate::activity::{self, Activity, Slot, Source, Term, TermEntry, TermScope, resolve_term};
 use crate::checker::coverage;
 use crate::fault::{Aim, World};
@@ -14,9 +17,6 @@ use crate::layout::Layout;
 use crate::nemesis::FaultGenerator;
 use crate::promise::Promises;
 use crate::range::Range;
-use super::definition::{DeviceChoice, DeviceGroup, Mix, Rate, Scenario, SeedRows};
-use super::format::{ActEntry, File, MixEntry, RoundEntry, RoundsEntry, SeedEntry, TargetEntry};
-use super::round::{Act, ActivityRef, ActorSet, Round, RoundTarget, Rounds, When};
 
 /// The name that stands for transactions driven from the schema alone.
 const CRUD: &str = "crud-mix";
@@ -99,7 +99,10 @@ impl Names<'_> {
             promises: promises(entries)?,
             devices,
             latency_ms: positive("latency_ms", entries.latency_ms.unwrap_or(Range::new(5.0, 80.0)))?,
-            token_lifetime_s: positive("token_lifetime_s", entries.token_lifetime_s.unwrap_or(Range::exactly(TOKEN_LIFETIME_S)))?,
+            token_lifetime_s: positive(
+                "token_lifetime_s",
+                entries.token_lifetime_s.unwrap_or(Range::exactly(TOKEN_LIFETIME_S)),
+            )?,
             resume: positive("resume", entries.resume.unwrap_or(Range::new(1.0, 2.0)))?,
             seeds,
             mixes,
@@ -185,7 +188,11 @@ impl Names<'_> {
             }
         }
         choices.retain(|(weight, _)| *weight > 0.0);
-        if choices.is_empty() { invalid("activities", format!("needs one with a weight, such as {CRUD} = 1")) } else { Ok(choices) }
+        if choices.is_empty() {
+            invalid("activities", format!("needs one with a weight, such as {CRUD} = 1"))
+        } else {
+            Ok(choices)
+        }
     }
 
     fn rounds(
@@ -215,7 +222,8 @@ impl Names<'_> {
                 if there < each * same {
                     let problem = format!(
                         "the rounds of one plan need up to {} rows of {}; [[seed]] gives {there} at least",
-                        each * same, self.app.schema.tables[table].name,
+                        each * same,
+                        self.app.schema.tables[table].name,
                     );
                     return Err(at((format!("targets.{name}"), problem)));
                 }
@@ -228,7 +236,10 @@ impl Names<'_> {
     fn round(&self, entry: &RoundEntry, devices: f64) -> Result<Round, FieldError> {
         let actors = positive("actors", entry.actors.unwrap_or(Range::exactly(2.0)))?;
         if actors.min < 1.0 || actors.min > devices {
-            return invalid("actors", format!("at least 1 and no more than the {devices} devices that are always there"));
+            return invalid(
+                "actors",
+                format!("at least 1 and no more than the {devices} devices that are always there"),
+            );
         }
         let weight = entry.weight.unwrap_or(1.0);
         if !(weight > 0.0 && weight.is_finite()) {
@@ -323,8 +334,9 @@ impl Names<'_> {
                 let bound = rows.iter().find(|(name, _)| *name == slot.name).map(|(_, target)| *target);
                 let bound = bound.or_else(|| targets.iter().position(|(name, _)| *name == slot.name));
                 if let Some(target) = bound {
-                    fits(slot, &targets[target])
-                        .map_err(|problem| (format!("rows.{}", slot.name), format!("{} of {problem}", activity.name)))?;
+                    fits(slot, &targets[target]).map_err(|problem| {
+                        (format!("rows.{}", slot.name), format!("{} of {problem}", activity.name))
+                    })?;
                 }
             }
             for (name, _) in &own {
@@ -348,7 +360,9 @@ impl Names<'_> {
 
 fn fits(slot: &Slot, (name, target): &(String, RoundTarget)) -> Result<(), String> {
     let (table, list) = match target {
-        RoundTarget::Pick(table) | RoundTarget::Hot(table) | RoundTarget::New(table) | RoundTarget::Made(table) => (*table, false),
+        RoundTarget::Pick(table) | RoundTarget::Hot(table) | RoundTarget::New(table) | RoundTarget::Made(table) => {
+            (*table, false)
+        }
         RoundTarget::List(table, _) => (*table, true),
     };
     if table != slot.source.table() || list != slot.source.is_list() {

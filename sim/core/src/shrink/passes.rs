@@ -1,10 +1,10 @@
 //! In which order things are taken away: what is large first, what is cosmetic last, and all again while it helps.
 
-use crate::plan::Plan;
 use super::edits::{self, Column};
 use super::plainer;
 use super::repair;
 use super::search::Search;
+use crate::plan::Plan;
 
 /// How often all passes are repeated.
 const ROUNDS_MAX: usize = 4;
@@ -44,10 +44,9 @@ fn beginning(search: &mut Search<'_>) {
 
 /// Whole steps.
 fn steps(search: &mut Search<'_>) {
-    search.try_each(&[
-        &|plan| Some(Plan { resume: Vec::new(), ..plan.clone() }),
-        &|plan| Some(edits::without_keys(plan, &edits::fault_keys(plan))),
-    ]);
+    search.try_each(&[&|plan| Some(Plan { resume: Vec::new(), ..plan.clone() }), &|plan| {
+        Some(edits::without_keys(plan, &edits::fault_keys(plan)))
+    }]);
     // Everything of one device at once, before single steps.
     search.reduce(edits::busy_devices, |plan, devices| {
         let keys: Vec<u32> = devices.iter().flat_map(|device| edits::keys_of_device(plan, *device)).collect();

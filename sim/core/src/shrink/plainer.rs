@@ -2,8 +2,8 @@
 
 use serde_json::Value as Json;
 
-use crate::plan::{Action, Expr, Intent, Link, Plan};
 use super::edits::Column;
+use crate::plan::{Action, Expr, Intent, Link, Plan};
 
 /// A text of at least this many bytes is worth shortening.
 const LONG_TEXT: usize = 12;
@@ -30,7 +30,8 @@ pub(super) fn with_short_texts(plan: &Plan, texts: &[Column]) -> Plan {
     let mut plan = plan.clone();
     for (place, index, column) in texts {
         if let Some(intents) = plan.steps[*place].action.intents_mut()
-            && let Intent::Insert { set, .. } | Intent::Ensure { set, .. } | Intent::Set { set, .. } = &mut intents[*index]
+            && let Intent::Insert { set, .. } | Intent::Ensure { set, .. } | Intent::Set { set, .. } =
+                &mut intents[*index]
             && let Some(short) = shorter(&set[*column].1)
         {
             set[*column].1 = short;
@@ -46,7 +47,9 @@ fn shorter(value: &Expr) -> Option<Expr> {
         return None;
     }
     let mark = text.rfind('~')?;
-    let end = text[mark + 1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '.').map_or(text.len(), |end| mark + 1 + end);
+    let end = text[mark + 1..]
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+        .map_or(text.len(), |end| mark + 1 + end);
     let mark = &text[mark..end];
     let is_json = matches!(text.as_bytes()[0], b'{' | b'[');
     let short = if is_json { format!("[\"{mark}\"]") } else { mark.to_owned() };

@@ -83,7 +83,8 @@ impl Search<'_> {
                     break;
                 }
                 let batch = self.limits.batch.max(1);
-                let starts: Vec<usize> = (0..batch).map(|k| from + k * chunk).take_while(|start| *start < units.len()).collect();
+                let starts: Vec<usize> =
+                    (0..batch).map(|k| from + k * chunk).take_while(|start| *start < units.len()).collect();
                 let mut tried = Vec::new();
                 let mut candidates = Vec::new();
                 for start in &starts {

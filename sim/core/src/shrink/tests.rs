@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
+use super::{Limits, Shrunk, shrink};
 use crate::plan::{Action, Device, DeviceKind, Expr, Fault, Intent, Link, Plan, SeedRow, Server, Step};
 use crate::seed::Seed;
-use super::{Limits, Shrunk, shrink};
 
 /// A plan of so many devices and transactions, with noise of every kind.
 fn noisy(devices: u32, transactions: u32) -> Plan {
@@ -79,13 +79,16 @@ fn writes(plan: &Plan) -> BTreeSet<(u32, u32)> {
 
 /// Two transactions of different devices, one of them while a reply is lost: what many defects need.
 fn needs_two_and_a_fault(plan: &Plan) -> bool {
-    let key = |wanted: u32| plan.steps.iter().position(|step| step.key == wanted && matches!(&step.action, Action::Tx { intents, .. } if intents.iter().any(|intent| matches!(intent, Intent::Set { .. }))));
+    let key = |wanted: u32| {
+        plan.steps.iter().position(|step| step.key == wanted && matches!(&step.action, Action::Tx { intents, .. } if intents.iter().any(|intent| matches!(intent, Intent::Set { .. }))))
+    };
     let device = |place: usize| match &plan.steps[place].action {
         Action::Tx { device, .. } => *device,
         Action::Fault(_) => u32::MAX,
     };
     let (Some(first), Some(second)) = (key(11), key(33)) else { return false };
-    let lossy = plan.steps.iter().any(|step| matches!(step.action, Action::Fault(Fault::Lossy { reply_lost: 1.., .. })));
+    let lossy =
+        plan.steps.iter().any(|step| matches!(step.action, Action::Fault(Fault::Lossy { reply_lost: 1.., .. })));
     device(first) != device(second) && lossy
 }
 
@@ -150,15 +153,11 @@ fn stops_when_told() {
     assert!(few.evaluations <= 20 && !few.finished);
     assert!(few.plan.steps.len() < plan.steps.len(), "twenty evaluations are worth something");
     let mut asked = 0;
-    let stopped = shrink(
-        &plan,
-        Limits::default(),
-        &mut |plans| plans.iter().position(needs_two_and_a_fault),
-        &mut || {
+    let stopped =
+        shrink(&plan, Limits::default(), &mut |plans| plans.iter().position(needs_two_and_a_fault), &mut || {
             asked += 1;
             asked > 3
-        },
-    );
+        });
     assert!(!stopped.finished && needs_two_and_a_fault(&stopped.plan));
 }
 

@@ -127,7 +127,13 @@ impl<'a> Author<'a> {
     }
 
     /// The transaction of an activity; `None` if a row that it needs is not there.
-    pub(crate) fn activity(&mut self, rng: &mut Rng, who: Viewer, index: usize, decided: &Decided<'_>) -> Option<Vec<Intent>> {
+    pub(crate) fn activity(
+        &mut self,
+        rng: &mut Rng,
+        who: Viewer,
+        index: usize,
+        decided: &Decided<'_>,
+    ) -> Option<Vec<Intent>> {
         let activities = self.activities;
         let activity = &activities[index];
         let rows = self.fill_slots(rng, who, activity, decided)?;
@@ -146,7 +152,13 @@ impl<'a> Author<'a> {
         if intents.is_empty() { None } else { Some(intents) }
     }
 
-    fn fill_slots(&mut self, rng: &mut Rng, who: Viewer, activity: &Activity, decided: &Decided<'_>) -> Option<Vec<Bound>> {
+    fn fill_slots(
+        &mut self,
+        rng: &mut Rng,
+        who: Viewer,
+        activity: &Activity,
+        decided: &Decided<'_>,
+    ) -> Option<Vec<Bound>> {
         let mut rows: Vec<Bound> = Vec::with_capacity(activity.slots.len());
         let mut taken: Vec<u32> = Vec::new();
         for slot in &activity.slots {
@@ -189,7 +201,8 @@ impl<'a> Author<'a> {
         intents: &mut Vec<Intent>,
     ) {
         let table_of = |slot: usize| activity.slots[slot].source.table();
-        let column_name = |app: &App, slot: usize, column: usize| app.schema.tables[table_of(slot)].columns[column].name.clone();
+        let column_name =
+            |app: &App, slot: usize, column: usize| app.schema.tables[table_of(slot)].columns[column].name.clone();
         match step {
             ActStep::Insert(slot, set, replace) => {
                 let set = self.columns(rng, who, table_of(*slot), set, rows, given);

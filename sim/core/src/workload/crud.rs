@@ -60,7 +60,16 @@ impl Edges {
             large_transaction: is_large && transaction,
             ..Self::default()
         };
-        if rare { Self { large_text: large.large_text, large_json: large.large_json, large_transaction: large.large_transaction, ..all } } else { large }
+        if rare {
+            Self {
+                large_text: large.large_text,
+                large_json: large.large_json,
+                large_transaction: large.large_transaction,
+                ..all
+            }
+        } else {
+            large
+        }
     }
 }
 
@@ -210,7 +219,14 @@ impl Author<'_> {
     }
 
     /// Something that adds up rather than replaces: a set or a counter.
-    fn crud_merge(&mut self, rng: &mut Rng, who: Viewer, table: usize, edges: &Edges, intents: &mut Vec<Intent>) -> Option<()> {
+    fn crud_merge(
+        &mut self,
+        rng: &mut Rng,
+        who: Viewer,
+        table: usize,
+        edges: &Edges,
+        intents: &mut Vec<Intent>,
+    ) -> Option<()> {
         let layout = self.layout;
         let layout = &layout.tables[table];
         let kinds = layout.sets.len() + layout.counters.len();
@@ -244,7 +260,14 @@ impl Author<'_> {
     }
 
     /// An insert: of what the table needs, and some more.
-    pub(crate) fn crud_insert(&mut self, rng: &mut Rng, who: Viewer, table: usize, edges: &Edges, intents: &mut Vec<Intent>) -> Option<()> {
+    pub(crate) fn crud_insert(
+        &mut self,
+        rng: &mut Rng,
+        who: Viewer,
+        table: usize,
+        edges: &Edges,
+        intents: &mut Vec<Intent>,
+    ) -> Option<()> {
         let set = self.insert_columns(rng, who, table, edges)?;
         let again = edges.id_again && rng.random_bool(0.15);
         let again = if again { self.tracker.pick_deleted(rng, who, table) } else { None };
@@ -262,7 +285,13 @@ impl Author<'_> {
     }
 
     /// Columns for a new row; `None` if it needs a parent and none is there.
-    pub(crate) fn insert_columns(&mut self, rng: &mut Rng, who: Viewer, table: usize, edges: &Edges) -> Option<Columns> {
+    pub(crate) fn insert_columns(
+        &mut self,
+        rng: &mut Rng,
+        who: Viewer,
+        table: usize,
+        edges: &Edges,
+    ) -> Option<Columns> {
         let layout = self.layout;
         let layout = &layout.tables[table];
         let least = edges.least_insert && rng.random_bool(0.3);
@@ -271,7 +300,8 @@ impl Author<'_> {
         for (column, declared) in self.app.schema.tables[table].columns.iter().enumerate() {
             let key = layout.unique.as_ref().is_some_and(|unique| unique.contains(&column));
             let needs_parent = layout.needs_parent.iter().find(|(child, _)| *child == column);
-            let must = layout.required.contains(&column) || key || layout.owner == Some(column) || needs_parent.is_some();
+            let must =
+                layout.required.contains(&column) || key || layout.owner == Some(column) || needs_parent.is_some();
             if layout.clock == Some(column) || (!must && (least || !rng.random_bool(share))) {
                 continue;
             }
@@ -290,7 +320,14 @@ impl Author<'_> {
     }
 
     /// One of the plan's rare shapes, if it has any.
-    fn crud_rare(&mut self, rng: &mut Rng, who: Viewer, table: usize, edges: &Edges, intents: &mut Vec<Intent>) -> Option<()> {
+    fn crud_rare(
+        &mut self,
+        rng: &mut Rng,
+        who: Viewer,
+        table: usize,
+        edges: &Edges,
+        intents: &mut Vec<Intent>,
+    ) -> Option<()> {
         let layout = self.layout;
         let layout = &layout.tables[table];
         let app = self.app;
@@ -338,7 +375,8 @@ impl Author<'_> {
 
     fn large_json(&mut self, rng: &mut Rng) -> String {
         let items = rng.random_range(200..800);
-        let items: Vec<Json> = (0..items).map(|n| serde_json::json!({ "n": n, "word": "a plain word", "of": [n, null] })).collect();
+        let items: Vec<Json> =
+            (0..items).map(|n| serde_json::json!({ "n": n, "word": "a plain word", "of": [n, null] })).collect();
         serde_json::json!({ "note": self.mark.text(rng, 1, 2), "items": items }).to_string()
     }
 }

@@ -4,9 +4,6 @@ use fixtures::App;
 use rand::Rng as _;
 use sha2::{Digest, Sha256};
 
-use crate::plan::{Action, Device, DeviceKind, Fault, Intent, Link, Plan, Step, VERSION};
-use crate::scenario::{ActivityRef, Mix, Scenario};
-use crate::seed::{Rng, Seed};
 use super::author::{Author, Decided};
 use super::crud::{self, Edges};
 use super::schedule::{self, DrawnRound, Schedule, What};
@@ -14,6 +11,9 @@ use super::seeds;
 use super::tracker::Viewer;
 use super::values::Mark;
 use super::weights::weighted;
+use crate::plan::{Action, Device, DeviceKind, Fault, Intent, Link, Plan, Step, VERSION};
+use crate::scenario::{ActivityRef, Mix, Scenario};
+use crate::seed::{Rng, Seed};
 
 /// How often another activity is tried when a row that one needs is not there.
 const TRIES: u32 = 4;
@@ -200,7 +200,8 @@ impl<'a> Writer<'a> {
                 }
                 ActivityRef::Activity(index) => index,
             };
-            let own: Vec<_> = act.values.iter().map(|(name, term)| (name, author.term(rng, who, term, &[], &[]))).collect();
+            let own: Vec<_> =
+                act.values.iter().map(|(name, term)| (name, author.term(rng, who, term, &[], &[]))).collect();
             let slots = &self.scenario.activities[index].slots;
             let mut decided = Decided::default();
             for slot in slots {
@@ -211,7 +212,9 @@ impl<'a> Writer<'a> {
                 }
             }
             decided.given.extend(own.iter().map(|(name, value)| (name.as_str(), value)));
-            decided.given.extend(kind.values.iter().zip(&drawn.values).map(|((name, _), value)| (name.as_str(), value)));
+            decided
+                .given
+                .extend(kind.values.iter().zip(&drawn.values).map(|((name, _), value)| (name.as_str(), value)));
             if let Some(intents) = author.activity(rng, who, index, &decided) {
                 return Some((device, self.scenario.activities[index].name.clone(), intents));
             }

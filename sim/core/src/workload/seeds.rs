@@ -74,7 +74,10 @@ fn columns(
         let given = spec.set.iter().find(|(of, _)| *of == column);
         let value = if let Some((_, term)) = given {
             author.term(rng, who, term, &[], &[])
-        } else if layout.clock == Some(column) || layout.running.contains(&column) || (!must && !rng.random_bool(OPTIONAL_CHANCE)) {
+        } else if layout.clock == Some(column)
+            || layout.running.contains(&column)
+            || (!must && !rng.random_bool(OPTIONAL_CHANCE))
+        {
             continue;
         } else if layout.owner == Some(column) {
             Expr::Value(Json::from(app.users[user as usize].as_str()))

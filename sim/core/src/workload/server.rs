@@ -68,8 +68,9 @@ impl Author<'_> {
     fn server_columns(&mut self, rng: &mut Rng, who: Viewer, table: usize) -> Columns {
         let layout = self.layout;
         let layout = &layout.tables[table];
-        let is_structure =
-            |column: &usize| layout.running.contains(column) || layout.references.iter().any(|(child, _)| child == column);
+        let is_structure = |column: &usize| {
+            layout.running.contains(column) || layout.references.iter().any(|(child, _)| child == column)
+        };
         let writable: Vec<usize> = (layout.plain.iter().filter(|column| !is_structure(column)))
             .chain(&layout.sets)
             .chain(&layout.counters)

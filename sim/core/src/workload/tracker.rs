@@ -151,7 +151,8 @@ impl<'a> Tracker<'a> {
 
     /// The rows whose column names the parent and that the viewer is likely to see.
     pub(crate) fn children(&self, who: Viewer, table: usize, column: usize, parent: u32) -> Vec<u32> {
-        let named = |row: &u32| self.rows[*row as usize].links.contains(&(column, parent)) && self.is_visible(*row, who);
+        let named =
+            |row: &u32| self.rows[*row as usize].links.contains(&(column, parent)) && self.is_visible(*row, who);
         self.live[table].iter().copied().filter(named).collect()
     }
 
@@ -179,7 +180,13 @@ impl<'a> Tracker<'a> {
     }
 
     /// Takes note of what a device does.
-    pub(crate) fn apply(&mut self, who: Viewer, intent: &Intent, private: bool, columns: &dyn Fn(usize, &str) -> Option<usize>) {
+    pub(crate) fn apply(
+        &mut self,
+        who: Viewer,
+        intent: &Intent,
+        private: bool,
+        columns: &dyn Fn(usize, &str) -> Option<usize>,
+    ) {
         let device = who.device;
         match intent {
             Intent::Insert { row, set, .. } | Intent::Ensure { row, set, .. } => {

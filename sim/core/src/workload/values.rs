@@ -26,16 +26,58 @@ pub(crate) struct Mark {
 }
 
 const WORDS: [&str; 48] = [
-    "plan", "call", "write", "review", "book", "garden", "letter", "train", "ticket", "report", "draft", "budget",
-    "groceries", "invoice", "morning", "quiet", "paint", "shelf", "meeting", "notes", "river", "lamp", "repair",
-    "bicycle", "window", "school", "coffee", "market", "server", "backup", "photo", "album", "kitchen", "visit",
-    "doctor", "parcel", "north", "station", "music", "lesson", "winter", "coat", "summer", "tent", "answer", "mail",
-    "clean", "desk",
+    "plan",
+    "call",
+    "write",
+    "review",
+    "book",
+    "garden",
+    "letter",
+    "train",
+    "ticket",
+    "report",
+    "draft",
+    "budget",
+    "groceries",
+    "invoice",
+    "morning",
+    "quiet",
+    "paint",
+    "shelf",
+    "meeting",
+    "notes",
+    "river",
+    "lamp",
+    "repair",
+    "bicycle",
+    "window",
+    "school",
+    "coffee",
+    "market",
+    "server",
+    "backup",
+    "photo",
+    "album",
+    "kitchen",
+    "visit",
+    "doctor",
+    "parcel",
+    "north",
+    "station",
+    "music",
+    "lesson",
+    "winter",
+    "coat",
+    "summer",
+    "tent",
+    "answer",
+    "mail",
+    "clean",
+    "desk",
 ];
 
-const ODD_WORDS: [&str; 12] = [
-    "it's", "\"quoted\"", "back\\slash", "100%", "für", "購物", "🚀", "👩‍👩‍👧", "שלום", "a,b;c", "<b>", "e\u{301}te",
-];
+const ODD_WORDS: [&str; 12] =
+    ["it's", "\"quoted\"", "back\\slash", "100%", "für", "購物", "🚀", "👩‍👩‍👧", "שלום", "a,b;c", "<b>", "e\u{301}te"];
 
 impl Mark {
     pub(crate) fn new(key: impl ToString, odd: bool, large: bool) -> Self {
@@ -120,7 +162,9 @@ pub(crate) fn draw(
             let day = rng.random_range(*min_days..=*max_days);
             Json::from(instant(writing.at_us + day * 86_400_000_000)[..10].to_owned())
         }
-        ValueShape::TimeOfDay => Json::from(format!("{:02}:{:02}", rng.random_range(0..24), 5 * rng.random_range(0..12))),
+        ValueShape::TimeOfDay => {
+            Json::from(format!("{:02}:{:02}", rng.random_range(0..24), 5 * rng.random_range(0..12)))
+        }
         ValueShape::Instant { min_s: 0, max_s: 0 } => return Expr::Now,
         ValueShape::Instant { min_s, max_s } => {
             Json::from(instant(writing.at_us + rng.random_range(*min_s..=*max_s) * 1_000_000))
@@ -139,7 +183,9 @@ pub(crate) fn draw_element(
     row: &mut dyn FnMut(&mut Rng, usize) -> Option<Expr>,
 ) -> Option<Expr> {
     match &generator.shape {
-        ValueShape::Set(elements) => Some(Expr::Value(Json::from(elements[rng.random_range(0..elements.len())].as_ref()))),
+        ValueShape::Set(elements) => {
+            Some(Expr::Value(Json::from(elements[rng.random_range(0..elements.len())].as_ref())))
+        }
         ValueShape::SetOfRows(table) => row(rng, *table),
         _ => None,
     }

@@ -44,10 +44,9 @@ impl Actor {
             None => Lifecycle::StorageLost,
         }));
         self.losses += 1;
-        let restored = copy.as_ref().map(|(key, copy)| RestoredCopy {
-            copy: CopyOf { device: copy.of, key: *key },
-            last_tx: copy.last_tx,
-        });
+        let restored = copy
+            .as_ref()
+            .map(|(key, copy)| RestoredCopy { copy: CopyOf { device: copy.of, key: *key }, last_tx: copy.last_tx });
         self.last_tx = copy.as_ref().map_or(0, |(_, copy)| copy.last_tx);
         self.client_id = match &copy {
             Some((_, copy)) => copy.client_id.clone(),

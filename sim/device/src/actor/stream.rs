@@ -17,10 +17,7 @@ impl Actor {
         self.control("start", "{\"parameters\":{}}")
     }
 
-    pub(super) fn stream_opened(
-        &mut self,
-        result: Result<StreamResponse, NetError>,
-    ) -> Result<AfterStep, DeviceError> {
+    pub(super) fn stream_opened(&mut self, result: Result<StreamResponse, NetError>) -> Result<AfterStep, DeviceError> {
         match result {
             Ok(StreamResponse::Open(stream)) => {
                 self.record(What::Stream { phase: Phase::Ok, status: Some(200), reason: "open" });

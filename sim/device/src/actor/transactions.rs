@@ -9,12 +9,7 @@ use crate::error::DeviceError;
 use crate::interpreter::Interpreter;
 
 impl Actor {
-    pub(super) fn run_tx(
-        &mut self,
-        step: u32,
-        activity: String,
-        intents: &[Intent],
-    ) -> Result<AfterStep, DeviceError> {
+    pub(super) fn run_tx(&mut self, step: u32, activity: String, intents: &[Intent]) -> Result<AfterStep, DeviceError> {
         let clock_us = self.clock_us();
         let total = u32::try_from(intents.len()).unwrap_or(u32::MAX);
         let mut tx = LocalTx {

@@ -136,8 +136,7 @@ fn write_wire_op(app: &App, out: &mut String, op_id: i64, data: &str) -> Result<
     }
     if let (Some(old), Some(table)) = (&entry.old, table) {
         let schema = &app.schema.tables[table];
-        let is_sent =
-            |name: &str| schema.column_index(name).is_some_and(|column| entry.sends_old(app, table, column));
+        let is_sent = |name: &str| schema.column_index(name).is_some_and(|column| entry.sends_old(app, table, column));
         write_members(out, "old", old.0.iter().filter(|(name, _)| is_sent(name)));
     }
     out.push('}');

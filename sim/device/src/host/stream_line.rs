@@ -10,7 +10,9 @@ pub(super) enum StreamLine<'a> {
     Checkpoint(Checkpoint<'a>),
     CheckpointDiff(Checkpoint<'a>),
     /// A partial checkpoint is complete.
-    PartialComplete { priority: u32 },
+    PartialComplete {
+        priority: u32,
+    },
     Other,
 }
 

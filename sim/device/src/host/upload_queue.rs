@@ -68,11 +68,7 @@ pub(super) fn length(connection: &Connection) -> Result<u32, DeviceError> {
 }
 
 /// Removes an answered transaction and stores its outcomes. The write checkpoint is unknown from then on.
-pub(super) fn complete(
-    connection: &Connection,
-    tx: &QueuedTx,
-    outcomes: &[StoredOutcome],
-) -> Result<(), DeviceError> {
+pub(super) fn complete(connection: &Connection, tx: &QueuedTx, outcomes: &[StoredOutcome]) -> Result<(), DeviceError> {
     in_transaction(connection, || {
         connection.prepare_cached("DELETE FROM ps_crud WHERE id <= ?1")?.execute([tx.last_op_id])?;
         connection

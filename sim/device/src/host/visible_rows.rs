@@ -14,12 +14,7 @@ pub(super) fn read_all(connection: &Connection, app: &App, table: usize) -> Resu
 }
 
 /// One row as the app's view shows it.
-pub(super) fn read_one(
-    connection: &Connection,
-    app: &App,
-    table: usize,
-    id: &str,
-) -> Result<Option<Row>, DeviceError> {
+pub(super) fn read_one(connection: &Connection, app: &App, table: usize, id: &str) -> Result<Option<Row>, DeviceError> {
     Ok(read(connection, app, table, Some(id))?.pop().map(|(_, row)| row))
 }
 

@@ -29,8 +29,7 @@ pub(super) fn parse(table: &Table, json: &str) -> Option<Row> {
                     Some(index) => {
                         hint = index + 1;
                         let json: serde_json::Value = map.next_value()?;
-                        values[index] =
-                            Value::from_json(columns[index].ty, &json).map_err(serde::de::Error::custom)?;
+                        values[index] = Value::from_json(columns[index].ty, &json).map_err(serde::de::Error::custom)?;
                     }
                     None => {
                         map.next_value::<serde::de::IgnoredAny>()?;

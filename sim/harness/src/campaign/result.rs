@@ -60,13 +60,7 @@ pub struct ScenarioResult {
 }
 
 impl ScenarioResult {
-    pub(super) fn add(
-        &mut self,
-        index: u32,
-        plan: &Arc<Plan>,
-        judged: Result<Judged, DatabaseError>,
-        spent: Duration,
-    ) {
+    pub(super) fn add(&mut self, index: u32, plan: &Arc<Plan>, judged: Result<Judged, DatabaseError>, spent: Duration) {
         let judged = match judged {
             Ok(judged) => judged,
             Err(error) => {

@@ -68,7 +68,8 @@ fn search(
     stop: &AtomicBool,
 ) -> shrink::Shrunk {
     let deadline = Instant::now() + patience;
-    let databases_of_workers: Vec<Mutex<Option<WorkerDatabases>>> = (0..workers.max(1)).map(|_| Mutex::new(None)).collect();
+    let databases_of_workers: Vec<Mutex<Option<WorkerDatabases>>> =
+        (0..workers.max(1)).map(|_| Mutex::new(None)).collect();
     let fails = |candidate: &Plan, databases: &mut Option<WorkerDatabases>| -> bool {
         if databases.is_none() {
             *databases = WorkerDatabases::new(&config.system.app).ok();
@@ -100,7 +101,5 @@ fn search(
         (found < usize::MAX).then_some(found)
     };
     let limits = shrink::Limits { evaluations_max: 1200, ..Default::default() };
-    shrink::shrink(plan, limits, &mut first, &mut || {
-        stop.load(Ordering::Relaxed) || Instant::now() >= deadline
-    })
+    shrink::shrink(plan, limits, &mut first, &mut || stop.load(Ordering::Relaxed) || Instant::now() >= deadline)
 }

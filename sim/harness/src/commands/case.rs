@@ -9,7 +9,7 @@ use sim_core::promise::NO_POLICY;
 use sim_core::regression::Regression;
 use sim_world::TrialConfig;
 
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use super::world::{WorldRequest, trial_config};
 use crate::artifacts;
 

@@ -3,7 +3,7 @@
 use fixtures::App;
 use sim_stack::deploy;
 
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use crate::cli::DeployInitArgs;
 
 /// Makes a deployment's folder.

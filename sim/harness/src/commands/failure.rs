@@ -13,7 +13,7 @@ use sim_core::verdict::{Signature, Verdict};
 use sim_stack::files;
 use sim_world::TrialConfig;
 
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use crate::artifacts;
 use crate::campaign::{self, Judged};
 use crate::databases::{DatabaseError, WorkerDatabases};
@@ -96,7 +96,11 @@ fn rerun<'f>(
     found: &'f ShrunkFailure<'_>,
     databases: &mut WorkerDatabases,
 ) -> Result<(&'f Plan, Arc<Judged>, Vec<AnomalyText>), DatabaseError> {
-    let attempts = if config.world.time().is_virtual() { vec![&found.smallest] } else { [[&found.smallest; 3], [found.plan; 3]].concat() };
+    let attempts = if config.world.time().is_virtual() {
+        vec![&found.smallest]
+    } else {
+        [[&found.smallest; 3], [found.plan; 3]].concat()
+    };
     let mut last = None;
     for plan in &attempts {
         let judged = campaign::judge(config, &found.scenario.promises, plan, None, databases)?;
@@ -106,7 +110,10 @@ fn rerun<'f>(
         }
         last = Some((*plan, Arc::new(judged), anomalies));
     }
-    let seen = found.seen.as_ref().map(|seen| (found.plan, seen.clone(), anomaly_texts(&seen.examined.report, &found.signature)));
+    let seen = found
+        .seen
+        .as_ref()
+        .map(|seen| (found.plan, seen.clone(), anomaly_texts(&seen.examined.report, &found.signature)));
     let (plan, judged, mut anomalies) = seen.or(last).expect("there is at least one attempt");
     let signature = &found.signature;
     anomalies.insert(

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use backend::PolicyKind;
 use fixtures::App;
 use sim_core::run::MutantResult;
-use sim_core::scenario::{Scenario, catalogue as scenarios};
+use sim_core::scenario::{Scenario, by_name as scenarios};
 use sim_core::verdict::Verdict;
 use sim_core::workload;
 use sim_world::TrialConfig;
 
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use super::workers;
 use super::world::{WorldRequest, trial_config};
 use crate::campaign;
@@ -44,7 +44,10 @@ pub fn mutants(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Re
     let mut results = Vec::new();
     for mutant in chosen {
         if !mutant.is_for(&sound.world) {
-            note(&format!("{}: not for this world: it wraps a server, which is a process of its own there", mutant.name()));
+            note(&format!(
+                "{}: not for this world: it wraps a server, which is a process of its own there",
+                mutant.name()
+            ));
             continue;
         }
         note(&format!("planting {}", mutant.name()));
@@ -75,12 +78,17 @@ fn plans_until_caught(
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let lowest = caught.lock().ok().and_then(|caught| caught.as_ref().map(|(index, _)| *index));
-                    if index >= args.plans || lowest.is_some_and(|lowest| index > lowest) || stop.load(Ordering::Relaxed) {
+                    if index >= args.plans
+                        || lowest.is_some_and(|lowest| index > lowest)
+                        || stop.load(Ordering::Relaxed)
+                    {
                         return;
                     }
                     let seed = workload::plan_seed(args.seed, &scenario.name, u64::from(index));
                     let plan = workload::generate(scenario, &config.system.app, seed);
-                    let Ok(judged) = campaign::judge(config, &scenario.promises, &plan, None, &mut databases) else { return };
+                    let Ok(judged) = campaign::judge(config, &scenario.promises, &plan, None, &mut databases) else {
+                        return;
+                    };
                     let report = &judged.examined.report;
                     if report.verdict() == Verdict::Invalid
                         && let Some(anomaly) = report.anomalies().next()

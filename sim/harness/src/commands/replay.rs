@@ -8,7 +8,7 @@ use sim_core::verdict::{Signature, Verdict};
 use sim_stack::files;
 
 use super::case::open_case;
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use super::failure::anomaly_texts;
 use super::world::WorldRequest;
 use crate::campaign;
@@ -62,7 +62,8 @@ pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
         if let Some(failure) = judged.failure {
             return Err(CommandError::Harness(failure));
         }
-        let is_expected = |signature: &Signature| judged.examined.report.anomalies().any(|one| one.signature() == *signature);
+        let is_expected =
+            |signature: &Signature| judged.examined.report.anomalies().any(|one| one.signature() == *signature);
         if attempt >= attempts || case.expected.as_ref().is_some_and(is_expected) {
             break judged;
         }
@@ -71,7 +72,8 @@ pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
     let stored = args.path.join("history.jsonl");
     // Where time is real, the verdict is promised and the history is another each time.
     let is_same = |stored: String| config.world.time().is_virtual().then(|| stored == history);
-    let same_history = std::fs::read_to_string(stored).ok().filter(|_| case.world == config.world.name()).and_then(is_same);
+    let same_history =
+        std::fs::read_to_string(stored).ok().filter(|_| case.world == config.world.name()).and_then(is_same);
     let report = judged.examined.report;
     let (expected, same_verdict) = match &case.expected {
         Some(signature) => (
@@ -87,5 +89,16 @@ pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
         files::write_file(path, &history).map_err(|error| harness(&format!("{}: {error}", path.display())))?;
     }
     let world = config.world.name();
-    Ok(Replayed { expected, report, same_verdict, same_history, history, world, attempts: attempt, story, anomalies, case })
+    Ok(Replayed {
+        expected,
+        report,
+        same_verdict,
+        same_history,
+        history,
+        world,
+        attempts: attempt,
+        story,
+        anomalies,
+        case,
+    })
 }

@@ -9,14 +9,14 @@ use backend::PolicyKind;
 use fixtures::App;
 use reports::Failure;
 use sim_core::run::Run;
-use sim_core::scenario::{Scenario, catalogue as scenarios};
+use sim_core::scenario::{Scenario, by_name as scenarios};
 use sim_core::verdict::Class;
 use sim_stack::files;
 use sim_world::{TrialConfig, WorldKind};
 
-use super::error::CommandError;
+use super::exit_code::{self, CommandError};
 use super::failure::{ShrunkFailure, write_failure};
-use super::summary::{exit_code, failure_to_show, summarize, worst};
+use super::summary::{failure_to_show, summarize, worst};
 use super::world::{WorldRequest, trial_config, why_not};
 use super::{RUNS, SHRINKING_MAX, workers_for};
 use crate::campaign::{self, Campaign};
@@ -200,7 +200,7 @@ pub fn run(
     };
     write_reports(&request.folder, &run, &failures)?;
     let worst: Vec<Option<Class>> = results.iter().map(worst).collect();
-    let exit_code = exit_code(&run, &worst, &broken, args.strict);
+    let exit_code = exit_code::of_run(&run, &worst, &broken, args.strict);
     Ok(RunOutcome { run, folder: request.folder.clone(), exit_code, broken })
 }
 

@@ -9,7 +9,7 @@ use sim_core::regression::Regression;
 use sim_stack::files;
 
 use super::case::open_case;
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use super::world::WorldRequest;
 use super::{SHRINKING_MAX, workers_for};
 use crate::campaign;
@@ -28,7 +28,8 @@ pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathB
     };
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let workers = workers_for(&config, args.workers);
-    let shrunk = campaign::search_smaller(&config, &case.promises, &case.plan, &signature, workers, SHRINKING_MAX, stop);
+    let shrunk =
+        campaign::search_smaller(&config, &case.promises, &case.plan, &signature, workers, SHRINKING_MAX, stop);
     let mut databases = WorkerDatabases::new(&config.system.app).map_err(|error| harness(&error))?;
     let judged = campaign::judge(&config, &case.promises, &shrunk.plan, None, &mut databases)
         .map_err(|error| harness(&error))?;

@@ -3,32 +3,11 @@
 use std::collections::BTreeMap;
 
 use sim_core::checker::coverage;
-use sim_core::run::{FailureKind, Run, ScenarioRun};
+use sim_core::run::{FailureKind, ScenarioRun};
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Signature, Verdict};
 
-use super::error::{EXIT_HARNESS, EXIT_UNKNOWN, EXIT_VALID};
 use crate::campaign::{Failing, ScenarioResult};
-
-/// The lowest code that any scenario gives; `worst` has the worst class of each.
-pub(super) fn exit_code(run: &Run, worst: &[Option<Class>], broken: &[String], strict: bool) -> u8 {
-    if !broken.is_empty() {
-        return EXIT_HARNESS;
-    }
-    run.scenarios
-        .iter()
-        .zip(worst)
-        .filter_map(|(scenario, worst)| match (scenario.verdict, *worst) {
-            _ if scenario.not_run.is_some() => strict.then_some(EXIT_UNKNOWN),
-            (Verdict::Valid, _) => None,
-            (Verdict::Unknown, _) => Some(EXIT_UNKNOWN),
-            (Verdict::Invalid, Some(Class::Liveness)) => Some(2),
-            (Verdict::Invalid, Some(Class::Latency)) => Some(3),
-            (Verdict::Invalid, _) => Some(1),
-        })
-        .min()
-        .unwrap_or(EXIT_VALID)
-}
 
 /// The failure to show of a scenario: the most frequent signature, of equally frequent ones one of the worst class;
 /// and of the plans that show it the one with the fewest operations.
@@ -84,8 +63,11 @@ pub(super) fn summarize(
 ) -> ScenarioRun {
     let not_owed = scenario.promises.claims.iter().filter(|claim| !claim.is_owed_by(policy));
     let mut verdict = result.verdict;
-    let mut unknown: Vec<String> =
-        result.unknown.iter().flat_map(|(plan, why)| why.iter().map(move |why| format!("plan {plan}: {why}"))).collect();
+    let mut unknown: Vec<String> = result
+        .unknown
+        .iter()
+        .flat_map(|(plan, why)| why.iter().map(move |why| format!("plan {plan}: {why}")))
+        .collect();
     unknown.truncate(10);
     if result.plans < planned {
         unknown.push(format!("{} of {planned} plans ran", result.plans));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fixtures::App;
 use sim_world::{WorldKind, embedded};
 
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use super::world::{WorldRequest, trial_config};
 use crate::cli::UpArgs;
 

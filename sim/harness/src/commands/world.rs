@@ -6,11 +6,11 @@ use std::sync::Arc;
 use backend::PolicyKind;
 use fixtures::App;
 use sim_core::scenario::Scenario;
-use sim_stack::target::Target;
+use sim_stack::existing_stack::ExistingStack;
 use sim_world::{SystemUnderTest, TrialConfig, WorldKind, containers, embedded, external};
 
 use super::RUNS;
-use super::error::CommandError;
+use super::exit_code::CommandError;
 use crate::cli::{ContainerArgs, ExternalArgs};
 use crate::invariants::InvariantDatabase;
 
@@ -58,7 +58,8 @@ pub(super) fn trial_config(
             let system = system_under_test(app, promised)?;
             let not_here = || CommandError::Usage("this command is not for containers".to_owned());
             let args = request.containers.ok_or_else(not_here)?;
-            containers::require_gateway().map_err(|problem| CommandError::Harness(format!("--world containers: {problem}")))?;
+            containers::require_gateway()
+                .map_err(|problem| CommandError::Harness(format!("--world containers: {problem}")))?;
             let choice = containers::ContainersConfig {
                 storage: args.storage,
                 stand_ins: args.stand_ins,
@@ -82,7 +83,7 @@ fn external_config(app: Arc<App>, source: &str, request: &WorldRequest<'_>) -> R
         return Err(usage(why.to_owned()));
     }
     let mapping = external::Mapping::read(&args.mapping).map_err(usage)?;
-    let target = Target::new(&args.stack, Some(source)).map_err(usage)?;
+    let target = ExistingStack::new(&args.stack, Some(source)).map_err(usage)?;
     let system = system_under_test(app, request.policy.or(mapping.policy))?;
     let folder = request.out.map_or_else(|| PathBuf::from(RUNS), Path::to_owned);
     let choice = external::ExternalConfig { target, mapping: Arc::new(mapping), folder };

@@ -42,9 +42,9 @@ fn replace(policy: &mut fixtures::Policy, is: impl Fn(&Rule) -> bool) {
 pub fn policy(sound: Arc<dyn Policy>, mutant: Mutant) -> Arc<dyn Policy> {
     match mutant {
         mutant @ (Mutant::ArrivalWins
-            | Mutant::SupersedesEverything
-            | Mutant::NamesWrongWinner
-            | Mutant::ForgetsRecords) => Arc::new(DefectivePolicy { sound, mutant }),
+        | Mutant::SupersedesEverything
+        | Mutant::NamesWrongWinner
+        | Mutant::ForgetsRecords) => Arc::new(DefectivePolicy { sound, mutant }),
         _ => sound,
     }
 }
@@ -94,10 +94,12 @@ impl Policy for DefectivePolicy {
 pub fn store(sound: Arc<dyn Store>, mutant: Mutant) -> Arc<dyn Store> {
     match mutant {
         mutant @ (Mutant::ForgetsUploads
-            | Mutant::DropsLastOperation
-            | Mutant::RefusesSilently
-            | Mutant::AcknowledgesWithoutCommit
-            | Mutant::LedgerGoesByNumber) => Arc::new(DefectiveStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() }),
+        | Mutant::DropsLastOperation
+        | Mutant::RefusesSilently
+        | Mutant::AcknowledgesWithoutCommit
+        | Mutant::LedgerGoesByNumber) => {
+            Arc::new(DefectiveStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() })
+        }
         _ => sound,
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Mutant;
-use sim_network::{LocalFuture, NetError, Network, Purpose, Request, Response, StreamEvent, StreamResponse, SyncStream};
+use sim_network::{
+    LocalFuture, NetError, Network, Purpose, Request, Response, StreamEvent, StreamResponse, SyncStream,
+};
 
 /// A network with a defect.
 pub struct DefectiveNetwork {

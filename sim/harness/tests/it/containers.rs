@@ -62,7 +62,8 @@ fn plans_hold_in_containers() {
         output
     });
     let errors = String::from_utf8_lossy(&output.stderr);
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
+    let told: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"));
     assert_eq!(told["world"], "containers");
     let summary = std::fs::read_to_string(folder.path().join("report/summary.txt")).expect("a summary");
     let stretch = format!("{} times as much silence", sim_world::containers::STREAM_IDLE_FACTOR);

@@ -10,19 +10,20 @@ use backend::PolicyKind;
 use fixtures::App;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use sim_core::scenario::by_name as scenarios;
 use sim_core::verdict::Verdict;
 use sim_core::workload::strategy::plans;
-use syncstorm::databases::WorkerDatabases;
 use sim_world::TrialConfig;
-use sim_core::scenario::catalogue as scenarios;
 use syncstorm::campaign;
+use syncstorm::databases::WorkerDatabases;
 
 /// Plans of each scenario; proptest draws new ones each time.
 const CASES: u32 = 8;
 
 fn holds(name: &str) {
     let app = Arc::new(App::builtin("flowstate").expect("it is built in"));
-    let config = TrialConfig::deterministic(app.clone(), PolicyKind::FieldMerge).expect("the sync configuration is known");
+    let config =
+        TrialConfig::deterministic(app.clone(), PolicyKind::FieldMerge).expect("the sync configuration is known");
     let scenarios = scenarios::of_app(&app).expect("the built-in scenarios are sound");
     let scenario = Arc::new(scenarios.into_iter().find(|scenario| scenario.name == name).expect("it is built in"));
     let databases = RefCell::new(WorkerDatabases::new(&app).expect("the client schema is sound"));

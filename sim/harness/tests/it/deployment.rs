@@ -31,7 +31,10 @@ fn yaml(folder: &Path, name: &str) -> Value {
 fn environment(folder: &Path) -> BTreeMap<String, String> {
     let text = text(folder, ".env");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| line.split_once('=').expect("NAME=VALUE")).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    lines
+        .map(|line| line.split_once('=').expect("NAME=VALUE"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The variables that a compose file takes from its environment, and whether each must be set.
@@ -70,7 +73,8 @@ fn the_files_agree() {
         containers.extend(service["container_name"].as_str().map(str::to_owned));
     }
     // images.toml names each container's image once, and .env hands it to the compose file.
-    let images: BTreeMap<_, _> = deployment::images().into_iter().filter(|(_, image)| image.container.is_some()).collect();
+    let images: BTreeMap<_, _> =
+        deployment::images().into_iter().filter(|(_, image)| image.container.is_some()).collect();
     assert_eq!(containers, images.values().filter_map(|image| image.container.clone()).collect());
     for (part, image) in &images {
         assert_eq!(set[&deployment::image_variable(part)], image.image, "{part}");

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use fixtures::App;
+use sim_core::scenario::by_name as scenarios;
 use sim_core::{Seed, workload};
-use syncstorm::campaign::judge;
-use sim_core::scenario::catalogue as scenarios;
-use syncstorm::databases::WorkerDatabases;
 use sim_world::TrialConfig;
+use syncstorm::campaign::judge;
+use syncstorm::databases::WorkerDatabases;
 
 fn history(app: &Arc<App>, scenario: &str, index: u64, databases: &mut WorkerDatabases) -> String {
-    let config = TrialConfig::deterministic(app.clone(), backend::PolicyKind::FieldMerge).expect("the sync configuration is known");
+    let config = TrialConfig::deterministic(app.clone(), backend::PolicyKind::FieldMerge)
+        .expect("the sync configuration is known");
     let all = scenarios::of_app(app).expect("the built-in scenarios are sound");
     let scenario = all.iter().find(|one| one.name == scenario).expect("the scenario exists");
     let seed = workload::plan_seed(Seed(0xd5), &scenario.name, index);

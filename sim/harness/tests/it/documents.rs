@@ -9,7 +9,8 @@ fn root() -> PathBuf {
 
 /// The documents at the root and below `docs/`.
 fn documents() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root().join(name)).to_vec();
+    let mut found: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|name| root().join(name)).to_vec();
     for folder in ["docs", "docs/decisions"] {
         let entries = fs::read_dir(root().join(folder)).expect("the documents are there");
         let paths = entries.map(|entry| entry.expect("its entries can be read").path());
@@ -22,7 +23,9 @@ fn documents() -> Vec<PathBuf> {
 fn named_paths(text: &str) -> Vec<&str> {
     let spans = text.split('`').skip(1).step_by(2);
     let folders = ["backend/", "docs/", "fixtures/", "reports/", "scenarios/", "sim/"];
-    spans.filter(|span| folders.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '…', '{'])).collect()
+    spans
+        .filter(|span| folders.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '…', '{']))
+        .collect()
 }
 
 #[test]

@@ -8,7 +8,15 @@ use syncstorm::commands;
 
 #[test]
 fn every_planted_defect_is_caught() {
-    let args = MutantsArgs { containers: syncstorm::cli::ContainerArgs::default(), mutants: Vec::new(), seed: Seed(0x7e57), plans: 200, workers: None, json: false, world: "deterministic".to_owned() };
+    let args = MutantsArgs {
+        containers: syncstorm::cli::ContainerArgs::default(),
+        mutants: Vec::new(),
+        seed: Seed(0x7e57),
+        plans: 200,
+        workers: None,
+        json: false,
+        world: "deterministic".to_owned(),
+    };
     let results = commands::mutants(&args, &AtomicBool::new(false), &|_| {}).expect("every mutant has its scenario");
     assert!(results.len() >= 20, "only {} defects are planted", results.len());
     let missed: Vec<&str> = results.iter().filter(|mutant| !mutant.caught).map(|mutant| mutant.name.as_str()).collect();

@@ -15,9 +15,22 @@ fn every_regression_gives_its_verdict() {
     files.sort();
     assert!(!files.is_empty(), "{} has no regression", folder.display());
     for path in files {
-        let args = ReplayArgs { external: syncstorm::cli::ExternalArgs::default(), containers: syncstorm::cli::ContainerArgs::default(), path: path.clone(), world: None, json: false, history: None };
+        let args = ReplayArgs {
+            external: syncstorm::cli::ExternalArgs::default(),
+            containers: syncstorm::cli::ContainerArgs::default(),
+            path: path.clone(),
+            world: None,
+            json: false,
+            history: None,
+        };
         let replayed = commands::replay(&args).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let story = replayed.story.join("\n");
-        assert!(replayed.same_verdict, "{}: expected {}\n{story}\n{:#?}", path.display(), replayed.expected, replayed.anomalies);
+        assert!(
+            replayed.same_verdict,
+            "{}: expected {}\n{story}\n{:#?}",
+            path.display(),
+            replayed.expected,
+            replayed.anomalies
+        );
     }
 }

@@ -8,10 +8,10 @@ use backend::PolicyKind;
 use fixtures::App;
 use sim_core::Seed;
 use sim_core::scenario::Scenario;
+use sim_core::scenario::by_name as scenarios;
 use sim_core::verdict::{Class, Verdict};
-use syncstorm::campaign::{self, Campaign, ScenarioResult};
-use sim_core::scenario::catalogue as scenarios;
 use sim_world::TrialConfig;
+use syncstorm::campaign::{self, Campaign, ScenarioResult};
 
 fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenario, ScenarioResult)> {
     let app = Arc::new(App::builtin(app).expect("it is built in"));

@@ -19,7 +19,10 @@ fn arguments() {
     let table: &[(&[&str], &[&str])] = &[
         (&[], &["Usage"]),
         (&["walk"], &["unrecognized subcommand", "walk"]),
-        (&["run", "--policy", "newest"], &["--policy", "field-merge, row-latest, version-check, server-wins or arrival-order"]),
+        (
+            &["run", "--policy", "newest"],
+            &["--policy", "field-merge, row-latest, version-check, server-wins or arrival-order"],
+        ),
         (&["run", "--seed", "xyz"], &["--seed", "hexadecimal"]),
         (&["run", "--seed", ""], &["--seed"]),
         (&["run", "--seed", "11111111111111111"], &["hexadecimal"]),
@@ -85,9 +88,18 @@ fn application_folders() {
         (&[], &["schema.sql"]),
         (&[("schema.sql", "CREATE TABLE (")], &["schema.sql"]),
         (&[("schema.sql", schema), ("policy.toml", "")], &["sync-config.yaml"]),
-        (&[("schema.sql", schema), ("sync-config.yaml", sync), ("policy.toml", "[tables.books]\n")], &["policy.toml", "books"]),
-        (&[("schema.sql", schema), ("sync-config.yaml", "bucket_definitions: 3"), ("policy.toml", "")], &["sync-config.yaml"]),
-        (&[("schema.sql", schema), ("sync-config.yaml", sync), ("policy.toml", "colour = 1\n")], &["policy.toml", "colour"]),
+        (
+            &[("schema.sql", schema), ("sync-config.yaml", sync), ("policy.toml", "[tables.books]\n")],
+            &["policy.toml", "books"],
+        ),
+        (
+            &[("schema.sql", schema), ("sync-config.yaml", "bucket_definitions: 3"), ("policy.toml", "")],
+            &["sync-config.yaml"],
+        ),
+        (
+            &[("schema.sql", schema), ("sync-config.yaml", sync), ("policy.toml", "colour = 1\n")],
+            &["policy.toml", "colour"],
+        ),
     ];
     for (files, expect) in table {
         let folder = folder(files);

@@ -6,8 +6,8 @@ use sqlparser::ast::{Expr, SelectItem};
 use super::expression::{Expression, Operator, Reads};
 use super::projection::{Projection, intern, projection};
 use super::query::{DataQuery, LookupQuery, Output, ParameterQuery, Term};
-use super::resolve::Scope;
 use super::select::{SelectQuery, output_name};
+use super::sql_expression::Scope;
 
 /// A parameter query with the names of its outputs, in SELECT order.
 pub(super) struct NamedParameterQuery {

@@ -6,8 +6,8 @@ use fixtures::{Row, Schema, Value};
 use sqlparser::ast::SelectItem;
 
 use super::expression::{Expression, Input};
-use super::resolve::Scope;
 use super::select::output_name;
+use super::sql_expression::Scope;
 use crate::json::{TimeFormat, value_text, write_string, write_value};
 
 /// A select list over one table.

@@ -7,7 +7,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
-use super::resolve::ELEMENTS;
+use super::sql_expression::ELEMENTS;
 
 /// A SELECT of the one supported shape: `SELECT … [FROM one table] [WHERE …]`.
 pub(super) struct SelectQuery {

@@ -13,8 +13,8 @@ use super::error::ConfigError;
 use super::expression::Expression;
 use super::projection::{Projection, intern, projection};
 use super::query::{DataQuery, ParameterQuery, Term};
-use super::resolve::Scope;
 use super::select::SelectQuery;
+use super::sql_expression::Scope;
 use super::yaml::{known_keys, mapping, priority, string, strings};
 
 pub(super) fn sync_stream(

@@ -138,7 +138,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         _ => return Err(format!("{text:?} is no length of time such as 2s")),
     };
-    text[..digits].parse().map(|number: u32| Duration::from_millis(unit_ms) * number).map_err(|error| format!("{text:?}: {error}"))
+    text[..digits]
+        .parse()
+        .map(|number: u32| Duration::from_millis(unit_ms) * number)
+        .map_err(|error| format!("{text:?}: {error}"))
 }
 
 /// The document with its variables replaced: `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, and `$$` for `$`.
@@ -211,7 +214,10 @@ mod tests {
             ("services:\n  one: {image: a, privileged: true}", "privileged"),
             ("services:\n  one: {image: a, ports: [\"5432:5432\"]}", "127.0.0.1:HOST:CONTAINER"),
             ("services:\n  one: {image: a, ports: [\"0.0.0.0:1:2\"]}", "127.0.0.1:HOST:CONTAINER"),
-            ("services:\n  one: {image: a, depends_on: {two: {condition: service_healthy}}}", "two, which is not there"),
+            (
+                "services:\n  one: {image: a, depends_on: {two: {condition: service_healthy}}}",
+                "two, which is not there",
+            ),
             ("services:\n  one: {image: $IMAGE}", "write ${NAME}"),
         ] {
             let problem = read(text).expect_err(text);

@@ -429,11 +429,9 @@ fn is_gone(removed: Result<(), Error>) -> Result<(), String> {
 
 /// Does something about containers from where nothing can be awaited: as a handle goes.
 pub(super) fn at_once(doing: impl Future<Output = ()> + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(doing),
-            Err(error) => tracing::warn!(%error, "containers are left behind; the next run removes them"),
-        }
+    let thread = std::thread::spawn(move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(doing),
+        Err(error) => tracing::warn!(%error, "containers are left behind; the next run removes them"),
     });
     let _ = thread.join();
 }

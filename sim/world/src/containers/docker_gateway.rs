@@ -111,7 +111,8 @@ impl Gateway {
         if let Some(gateway) = shared.upgrade() {
             return Ok(gateway);
         }
-        let engine = std::env::var(ENGINE_VARIABLE).map_err(|_| "the program has not started itself again".to_owned())?;
+        let engine =
+            std::env::var(ENGINE_VARIABLE).map_err(|_| "the program has not started itself again".to_owned())?;
         let gateway = Arc::new(Self::start(engine, folder().unwrap_or_default()).await?);
         *shared = Arc::downgrade(&gateway);
         Ok(gateway)
@@ -214,7 +215,8 @@ impl Engine {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let connection = self.connect().await.map_err(|error| error.to_string())?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(connection)).await.map_err(|error| error.to_string())?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(connection)).await.map_err(|error| error.to_string())?;
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(|error| error.to_string())
     }
@@ -226,7 +228,8 @@ impl Engine {
         request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("docker"));
         let answer = self.send(request).await?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), VERSION_MAX_BYTES).collect().await.map_err(|error| error.to_string())?;
+        let body =
+            Limited::new(answer.into_body(), VERSION_MAX_BYTES).collect().await.map_err(|error| error.to_string())?;
         let json: serde_json::Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
         let version = json["ApiVersion"].as_str().and_then(Version::parse);
         version.ok_or_else(|| format!("it does not say which version it speaks (status {status})"))
@@ -248,7 +251,10 @@ fn path_for(engine: Version, path: &str) -> Option<String> {
 }
 
 /// Sends a request on to the engine, and its answer back.
-async fn forward(State((engine, version)): State<(Arc<Engine>, Version)>, mut request: Request<Body>) -> Response<Body> {
+async fn forward(
+    State((engine, version)): State<(Arc<Engine>, Version)>,
+    mut request: Request<Body>,
+) -> Response<Body> {
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
     let path = path_for(version, path).unwrap_or_else(|| path.to_owned());
     match path.parse() {
@@ -363,6 +369,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let started = Gateway::start("unix:///nowhere.sock".to_owned(), folder.path().join("own")).await;
         let problem = started.err().expect("nothing is there");
-        assert!(problem.contains("Docker does not answer at unix:///nowhere.sock") && problem.contains("install"), "{problem}");
+        assert!(
+            problem.contains("Docker does not answer at unix:///nowhere.sock") && problem.contains("install"),
+            "{problem}"
+        );
     }
 }

@@ -212,7 +212,8 @@ impl ContainersEnvironment {
                     let plan = self.plan.load(Ordering::Acquire);
                     let storage = self.group.compose.services[name].environment.get("PS_STORAGE_URI");
                     if let Some(storage) = storage.filter(|uri| uri.starts_with("mongodb")) {
-                        environment.insert("PS_STORAGE_URI", storage.replace("/powersync?", &format!("/powersync_{plan}?")));
+                        environment
+                            .insert("PS_STORAGE_URI", storage.replace("/powersync?", &format!("/powersync_{plan}?")));
                     }
                 }
             }
@@ -236,7 +237,12 @@ impl ContainersEnvironment {
     }
 
     /// Waits until a server is ready.
-    async fn wait_until_server_is_ready(&self, server: &Container, role: ServerRole, http: &HttpClient) -> Result<(), String> {
+    async fn wait_until_server_is_ready(
+        &self,
+        server: &Container,
+        role: ServerRole,
+        http: &HttpClient,
+    ) -> Result<(), String> {
         let waited = async {
             if role == ServerRole::Service {
                 // The service fetches its keys there.

@@ -43,11 +43,14 @@ impl ContainerGroup {
 
     /// Starts all but `later`, in the order of their dependencies, side by side where there is none.
     pub(super) async fn start_all_but(&self, later: &[&str]) -> Result<(), String> {
-        let mut waiting: BTreeMap<&str, &Service> = self.compose.services.iter().map(|(name, service)| (name.as_str(), service)).collect();
+        let mut waiting: BTreeMap<&str, &Service> =
+            self.compose.services.iter().map(|(name, service)| (name.as_str(), service)).collect();
         waiting.retain(|name, _| !later.contains(name));
         while !waiting.is_empty() {
-            let can_start = |service: &Service| service.depends_on.keys().all(|name| !waiting.contains_key(name.as_str()));
-            let next: Vec<&str> = waiting.iter().filter(|(_, service)| can_start(service)).map(|(name, _)| *name).collect();
+            let can_start =
+                |service: &Service| service.depends_on.keys().all(|name| !waiting.contains_key(name.as_str()));
+            let next: Vec<&str> =
+                waiting.iter().filter(|(_, service)| can_start(service)).map(|(name, _)| *name).collect();
             if next.is_empty() {
                 return Err("the compose file's containers wait for each other".to_owned());
             }
@@ -78,7 +81,9 @@ impl ContainerGroup {
                 _ if Instant::now() > deadline => {
                     let tail = self.engine.log_tail(&container).await;
                     let limit = HEALTHY_TIMEOUT.as_secs();
-                    return Err(format!("the container {name} is not healthy after {limit} s; its last lines:\n{tail}"));
+                    return Err(format!(
+                        "the container {name} is not healthy after {limit} s; its last lines:\n{tail}"
+                    ));
                 }
                 _ => tokio::time::sleep(HEALTHY_POLL).await,
             }

@@ -47,7 +47,9 @@ impl StoreFaults {
         let name = match part {
             StackPart::Redis => REDIS,
             StackPart::Mongodb => MONGODB,
-            StackPart::Backend | StackPart::Service | StackPart::Postgres => return Err("that one is no store of a server's own".to_owned()),
+            StackPart::Backend | StackPart::Service | StackPart::Postgres => {
+                return Err("that one is no store of a server's own".to_owned());
+            }
         };
         match self.group.compose.services.contains_key(name) {
             true => Ok((name, self.group.container(name))),

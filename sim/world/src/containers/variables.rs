@@ -10,8 +10,10 @@ use fixtures::deployment;
 pub(super) fn variables(deployment: &Path) -> Result<BTreeMap<String, String>, String> {
     let text = read(&deployment.join(".env"))?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let mut variables: BTreeMap<String, String> =
-        lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut variables: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     for part in deployment::images().keys() {
         let name = deployment::image_variable(part);
         if let Some(image) = std::env::var(&name).ok().filter(|image| !image.is_empty()) {

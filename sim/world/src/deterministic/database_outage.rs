@@ -94,7 +94,10 @@ struct GatedStore {
 
 impl GatedStore {
     async fn wait_until_it_answers(&self) -> Result<(), StoreError> {
-        self.outage.wait_until_it_answers().await.map_err(|Down| StoreError::Unavailable("the database went away".to_owned()))
+        self.outage
+            .wait_until_it_answers()
+            .await
+            .map_err(|Down| StoreError::Unavailable("the database went away".to_owned()))
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use backend::wire::{UploadRequest, WireOp, WireTransaction};
 use fixtures::{App, Row};
+use sim_stack::existing_stack::token::Source;
 use sim_stack::files;
 use sim_stack::postgres::random_word;
-use sim_stack::target::token::Source;
 use tokio_postgres::Client;
 
 use super::config::ExternalConfig;
@@ -82,7 +82,8 @@ impl Cleanup {
     /// Deletes one row as a device does that has seen all of it, so that no edit of it is newer.
     async fn delete(&self, row: &RowKey, seen: &Row, client: &str, number: i64, token: &str) -> http::StatusCode {
         let declared = &self.app.schema.tables[row.0];
-        let old = declared.columns.iter().zip(seen.iter()).map(|(column, value)| (column.name.clone(), value.to_json()));
+        let old =
+            declared.columns.iter().zip(seen.iter()).map(|(column, value)| (column.name.clone(), value.to_json()));
         let op = WireOp {
             op_id: number,
             op: "DELETE".to_owned(),

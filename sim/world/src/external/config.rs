@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use backend::store::postgres::tls::Address;
-use sim_stack::target::{Target, database};
+use sim_stack::existing_stack::{ExistingStack, database};
 use tokio_postgres::Client;
 
 use super::mapping::Mapping;
@@ -12,7 +12,7 @@ use super::mapping::Mapping;
 /// The stack of a run.
 pub struct ExternalConfig {
     /// Where it is.
-    pub target: Target,
+    pub target: ExistingStack,
     /// How its upload endpoint is spoken to.
     pub mapping: Arc<Mapping>,
     /// Where the lists of written rows go.

@@ -9,9 +9,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use nix::sys::signal::Signal;
 use sim_network::ServerRole;
+use sim_stack::existing_stack::database;
+use sim_stack::existing_stack::token::Source;
 use sim_stack::postgres::random_word;
-use sim_stack::target::database;
-use sim_stack::target::token::Source;
 use tokio_postgres::Client;
 
 use super::cleanup::Cleanup;
@@ -89,7 +89,11 @@ impl ExternalPool {
     /// What is missing or wrong, by flag.
     pub fn new(system: &SystemUnderTest, config: ExternalConfig) -> Result<Self, String> {
         let target = &config.target;
-        let needed = [("--powersync-url", &target.service), ("--backend-url", &target.backend), ("--postgres-url", &target.postgres)];
+        let needed = [
+            ("--powersync-url", &target.service),
+            ("--backend-url", &target.backend),
+            ("--postgres-url", &target.postgres),
+        ];
         if let Some((flag, _)) = needed.into_iter().find(|(_, url)| url.is_none()) {
             return Err(format!("{flag}: is needed, or --deployment"));
         }
@@ -139,8 +143,10 @@ impl ExternalStack {
     async fn start(pool: &ExternalPool) -> Result<ExternalEnvironment, String> {
         let target = &pool.config.target;
         let url = |url: &Option<String>| url.clone().unwrap_or_default();
-        let folder = tempfile::Builder::new().prefix("syncstorm-clock-").tempdir().map_err(|error| error.to_string())?;
-        let clock = ClockFile::create(&folder.path().join("clock"), PREPARATION_US).map_err(|error| error.to_string())?;
+        let folder =
+            tempfile::Builder::new().prefix("syncstorm-clock-").tempdir().map_err(|error| error.to_string())?;
+        let clock =
+            ClockFile::create(&folder.path().join("clock"), PREPARATION_US).map_err(|error| error.to_string())?;
         let gateway = Arc::new(Gateway {
             http: target.http.clone(),
             service: url(&target.service),

@@ -16,7 +16,7 @@ use fixtures::Schema;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use sim_stack::target::http::{Http, NoReply};
+use sim_stack::existing_stack::http::{Http, NoReply};
 use tokio::net::TcpListener;
 
 use super::mapping::Mapping;
@@ -191,8 +191,10 @@ mod tests {
             writable: Mutex::default(),
         });
         let body = |ids: &[&str]| {
-            let ops: Vec<serde_json::Value> =
-                ids.iter().map(|id| serde_json::json!({"op_id": 1, "op": "DELETE", "table": table, "id": id})).collect();
+            let ops: Vec<serde_json::Value> = ids
+                .iter()
+                .map(|id| serde_json::json!({"op_id": 1, "op": "DELETE", "table": table, "id": id}))
+                .collect();
             serde_json::json!({"client_id": "c", "transactions": [{"tx_id": 1, "ops": ops}]}).to_string()
         };
         assert!(!gateway.may_write(body(&["a"]).as_bytes()), "there is no plan");
@@ -207,6 +209,9 @@ mod tests {
         let url = format!("http://{address}/upload");
         let reply = gateway.http.post(&url, Some("t"), &body(&["a"])).await.expect("it answers");
         assert_eq!(reply.status, 503);
-        assert_eq!(gateway.http.get(&format!("http://{address}/elsewhere"), None).await.expect("it answers").status, 404);
+        assert_eq!(
+            gateway.http.get(&format!("http://{address}/elsewhere"), None).await.expect("it answers").status,
+            404
+        );
     }
 }

@@ -36,7 +36,8 @@ pub(crate) fn isolate(plan: &Plan, app: &App, user: Option<String>, identity: Se
     let make_unique = |row: u32, set: &mut Vec<(String, Expr)>| {
         let Some(table) = tables.get(row as usize).copied().flatten() else { return };
         for (name, expr) in set {
-            let is_key = app.schema.tables[table].column_index(name).is_some_and(|column| keys.contains(&(table, column)));
+            let is_key =
+                app.schema.tables[table].column_index(name).is_some_and(|column| keys.contains(&(table, column)));
             if let (true, Expr::Value(serde_json::Value::String(text))) = (is_key, expr) {
                 *text = format!("{text} {word}");
             }
@@ -48,7 +49,9 @@ pub(crate) fn isolate(plan: &Plan, app: &App, user: Option<String>, identity: Se
     for step in plan.steps.iter_mut().chain(&mut plan.resume) {
         for intent in step.action.intents_mut().into_iter().flatten() {
             match intent {
-                Intent::Insert { row, set, .. } | Intent::Ensure { row, set, .. } | Intent::Set { row, set } => make_unique(*row, set),
+                Intent::Insert { row, set, .. } | Intent::Ensure { row, set, .. } | Intent::Set { row, set } => {
+                    make_unique(*row, set)
+                }
                 _ => {}
             }
         }
@@ -58,11 +61,13 @@ pub(crate) fn isolate(plan: &Plan, app: &App, user: Option<String>, identity: Se
 
 /// Columns of unique keys that hold texts. Those that refer to other rows are unique by the rows' ids.
 fn unique_columns(app: &App) -> Vec<(usize, usize)> {
-    let declared = (0..).zip(&app.schema.tables).flat_map(|(table, one)| {
-        one.unique.iter().flatten().map(move |column| (table, *column))
-    });
-    let of_policy = app.policy.uniques.iter().flat_map(|unique| unique.columns.iter().map(move |column| (unique.table, *column)));
-    let is_text = |(table, column): &(usize, usize)| app.schema.tables[*table].columns[*column].ty == fixtures::Type::Text;
+    let declared = (0..)
+        .zip(&app.schema.tables)
+        .flat_map(|(table, one)| one.unique.iter().flatten().map(move |column| (table, *column)));
+    let of_policy =
+        app.policy.uniques.iter().flat_map(|unique| unique.columns.iter().map(move |column| (unique.table, *column)));
+    let is_text =
+        |(table, column): &(usize, usize)| app.schema.tables[*table].columns[*column].ty == fixtures::Type::Text;
     declared.chain(of_policy).filter(is_text).collect()
 }
 
@@ -71,14 +76,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use sim_core::scenario::catalogue;
+    use sim_core::scenario::by_name;
 
     fn app() -> Arc<App> {
         Arc::new(App::builtin("flowstate").expect("it is built in"))
     }
 
     fn plan(app: &Arc<App>, name: &str) -> Plan {
-        let scenarios = catalogue::of_app(app).expect("the built-in scenarios are sound");
+        let scenarios = by_name::of_app(app).expect("the built-in scenarios are sound");
         let scenario = scenarios.iter().find(|scenario| scenario.name == name).expect("there is one of the name");
         sim_core::workload::generate(scenario, app, Seed(1))
     }
@@ -95,7 +100,9 @@ mod tests {
         assert!(other.devices.iter().all(|device| device.user == "me") && one.devices == plan.devices);
         let keys = |plan: &Plan| -> Vec<String> {
             let of = |intent: &Intent| match intent {
-                Intent::Ensure { key, set, .. } => set.iter().find(|(name, _)| *name == key[0]).map(|(_, expr)| format!("{expr:?}")),
+                Intent::Ensure { key, set, .. } => {
+                    set.iter().find(|(name, _)| *name == key[0]).map(|(_, expr)| format!("{expr:?}"))
+                }
                 _ => None,
             };
             plan.steps.iter().flat_map(|step| step.action.intents()).filter_map(of).collect()
@@ -112,7 +119,7 @@ mod tests {
 
     #[test]
     fn scenarios_that_touch_a_server_are_unsupported() {
-        let scenarios = catalogue::of_app(&app()).expect("the built-in scenarios are sound");
+        let scenarios = by_name::of_app(&app()).expect("the built-in scenarios are sound");
         let why = |name: &str, signs: bool| {
             let scenario = scenarios.iter().find(|scenario| scenario.name == name).expect("there is one of the name");
             why_unsupported(scenario, signs)
@@ -120,10 +127,24 @@ mod tests {
         assert_eq!(why("same-field", false), None);
         assert_eq!(why("server-writes", false), None);
         assert_eq!((why("token-expiry", true), why("token-expiry", false)), (None, Some("token expiry".to_owned())));
-        for (name, fault) in [("key-rotation", "key-rotated"), ("compaction", "compaction"), ("backend-killed", "backend-killed")] {
+        for (name, fault) in
+            [("key-rotation", "key-rotated"), ("compaction", "compaction"), ("backend-killed", "backend-killed")]
+        {
             assert_eq!(why(name, true).as_deref(), Some(fault));
         }
-        let touched = ["down", "paused", "killed", "dropped", "stalled", "cut", "container", "flushed", "compaction", "rotated", "config"];
+        let touched = [
+            "down",
+            "paused",
+            "killed",
+            "dropped",
+            "stalled",
+            "cut",
+            "container",
+            "flushed",
+            "compaction",
+            "rotated",
+            "config",
+        ];
         for scenario in scenarios.iter().filter(|scenario| why_unsupported(scenario, true).is_none()) {
             let of_servers = |name: &&str| *name != "stream-cut" && touched.iter().any(|part| name.contains(part));
             assert_eq!(scenario.fault_names().into_iter().find(of_servers), None, "{}", scenario.name);

@@ -77,7 +77,9 @@ impl RowLists {
 
     /// `None` where it is of another stack.
     fn read(&self, path: PathBuf) -> Result<Option<RowList>, String> {
-        let wrong = |said: String| format!("{}: {said}; it lists rows that a run has left; delete it when they are gone", path.display());
+        let wrong = |said: String| {
+            format!("{}: {said}; it lists rows that a run has left; delete it when they are gone", path.display())
+        };
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
         let file: RowListFile = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if file.stack != self.stack {

@@ -109,9 +109,8 @@ impl Activity {
     /// Whether anything is under way that can go on.
     pub(super) fn is_busy(&self) -> bool {
         let is_blocked = |what: &Dependency| self.is_blocked[*what as usize].load(Ordering::Acquire);
-        let goes_on = |work: &Work| {
-            self.open[*work as usize].load(Ordering::Acquire) > 0 && !work.needs().iter().any(is_blocked)
-        };
+        let goes_on =
+            |work: &Work| self.open[*work as usize].load(Ordering::Acquire) > 0 && !work.needs().iter().any(is_blocked);
         Work::ALL.iter().any(goes_on)
             || (self.is_lagging.load(Ordering::Acquire) && !is_blocked(&Dependency::Service))
             || Instant::now() < *self.quiet_from.lock().unwrap_or_else(PoisonError::into_inner)

@@ -28,7 +28,8 @@ impl CommitRecorder {
         let stray_rows = self.log.stray_rows();
         if !stray_rows.is_empty() {
             let rows = stray_rows.join(", ");
-            self.recorder.record_harness_failure(format!("an upload of the plan changed rows that are not its own: {rows}"));
+            self.recorder
+                .record_harness_failure(format!("an upload of the plan changed rows that are not its own: {rows}"));
         }
     }
 }

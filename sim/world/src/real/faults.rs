@@ -83,10 +83,14 @@ impl FaultInjector {
         let supervisor = &self.servers.supervisor;
         let healed = match fault {
             Fault::BackendDown { .. } => self.servers.bring_up(ServerRole::Backend).await,
-            Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => self.servers.bring_up(ServerRole::Service).await,
+            Fault::ServiceDown { .. } | Fault::SyncConfigChanged { .. } => {
+                self.servers.bring_up(ServerRole::Service).await
+            }
             Fault::KeyRotated { .. } => supervisor.act(StateGuard::reload_keys).await,
             Fault::ServicePaused { .. } => supervisor.act(StateGuard::resume_service).await,
-            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => supervisor.act(StateGuard::unstall).await,
+            Fault::ReplicationStalled { .. } | Fault::ReplicationCut { .. } => {
+                supervisor.act(StateGuard::unstall).await
+            }
             Fault::SlotDropped { .. } => supervisor.act(StateGuard::restore_slot).await,
             Fault::PostgresDown { .. } => supervisor.act(StateGuard::start_postgres).await,
             Fault::PostgresPaused { .. } => supervisor.act(StateGuard::resume_postgres).await,

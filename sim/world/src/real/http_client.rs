@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use rustls::RootCertStore;
+use sim_stack::tls;
 
 /// The client of all requests of one plan.
 pub(crate) type HttpClient = reqwest::Client;
@@ -15,7 +17,10 @@ const READY_POLL: Duration = Duration::from_millis(2);
 
 /// A client for servers on loopback: what the environment says of proxies is not for them.
 pub(crate) fn http_client() -> HttpClient {
+    // They speak no TLS, so nobody needs to be trusted, and nothing is loaded for it.
+    let tls = tls::client_config(RootCertStore::empty()).expect("ring knows the usual versions of TLS");
     let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .no_proxy()
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())

@@ -23,7 +23,10 @@ const TICK_MAX: Duration = Duration::from_millis(100);
 
 /// Holds the clock for a moment of real time.
 async fn hold() {
-    #[expect(clippy::disallowed_methods, reason = "a blocking task is what holds a paused clock; no step of a plan is in it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a blocking task is what holds a paused clock; no step of a plan is in it"
+    )]
     let held = tokio::task::spawn_blocking(|| std::thread::sleep(TICK));
     // It does nothing that could fail.
     let _ = held.await;

@@ -81,7 +81,8 @@ impl SharedDatabase {
         }
         // Backends that do not annotate go by the machine's clock.
         commit.received_us = backend::server::machine_clock_us();
-        let Some((origin, sent)) = self.uploads.as_ref().and_then(|uploads| uploads.attribute(&mut commit.changes)) else {
+        let Some((origin, sent)) = self.uploads.as_ref().and_then(|uploads| uploads.attribute(&mut commit.changes))
+        else {
             return Some(AttributedCommit { commit, sent: None, is_foreign: true });
         };
         self.note_stray_rows(&others);
@@ -113,7 +114,11 @@ impl SharedDatabase {
     }
 
     /// An upload was answered: gives its transactions that are committed and changed nothing.
-    pub(super) fn end_upload(&self, turn: &UploadTurn, is_committed: Option<bool>) -> Vec<(Origin, Option<RequestTag>)> {
+    pub(super) fn end_upload(
+        &self,
+        turn: &UploadTurn,
+        is_committed: Option<bool>,
+    ) -> Vec<(Origin, Option<RequestTag>)> {
         self.uploads.as_ref().map(|uploads| uploads.end(turn, is_committed)).unwrap_or_default()
     }
 

@@ -43,7 +43,8 @@ pub(crate) async fn table_rows(
     declared: &Table,
     ids: Option<&[&str]>,
 ) -> Result<Vec<(String, Row)>, String> {
-    let columns: Vec<String> = declared.columns.iter().map(|column| format!(", {}", identifier(&column.name))).collect();
+    let columns: Vec<String> =
+        declared.columns.iter().map(|column| format!(", {}", identifier(&column.name))).collect();
     let condition = match ids {
         None => String::new(),
         Some([]) => return Ok(Vec::new()),

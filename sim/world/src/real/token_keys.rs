@@ -11,8 +11,8 @@ use backend::Key;
 use backend::server::keys::Keyring;
 use jsonwebtoken::{Algorithm, EncodingKey};
 
+use sim_stack::existing_stack::token::Source;
 use sim_stack::signer::Signer;
-use sim_stack::target::token::Source;
 
 use super::http_client::{HttpClient, metric, status};
 use super::server::Server;

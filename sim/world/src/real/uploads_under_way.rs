@@ -97,10 +97,13 @@ impl UploadsUnderWay {
         let Some(is_committed) = is_committed else { return Vec::new() };
         let mut uploads = self.uploads();
         let is_of_turn = |upload: &Upload| turn.numbers.contains(&upload.number);
-        let unseen = uploads.iter().filter(|upload| is_committed && is_of_turn(upload) && self.is_first_commit(&upload.origin));
-        let unseen: Vec<(Origin, Option<RequestTag>)> = unseen.map(|upload| (upload.origin.clone(), upload.sent)).collect();
+        let unseen =
+            uploads.iter().filter(|upload| is_committed && is_of_turn(upload) && self.is_first_commit(&upload.origin));
+        let unseen: Vec<(Origin, Option<RequestTag>)> =
+            unseen.map(|upload| (upload.origin.clone(), upload.sent)).collect();
         // Earlier deliveries of the same transaction, which had no answer, are settled with it.
-        let settled: Vec<Origin> = uploads.iter().filter(|upload| is_of_turn(upload)).map(|upload| upload.origin.clone()).collect();
+        let settled: Vec<Origin> =
+            uploads.iter().filter(|upload| is_of_turn(upload)).map(|upload| upload.origin.clone()).collect();
         uploads.retain(|upload| !(is_of_turn(upload) || is_committed && settled.contains(&upload.origin)));
         unseen
     }
@@ -110,7 +113,8 @@ impl UploadsUnderWay {
         let mut uploads = self.uploads();
         let touched: BTreeSet<RowKey> = changes.iter().map(|change| (change.table, change.id.clone())).collect();
         let may_make = |upload: &&mut Upload| {
-            (self.unit == CommitUnit::Operation || upload.commits == 0) && upload.ops.iter().any(|op| touched.contains(&op.row))
+            (self.unit == CommitUnit::Operation || upload.commits == 0)
+                && upload.ops.iter().any(|op| touched.contains(&op.row))
         };
         let mut makers: Vec<&mut Upload> = uploads.iter_mut().filter(may_make).collect();
         let is_one = |makers: &[&mut Upload]| makers.windows(2).all(|pair| pair[0].origin == pair[1].origin);
@@ -215,7 +219,12 @@ mod tests {
     }
 
     /// An upload of one transaction by a client: kind and row of each operation.
-    async fn begin(uploads: &UploadsUnderWay, client: &str, tx_id: i64, ops: &[(&str, &str, serde_json::Value)]) -> UploadTurn {
+    async fn begin(
+        uploads: &UploadsUnderWay,
+        client: &str,
+        tx_id: i64,
+        ops: &[(&str, &str, serde_json::Value)],
+    ) -> UploadTurn {
         let table = uploads.schema.tables[0].name.clone();
         let ops: Vec<serde_json::Value> = ops
             .iter()
@@ -229,10 +238,19 @@ mod tests {
     fn change(uploads: &UploadsUnderWay, id: &str, before: Option<&str>, after: Option<&str>) -> Change {
         let row = |text: &str| {
             let columns = &uploads.schema.tables[0].columns;
-            let values = columns.iter().map(|column| if column.name == name(uploads) { Value::Text(text.into()) } else { Value::Null });
+            let values = columns
+                .iter()
+                .map(|column| if column.name == name(uploads) { Value::Text(text.into()) } else { Value::Null });
             values.collect::<Vec<_>>().into()
         };
-        Change { table: 0, id: Arc::from(id), before: before.map(row), after: after.map(row), by: None, cause: Cause::Server }
+        Change {
+            table: 0,
+            id: Arc::from(id),
+            before: before.map(row),
+            after: after.map(row),
+            by: None,
+            cause: Cause::Server,
+        }
     }
 
     /// A text column.
@@ -254,7 +272,8 @@ mod tests {
     #[tokio::test]
     async fn a_commit_is_attributed_to_the_upload_that_writes_its_rows() {
         let uploads = under_way(CommitUnit::Transaction);
-        let turn = begin(&uploads, "me", 1, &[("PATCH", "a", set(&uploads, "x")), ("PUT", "b", set(&uploads, "y"))]).await;
+        let turn =
+            begin(&uploads, "me", 1, &[("PATCH", "a", set(&uploads, "x")), ("PUT", "b", set(&uploads, "y"))]).await;
         let changes = vec![change(&uploads, "a", Some("o"), Some("x")), change(&uploads, "b", None, Some("y"))];
         assert_eq!(whose(&uploads, changes.clone()), (Some(("me".to_owned(), 1)), vec![Some(1), Some(2)]));
         // The same again is nobody's that is known: one request is one transaction.
@@ -291,7 +310,11 @@ mod tests {
         drop(begin(&uploads, "me", 1, &[("PATCH", "a", set(&uploads, "x"))]).await);
         drop(begin(&uploads, "you", 1, &[("PATCH", "a", set(&uploads, "y"))]).await);
         assert_eq!(whose(&uploads, vec![change(&uploads, "a", Some("o"), Some("z"))]).0, None, "neither wrote that");
-        assert_eq!(whose(&uploads, vec![change(&uploads, "c", Some("o"), Some("x"))]).0, None, "nobody writes that row");
+        assert_eq!(
+            whose(&uploads, vec![change(&uploads, "c", Some("o"), Some("x"))]).0,
+            None,
+            "nobody writes that row"
+        );
     }
 
     #[tokio::test]
@@ -325,7 +348,8 @@ mod tests {
         let ops = [("PATCH", "a", set(&uploads, "x")), ("PATCH", "b", set(&uploads, "y"))];
         let _turn = begin(&uploads, "me", 1, &ops).await;
         for (id, op) in [("a", 1), ("b", 2)] {
-            let attributed = whose(&uploads, vec![change(&uploads, id, Some("o"), Some(if id == "a" { "x" } else { "y" }))]);
+            let attributed =
+                whose(&uploads, vec![change(&uploads, id, Some("o"), Some(if id == "a" { "x" } else { "y" }))]);
             assert_eq!(attributed, (Some(("me".to_owned(), 1)), vec![Some(op)]));
         }
     }

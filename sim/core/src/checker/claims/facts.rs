@@ -74,7 +74,10 @@ impl<'a, 't> Facts<'a, 't> {
             match (entry.who, &entry.what) {
                 (Who::Client(device), What::Tx(tx)) if tx.failed.is_none() && !tx.ops.is_empty() => {
                     let Some(tx_id) = tx.tx_id else { continue };
-                    let commit = timeline.commits_of(device, tx_id).filter_map(|seq| timeline.commit(seq)).find(|commit| took_effect(commit));
+                    let commit = timeline
+                        .commits_of(device, tx_id)
+                        .filter_map(|seq| timeline.commit(seq))
+                        .find(|commit| took_effect(commit));
                     facts.txs.push(Tx {
                         device,
                         event,
@@ -184,7 +187,8 @@ impl<'a, 't> Facts<'a, 't> {
         self.records.iter().any(|record| {
             let loser = match &record.loser {
                 crate::history::Writer::Client { device, op_id } => {
-                    *device == write.tx.device && write.tx.tx.ops.iter().any(|op| op.op_id == *op_id && self.target(op.row) == write.row)
+                    *device == write.tx.device
+                        && write.tx.tx.ops.iter().any(|op| op.op_id == *op_id && self.target(op.row) == write.row)
                 }
                 _ => false,
             };
@@ -196,17 +200,28 @@ impl<'a, 't> Facts<'a, 't> {
         let entry = &self.ctx.history.events[event];
         let (who, at) = (label::who(entry.who), label::time(entry.at_us));
         match &entry.what {
-            What::Tx(tx) => format!("{at}: {who} accepted transaction {} ({}) of {} operations", tx.tx_id.unwrap_or_default(), tx.activity, tx.ops.len()),
+            What::Tx(tx) => format!(
+                "{at}: {who} accepted transaction {} ({}) of {} operations",
+                tx.tx_id.unwrap_or_default(),
+                tx.activity,
+                tx.ops.len()
+            ),
             What::Commit(commit) => match commit.origin {
-                Some(origin) => format!("{at}: commit {} of client/{} transaction {}", commit.seq, origin.device, origin.tx_id),
+                Some(origin) => {
+                    format!("{at}: commit {} of client/{} transaction {}", commit.seq, origin.device, origin.tx_id)
+                }
                 None => format!("{at}: commit {} of the server", commit.seq),
             },
             What::Upload(upload) => format!(
                 "{at}: {who} upload of transaction {}, attempt {}: {:?}, status {:?}, outcome {:?}",
                 upload.tx_id, upload.attempt, upload.phase, upload.status, upload.outcome
             ),
-            What::Stream { phase, status, reason } => format!("{at}: {who} stream: {phase:?}, status {status:?}, {reason}"),
-            What::WriteCheckpoint { phase, status, .. } => format!("{at}: {who} write checkpoint: {phase:?}, status {status:?}"),
+            What::Stream { phase, status, reason } => {
+                format!("{at}: {who} stream: {phase:?}, status {status:?}, {reason}")
+            }
+            What::WriteCheckpoint { phase, status, .. } => {
+                format!("{at}: {who} write checkpoint: {phase:?}, status {status:?}")
+            }
             _ => format!("{at}: {who}"),
         }
     }
@@ -247,5 +262,7 @@ impl<'a> Write<'a> {
 
 fn took_effect(commit: &Commit) -> bool {
     let refused = |outcome| matches!(outcome, Outcome::Rejected | Outcome::RolledBack);
-    !commit.changes.is_empty() || commit.ledger.is_empty() || commit.ledger.iter().any(|answer| !refused(answer.outcome))
+    !commit.changes.is_empty()
+        || commit.ledger.is_empty()
+        || commit.ledger.iter().any(|answer| !refused(answer.outcome))
 }

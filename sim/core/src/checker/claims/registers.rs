@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Rule, Value};
 
-use crate::checker::durability::members;
-use crate::history::{Op, RowId, label};
 use super::facts::Write;
 use super::ruling::{Contradiction, Ruling};
+use crate::checker::durability::members;
+use crate::history::{Op, RowId, label};
 
 /// Writes of each (row, column), in order of commits; the clock columns are left out.
 fn by_column<'a>(ruling: &Ruling<'_, 'a, '_>) -> BTreeMap<(RowId, usize), Vec<Write<'a>>> {
@@ -48,7 +48,9 @@ pub(super) fn nothing_overridden(ruling: &mut Ruling<'_, '_, '_>) {
     for ((row, column), writes) in by_column(ruling) {
         let policy = &ruling.ctx().app.policy.tables[ruling.facts.table(row)];
         // Counters and sets join; what structure decides gives way to it, not to another write.
-        if matches!(policy.rules[column], Rule::Counter { .. } | Rule::Set) || is_structural(ruling, ruling.facts.table(row), column) {
+        if matches!(policy.rules[column], Rule::Counter { .. } | Rule::Set)
+            || is_structural(ruling, ruling.facts.table(row), column)
+        {
             continue;
         }
         let unseen = writes.windows(2).find(|pair| {
@@ -60,7 +62,10 @@ pub(super) fn nothing_overridden(ruling: &mut Ruling<'_, '_, '_>) {
             ruling.contradict(Contradiction {
                 role: ruling.role(row, Some(column)),
                 what: format!("{} was overridden by a write that had not seen it.", ruling.label(row, Some(column))),
-                because: format!("client/{} wrote it without having seen what client/{} had written.", pair[1].tx.device, pair[0].tx.device),
+                because: format!(
+                    "client/{} wrote it without having seen what client/{} had written.",
+                    pair[1].tx.device, pair[0].tx.device
+                ),
                 events: vec![pair[0].tx.event, pair[1].tx.event],
                 operations: vec![pair[0].name(), pair[1].name()],
             });
@@ -70,7 +75,8 @@ pub(super) fn nothing_overridden(ruling: &mut Ruling<'_, '_, '_>) {
         let expected = last.data(column);
         for (who, image) in ruling.facts.ends(row) {
             let row_deletes = deletes.get(&row).map_or(&[][..], Vec::as_slice);
-            let unseen_delete = row_deletes.iter().find(|delete| !ruling.facts.saw(delete, &last) && !ruling.facts.saw(&last, delete));
+            let unseen_delete =
+                row_deletes.iter().find(|delete| !ruling.facts.saw(delete, &last) && !ruling.facts.saw(&last, delete));
             let (found, because) = match (image, unseen_delete) {
                 (Some(image), _) if image.get(column) == expected => continue,
                 (Some(image), _) => {
@@ -80,7 +86,11 @@ pub(super) fn nothing_overridden(ruling: &mut Ruling<'_, '_, '_>) {
                 (None, Some(delete)) => {
                     ("absent".to_owned(), format!("client/{} deleted the row without having seen it", delete.tx.device))
                 }
-                (None, None) if row_deletes.is_empty() && who == crate::history::Who::Server && ruling.facts.last(row).is_none() => {
+                (None, None)
+                    if row_deletes.is_empty()
+                        && who == crate::history::Who::Server
+                        && ruling.facts.last(row).is_none() =>
+                {
                     ("absent".to_owned(), "Nobody deleted the row".to_owned())
                 }
                 (None, None) => continue,
@@ -162,9 +172,19 @@ fn stamps_of(ruling: &mut Ruling<'_, '_, '_>, row: RowId, columns: &[usize], wri
         let floor = seen.map(|(_, stamp)| stamp.saturating_add(1)).max().unwrap_or(i64::MIN);
         stamps.push(write.clock_us(clock).max(floor));
     }
-    let is_last = |index: usize| !writes.iter().enumerate().any(|(other, write)| other != index && facts.saw(write, writes[index]));
+    let is_last = |index: usize| {
+        !writes.iter().enumerate().any(|(other, write)| other != index && facts.saw(write, writes[index]))
+    };
     let last: Vec<usize> = (0..writes.len()).filter(|index| is_last(*index)).collect();
-    let client = |index: usize| ruling.ctx().history.header.devices.get(writes[index].tx.device as usize).map(|device| device.client_id.as_str());
+    let client = |index: usize| {
+        ruling
+            .ctx()
+            .history
+            .header
+            .devices
+            .get(writes[index].tx.device as usize)
+            .map(|device| device.client_id.as_str())
+    };
     let beaten = |index: usize| {
         last.iter().copied().find(|other| {
             *other != index
@@ -174,7 +194,11 @@ fn stamps_of(ruling: &mut Ruling<'_, '_, '_>, row: RowId, columns: &[usize], wri
     };
     for (who, image) in facts.ends(row) {
         let Some(image) = image else { continue };
-        let holds = |index: &usize| columns.iter().all(|column| left(writes[*index], *column).is_none_or(|value| image.get(*column) == Some(value)));
+        let holds = |index: &usize| {
+            columns
+                .iter()
+                .all(|column| left(writes[*index], *column).is_none_or(|value| image.get(*column) == Some(value)))
+        };
         let candidates: Vec<usize> = last.iter().copied().filter(holds).collect();
         if candidates.iter().any(|index| beaten(*index).is_none()) {
             continue;
@@ -185,7 +209,10 @@ fn stamps_of(ruling: &mut Ruling<'_, '_, '_>, row: RowId, columns: &[usize], wri
                 let winner = beaten(*index).unwrap_or(*index);
                 let because = format!(
                     "client/{} op {} wrote that, but client/{} op {} has the greater clock, and neither had seen the other.",
-                    writes[*index].tx.device, writes[*index].op.op_id, writes[winner].tx.device, writes[winner].op.op_id
+                    writes[*index].tx.device,
+                    writes[*index].op.op_id,
+                    writes[winner].tx.device,
+                    writes[winner].op.op_id
                 );
                 (because, vec![*index, winner])
             }
@@ -193,7 +220,12 @@ fn stamps_of(ruling: &mut Ruling<'_, '_, '_>, row: RowId, columns: &[usize], wri
         };
         ruling.contradict(Contradiction {
             role: ruling.role(row, Some(columns[0])),
-            what: format!("{} is {} on {} in the end.", ruling.label(row, Some(columns[0])), shown.join(", "), label::who(who)),
+            what: format!(
+                "{} is {} on {} in the end.",
+                ruling.label(row, Some(columns[0])),
+                shown.join(", "),
+                label::who(who)
+            ),
             because,
             events: concerned.iter().map(|index| writes[*index].tx.event).collect(),
             operations: concerned.iter().map(|index| writes[*index].name()).collect(),
@@ -211,14 +243,18 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
     for (row, writes) in by_row {
         let table = ruling.facts.table(row);
         for group in &app.policy.tables[table].groups {
-            let of: Vec<&Write<'_>> = writes.iter().filter(|write| group.columns.iter().any(|column| write.data(*column).is_some())).collect();
+            let of: Vec<&Write<'_>> = writes
+                .iter()
+                .filter(|write| group.columns.iter().any(|column| write.data(*column).is_some()))
+                .collect();
             if of.is_empty() {
                 continue;
             }
             // What the server itself may set: a reference without its parent, a start that came second.
             let set_by_server = |column: usize, value: &Value| {
                 (value.is_null() && app.policy.references_of(table).any(|reference| reference.column == column))
-                    || (*value == Value::Int(0) && app.policy.exclusives.iter().any(|one| one.table == table && one.running == column))
+                    || (*value == Value::Int(0)
+                        && app.policy.exclusives.iter().any(|one| one.table == table && one.running == column))
             };
             let fits = |value: &Value, column: usize, expected: Option<&Value>| {
                 expected.is_none_or(|expected| expected == value) || set_by_server(column, value)
@@ -226,14 +262,17 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
             for (who, image) in ruling.facts.ends(row) {
                 let Some(image) = image else { continue };
                 let matches_all = |expected: &dyn Fn(usize) -> Option<Value>| {
-                    group.columns.iter().all(|column| image.get(*column).is_some_and(|value| fits(value, *column, expected(*column).as_ref())))
+                    group.columns.iter().all(|column| {
+                        image.get(*column).is_some_and(|value| fits(value, *column, expected(*column).as_ref()))
+                    })
                 };
                 let default = |column: usize| match &app.schema.tables[table].columns[column].default {
                     fixtures::ColumnDefault::Null => Some(Value::Null),
                     fixtures::ColumnDefault::Literal(value) => Some(value.clone()),
                     fixtures::ColumnDefault::Now => None,
                 };
-                let inserted = |write: &Write<'_>, column: usize| write.data(column).cloned().or_else(|| default(column));
+                let inserted =
+                    |write: &Write<'_>, column: usize| write.data(column).cloned().or_else(|| default(column));
                 // What an insert left out is NULL on its device, and the default on the server.
                 let updated = |write: &Write<'_>, column: usize| {
                     let value = left(write, column).cloned();
@@ -249,10 +288,17 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
                 if from_write || seeded.is_some_and(|seeded| matches_all(&|column| seeded.get(column).cloned())) {
                     continue;
                 }
-                let shown: Vec<String> = group.columns.iter().filter_map(|column| image.get(*column)).map(label::value).collect();
+                let shown: Vec<String> =
+                    group.columns.iter().filter_map(|column| image.get(*column)).map(label::value).collect();
                 ruling.contradict(Contradiction {
                     role: format!("{}.{}", ruling.role(row, None), group.name),
-                    what: format!("{}.{} is ({}) on {} in the end.", ruling.label(row, None), group.name, shown.join(", "), label::who(who)),
+                    what: format!(
+                        "{}.{} is ({}) on {} in the end.",
+                        ruling.label(row, None),
+                        group.name,
+                        shown.join(", "),
+                        label::who(who)
+                    ),
                     because: "No single operation left these values together on any device.".to_owned(),
                     events: of.iter().map(|write| write.tx.event).collect(),
                     operations: of.iter().map(|write| write.name()).collect(),
@@ -267,7 +313,10 @@ pub(super) fn counters_exact(ruling: &mut Ruling<'_, '_, '_>) {
     let tangled = tangled(ruling);
     for ((row, column), writes) in by_column(ruling) {
         let policy = &ruling.ctx().app.policy.tables[ruling.facts.table(row)];
-        if !matches!(policy.rules[column], Rule::Counter { .. }) || tangled.contains(&row) || ruling.facts.last(row).is_none() {
+        if !matches!(policy.rules[column], Rule::Counter { .. })
+            || tangled.contains(&row)
+            || ruling.facts.last(row).is_none()
+        {
             continue;
         }
         let number = |value: Option<&Value>| value.and_then(Value::as_int).map_or(0, i128::from);
@@ -282,7 +331,11 @@ pub(super) fn counters_exact(ruling: &mut Ruling<'_, '_, '_>) {
             ruling.contradict(Contradiction {
                 role: ruling.role(row, Some(column)),
                 what: format!("{} is {value} on {} in the end.", ruling.label(row, Some(column)), label::who(who)),
-                because: format!("It started at {start}, and {} committed operations add {sum}: it should be {}.", writes.len(), start + sum),
+                because: format!(
+                    "It started at {start}, and {} committed operations add {sum}: it should be {}.",
+                    writes.len(),
+                    start + sum
+                ),
                 events: writes.iter().map(|write| write.tx.event).collect(),
                 operations: writes.iter().map(Write::name).collect(),
             });
@@ -299,10 +352,14 @@ pub(super) fn sets_exact(ruling: &mut Ruling<'_, '_, '_>) {
             continue;
         }
         let Some(start) = members(ruling.facts.seeded(row).and_then(|seeded| seeded.get(column))) else { continue };
-        let steps: Option<Vec<_>> = writes.iter().map(|write| Some((write, members(write.old(column))?, members(write.data(column))?))).collect();
+        let steps: Option<Vec<_>> = writes
+            .iter()
+            .map(|write| Some((write, members(write.old(column))?, members(write.data(column))?)))
+            .collect();
         // A value that is no set falls back to latest.
         let Some(steps) = steps else { continue };
-        let elements: BTreeSet<&String> = steps.iter().flat_map(|(_, old, data)| old.iter().chain(data)).chain(&start).collect();
+        let elements: BTreeSet<&String> =
+            steps.iter().flat_map(|(_, old, data)| old.iter().chain(data)).chain(&start).collect();
         for (who, image) in ruling.facts.ends(row) {
             let Some(end) = image.and_then(|image| members(image.get(column))) else { continue };
             let wrong = elements.iter().find(|element| {
@@ -311,7 +368,11 @@ pub(super) fn sets_exact(ruling: &mut Ruling<'_, '_, '_>) {
             });
             let stranger = end.iter().find(|element| !elements.contains(element));
             let Some(element) = stranger.or(wrong.copied()) else { continue };
-            let touched: Vec<&Write<'_>> = steps.iter().filter(|(_, old, data)| old.contains(element) != data.contains(element)).map(|(write, _, _)| *write).collect();
+            let touched: Vec<&Write<'_>> = steps
+                .iter()
+                .filter(|(_, old, data)| old.contains(element) != data.contains(element))
+                .map(|(write, _, _)| *write)
+                .collect();
             ruling.contradict(Contradiction {
                 role: ruling.role(row, Some(column)),
                 what: format!(
@@ -343,10 +404,16 @@ fn lawful(
     at_start: bool,
     steps: &[(&Write<'_>, BTreeSet<String>, BTreeSet<String>)],
 ) -> (bool, bool) {
-    let adds: Vec<&Write<'_>> =
-        steps.iter().filter(|(_, old, data)| !old.contains(element) && data.contains(element)).map(|(write, _, _)| *write).collect();
-    let removes: Vec<&Write<'_>> =
-        steps.iter().filter(|(_, old, data)| old.contains(element) && !data.contains(element)).map(|(write, _, _)| *write).collect();
+    let adds: Vec<&Write<'_>> = steps
+        .iter()
+        .filter(|(_, old, data)| !old.contains(element) && data.contains(element))
+        .map(|(write, _, _)| *write)
+        .collect();
+    let removes: Vec<&Write<'_>> = steps
+        .iter()
+        .filter(|(_, old, data)| old.contains(element) && !data.contains(element))
+        .map(|(write, _, _)| *write)
+        .collect();
     let by_sentence = (at_start && removes.is_empty())
         || adds.iter().any(|add| !removes.iter().any(|remove| ruling.facts.saw(remove, add)));
     let last = steps.iter().rev().find(|(_, old, data)| old.contains(element) != data.contains(element));

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Rule, Value};
 
-use crate::checker::unique_key::{UniqueKey, unique_key};
-use crate::history::{Op, RowId, Who, label};
 use super::facts::Write;
 use super::ruling::{Contradiction, Ruling};
+use crate::checker::unique_key::{UniqueKey, unique_key};
+use crate::history::{Op, RowId, Who, label};
 
 pub(super) fn deleted_stay_deleted(ruling: &mut Ruling<'_, '_, '_>) {
     let mut deleted: BTreeMap<RowId, Write<'_>> = BTreeMap::new();
@@ -23,14 +23,18 @@ pub(super) fn deleted_stay_deleted(ruling: &mut Ruling<'_, '_, '_>) {
         }
     }
     for (row, delete) in deleted {
-        let there: Vec<String> = ruling.facts.ends(row).filter(|(_, image)| image.is_some()).map(|(who, _)| label::who(who)).collect();
+        let there: Vec<String> =
+            ruling.facts.ends(row).filter(|(_, image)| image.is_some()).map(|(who, _)| label::who(who)).collect();
         if there.is_empty() {
             continue;
         }
         ruling.contradict(Contradiction {
             role: ruling.role(row, None),
             what: format!("{} is there in the end on {}.", ruling.label(row, None), there.join(", ")),
-            because: format!("client/{} op {} deleted it, and nobody created it again.", delete.tx.device, delete.op.op_id),
+            because: format!(
+                "client/{} op {} deleted it, and nobody created it again.",
+                delete.tx.device, delete.op.op_id
+            ),
             events: vec![delete.tx.event],
             operations: vec![delete.name()],
         });
@@ -61,7 +65,8 @@ pub(super) fn one_row_per_key(ruling: &mut Ruling<'_, '_, '_>) {
             }
         }
         let mut contradictions = Vec::new();
-        let places = std::iter::once((Who::Server, None)).chain(ruling.facts.reads.iter().map(|(device, rows)| (Who::Client(*device), Some(rows))));
+        let places = std::iter::once((Who::Server, None))
+            .chain(ruling.facts.reads.iter().map(|(device, rows)| (Who::Client(*device), Some(rows))));
         for (who, rows) in places {
             let at_end: Vec<(RowId, &Row)> = match rows {
                 Some(rows) => rows.iter().map(|(row, image)| (*row, image)).collect(),
@@ -81,7 +86,11 @@ pub(super) fn one_row_per_key(ruling: &mut Ruling<'_, '_, '_>) {
                 };
                 contradictions.push(Contradiction {
                     role: ruling.role(row, Some(unique.columns[0])),
-                    what: format!("{} holds a key on {} in the end that is another row's.", ruling.label(row, None), label::who(who)),
+                    what: format!(
+                        "{} holds a key on {} in the end that is another row's.",
+                        ruling.label(row, None),
+                        label::who(who)
+                    ),
                     because,
                     events: inserts(ruling, row).iter().map(|write| write.0).collect(),
                     operations: inserts(ruling, row).iter().map(|write| write.1).collect(),
@@ -143,12 +152,15 @@ pub(super) fn same_sequence(ruling: &mut Ruling<'_, '_, '_>) {
         let mut by_user: BTreeMap<&str, (u32, Vec<RowId>)> = BTreeMap::new();
         for (device, rows) in &ruling.facts.reads {
             let mine = sequence(rows);
-            let Some(user) = history.header.devices.get(*device as usize).map(|device| device.user.as_str()) else { continue };
+            let Some(user) = history.header.devices.get(*device as usize).map(|device| device.user.as_str()) else {
+                continue;
+            };
             let (first, theirs) = by_user.entry(user).or_insert_with(|| (*device, mine.clone()));
             if *theirs == mine {
                 continue;
             }
-            let place = theirs.iter().zip(&mine).position(|(one, other)| one != other).unwrap_or(theirs.len().min(mine.len()));
+            let place =
+                theirs.iter().zip(&mine).position(|(one, other)| one != other).unwrap_or(theirs.len().min(mine.len()));
             let row = mine.get(place).or(theirs.get(place)).copied().unwrap_or_default();
             contradiction.get_or_insert(Contradiction {
                 role: ruling.role(row, Some(column)),
@@ -163,10 +175,18 @@ pub(super) fn same_sequence(ruling: &mut Ruling<'_, '_, '_>) {
         }
         // What the server has and some device of the user shows, each of the user's devices shows; what was listed
         // before and nobody deleted is still there.
-        let deleted: BTreeSet<RowId> = ruling.facts.writes().iter().filter(|write| write.is(Op::Delete)).map(|write| write.row).collect();
-        for write in ruling.facts.writes().iter().filter(|write| ruling.facts.table(write.row) == table && write.data(column).is_some()) {
+        let deleted: BTreeSet<RowId> =
+            ruling.facts.writes().iter().filter(|write| write.is(Op::Delete)).map(|write| write.row).collect();
+        for write in ruling
+            .facts
+            .writes()
+            .iter()
+            .filter(|write| ruling.facts.table(write.row) == table && write.data(column).is_some())
+        {
             let gone = ruling.facts.ends(write.row).find(|(_, image)| image.is_none()).map(|(who, _)| who);
-            let lawful = deleted.contains(&write.row) || has_cascade(ruling, table) || history.header.devices.iter().any(|device| device.user != history.header.devices[0].user);
+            let lawful = deleted.contains(&write.row)
+                || has_cascade(ruling, table)
+                || history.header.devices.iter().any(|device| device.user != history.header.devices[0].user);
             if let Some(who) = gone.filter(|_| !lawful) {
                 contradiction.get_or_insert(Contradiction {
                     role: ruling.role(write.row, Some(column)),
@@ -210,9 +230,15 @@ pub(super) fn orphans_refused(ruling: &mut Ruling<'_, '_, '_>) {
             operations: inserts(ruling, row).iter().map(|write| write.1).collect(),
         };
         if reference.on_missing_parent == OnMissingParent::Refuse {
-            contradictions.extend(orphan_commits(ruling, reference.column, reference.table, reference.parent).map(|(row, seq)| orphan(row, format!("after commit {seq}"))));
+            contradictions.extend(
+                orphan_commits(ruling, reference.column, reference.table, reference.parent)
+                    .map(|(row, seq)| orphan(row, format!("after commit {seq}"))),
+            );
             for (device, rows) in &ruling.facts.reads {
-                let found = rows.iter().filter(|(row, _)| ruling.facts.table(**row) == reference.table).find(|(_, image)| is_orphan(image, &|parent| rows.contains_key(&parent)));
+                let found = rows
+                    .iter()
+                    .filter(|(row, _)| ruling.facts.table(**row) == reference.table)
+                    .find(|(_, image)| is_orphan(image, &|parent| rows.contains_key(&parent)));
                 contradictions.extend(found.map(|(row, _)| orphan(*row, format!("on client/{device} in the end"))));
             }
         }
@@ -227,18 +253,28 @@ pub(super) fn orphans_refused(ruling: &mut Ruling<'_, '_, '_>) {
             let before = versions.iter().rev().find_map(|version| version.row.as_ref());
             let parent = before.and_then(|before| ruling.facts.find(reference.parent, before.get(reference.column)?));
             let Some(deleter) = ruling.facts.timeline.commit(end.seq) else { continue };
-            let parent_went = parent.is_some_and(|parent| deleter.changes.iter().any(|change| change.row == parent && change.after.is_none()));
+            let parent_went = parent.is_some_and(|parent| {
+                deleter.changes.iter().any(|change| change.row == parent && change.after.is_none())
+            });
             let seen = deleter.origin.is_none_or(|origin| {
                 let event = ruling.facts.timeline.local_tx(origin.device, origin.tx_id);
                 origin.device == write.tx.device
                     || event.is_none_or(|event| seq <= ruling.facts.timeline.seen_row(origin.device, event, write.row))
             });
             // A later write of the same row overrode it; that one is judged in its place.
-            let last_of_row = !by_row[&write.row].iter().any(|other| other.tx.seq > write.tx.seq && other.tx.seq <= Some(end.seq) && ruling.facts.saw(other, &write));
+            let last_of_row = !by_row[&write.row].iter().any(|other| {
+                other.tx.seq > write.tx.seq && other.tx.seq <= Some(end.seq) && ruling.facts.saw(other, &write)
+            });
             if parent_went && !seen && last_of_row && !ruling.facts.is_on_record(write.row, &write, None) {
                 contradictions.push(Contradiction {
                     role: ruling.role(write.row, None),
-                    what: format!("{} went with its parent in commit {}, and client/{} op {} is told nothing.", ruling.label(write.row, None), end.seq, write.tx.device, write.op.op_id),
+                    what: format!(
+                        "{} went with its parent in commit {}, and client/{} op {} is told nothing.",
+                        ruling.label(write.row, None),
+                        end.seq,
+                        write.tx.device,
+                        write.op.op_id
+                    ),
                     because: "It was neither refused nor is the child's deletion on record.".to_owned(),
                     events: vec![write.tx.event],
                     operations: vec![write.name()],
@@ -279,7 +315,10 @@ fn orphan_commits(ruling: &Ruling<'_, '_, '_>, column: usize, table: usize, pare
         let orphan = suspects.into_iter().find(|child| {
             let Some(image) = live.get(child) else { return false };
             let named = image.get(column).is_some_and(|value| !value.is_null());
-            named && parent_of(Some(image)).is_none_or(|parent| !live.contains_key(&parent) && !ruling.facts.timeline.versions(parent).is_empty())
+            named
+                && parent_of(Some(image)).is_none_or(|parent| {
+                    !live.contains_key(&parent) && !ruling.facts.timeline.versions(parent).is_empty()
+                })
         });
         if let Some(child) = orphan {
             return Some((child, commit.seq));

@@ -1,9 +1,9 @@
 //! One claim being judged, and what contradicts it.
 
+use super::facts::Facts;
 use crate::checker::context::Context;
 use crate::history::RowId;
 use crate::verdict::{Anomaly, Class, Finding};
-use super::facts::Facts;
 
 /// One claim being judged.
 pub(super) struct Ruling<'r, 'a, 't> {

@@ -4,21 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
-use crate::checker::tree::path_to;
-use crate::history::{Op, RowId};
 use super::facts::Write;
 use super::ruling::{Contradiction, Ruling};
+use crate::checker::tree::path_to;
+use crate::history::{Op, RowId};
 
 pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
     let app = ruling.ctx().app;
     for tree in &app.policy.trees {
         let mut contradictions = Vec::new();
         let mut parents: BTreeMap<RowId, RowId> = BTreeMap::new();
-        let parent_of = |image: Option<&Row>| image.and_then(|image| ruling.facts.find(tree.table, image.get(tree.column)?));
+        let parent_of =
+            |image: Option<&Row>| image.and_then(|image| ruling.facts.find(tree.table, image.get(tree.column)?));
         for (event, commit) in ruling.facts.timeline.commits() {
             let in_tree = commit.changes.iter().filter(|change| ruling.facts.table(change.row) == tree.table);
             let changes: Vec<_> = in_tree.collect();
-            let intents = commit.origin.map_or_else(Vec::new, |origin| parent_intents(ruling, origin, tree.table, tree.column));
+            let intents =
+                commit.origin.map_or_else(Vec::new, |origin| parent_intents(ruling, origin, tree.table, tree.column));
             // In the order of operations: would this one have closed a cycle in the tree as it then was?
             for (write, parent) in &intents {
                 let after = ruling.facts.timeline.row_at(write.row, commit.seq);
@@ -27,8 +29,15 @@ pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
                 if closes && !stands && after.is_some() && !ruling.facts.is_on_record(write.row, write, Some("cycle")) {
                     contradictions.push(Contradiction {
                         role: ruling.role(write.row, Some(tree.column)),
-                        what: format!("{} was left as it was in commit {} without a record.", ruling.label(write.row, Some(tree.column)), commit.seq),
-                        because: format!("client/{} op {} would have closed a cycle there; it is superseded, and that is on record.", write.tx.device, write.op.op_id),
+                        what: format!(
+                            "{} was left as it was in commit {} without a record.",
+                            ruling.label(write.row, Some(tree.column)),
+                            commit.seq
+                        ),
+                        because: format!(
+                            "client/{} op {} would have closed a cycle there; it is superseded, and that is on record.",
+                            write.tx.device, write.op.op_id
+                        ),
                         events: vec![write.tx.event, event],
                         operations: vec![write.name()],
                     });
@@ -43,12 +52,19 @@ pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
                     None => drop(parents.remove(&change.row)),
                 }
             }
-            let cycle = changes.iter().find(|change| parents.get(&change.row).is_some_and(|parent| closes_cycle(&parents, *parent, change.row)));
+            let cycle = changes.iter().find(|change| {
+                parents.get(&change.row).is_some_and(|parent| closes_cycle(&parents, *parent, change.row))
+            });
             if let Some(change) = cycle {
                 contradictions.push(Contradiction {
                     role: ruling.role(change.row, Some(tree.column)),
-                    what: format!("{} is its own ancestor after commit {}.", ruling.label(change.row, None), commit.seq),
-                    because: "A parent change that would close a cycle is superseded, and the first commit stands.".to_owned(),
+                    what: format!(
+                        "{} is its own ancestor after commit {}.",
+                        ruling.label(change.row, None),
+                        commit.seq
+                    ),
+                    because: "A parent change that would close a cycle is superseded, and the first commit stands."
+                        .to_owned(),
                     events: intents.iter().map(|(write, _)| write.tx.event).chain([event]).collect(),
                     operations: intents.iter().map(|(write, _)| write.name()).collect(),
                 });
@@ -77,7 +93,12 @@ pub(super) fn cycles_superseded(ruling: &mut Ruling<'_, '_, '_>) {
 }
 
 /// The parent changes that a transaction meant, in order.
-fn parent_intents<'a>(ruling: &Ruling<'_, 'a, '_>, origin: crate::history::Origin, table: usize, column: usize) -> Vec<(Write<'a>, RowId)> {
+fn parent_intents<'a>(
+    ruling: &Ruling<'_, 'a, '_>,
+    origin: crate::history::Origin,
+    table: usize,
+    column: usize,
+) -> Vec<(Write<'a>, RowId)> {
     let txs = &ruling.facts.txs;
     let Some(event) = ruling.facts.timeline.local_tx(origin.device, origin.tx_id) else { return Vec::new() };
     let index = txs.partition_point(|tx| tx.event < event);
@@ -99,13 +120,18 @@ fn closes_cycle(parents: &BTreeMap<RowId, RowId>, parent: RowId, row: RowId) -> 
 pub(super) fn one_leader(ruling: &mut Ruling<'_, '_, '_>) {
     let app = ruling.ctx().app;
     for exclusive in &app.policy.exclusives {
-        let runs = |image: Option<&Row>| image.is_some_and(|image| image.get(exclusive.running) == Some(&Value::Int(1)));
+        let runs =
+            |image: Option<&Row>| image.is_some_and(|image| image.get(exclusive.running) == Some(&Value::Int(1)));
         let mut contradictions = Vec::new();
         let mut running: BTreeSet<RowId> = BTreeSet::new();
         for (event, commit) in ruling.facts.timeline.commits() {
             let before = running.clone();
             for change in commit.changes.iter().filter(|change| ruling.facts.table(change.row) == exclusive.table) {
-                if runs(change.after.as_ref()) { running.insert(change.row) } else { running.remove(&change.row) };
+                if runs(change.after.as_ref()) {
+                    running.insert(change.row)
+                } else {
+                    running.remove(&change.row)
+                };
             }
             let leaders: Vec<RowId> = running.iter().copied().collect();
             if leaders.len() > 1 && before.len() < leaders.len() {
@@ -126,8 +152,15 @@ pub(super) fn one_leader(ruling: &mut Ruling<'_, '_, '_>) {
                 if held && after.is_some() && !runs(after) && !ruling.facts.is_on_record(write.row, &write, None) {
                     contradictions.push(Contradiction {
                         role: ruling.role(write.row, Some(exclusive.running)),
-                        what: format!("{} did not start in commit {}, and there is no record.", ruling.label(write.row, None), commit.seq),
-                        because: format!("client/{} op {} started it while another row was running.", write.tx.device, write.op.op_id),
+                        what: format!(
+                            "{} did not start in commit {}, and there is no record.",
+                            ruling.label(write.row, None),
+                            commit.seq
+                        ),
+                        because: format!(
+                            "client/{} op {} started it while another row was running.",
+                            write.tx.device, write.op.op_id
+                        ),
                         events: vec![write.tx.event, event],
                         operations: vec![write.name()],
                     });
@@ -135,8 +168,11 @@ pub(super) fn one_leader(ruling: &mut Ruling<'_, '_, '_>) {
             }
         }
         for (device, rows) in &ruling.facts.reads {
-            let leaders: Vec<RowId> =
-                rows.iter().filter(|(row, image)| ruling.facts.table(**row) == exclusive.table && runs(Some(*image))).map(|(row, _)| *row).collect();
+            let leaders: Vec<RowId> = rows
+                .iter()
+                .filter(|(row, image)| ruling.facts.table(**row) == exclusive.table && runs(Some(*image)))
+                .map(|(row, _)| *row)
+                .collect();
             if ruling.facts.no_end.is_none() && leaders.len() > 1 {
                 contradictions.push(Contradiction {
                     role: ruling.role(leaders[0], Some(exclusive.running)),
@@ -151,7 +187,12 @@ pub(super) fn one_leader(ruling: &mut Ruling<'_, '_, '_>) {
 }
 
 /// The last start of each row in a transaction, unless the transaction itself stops the row again.
-fn starts<'a>(ruling: &Ruling<'_, 'a, '_>, origin: crate::history::Origin, table: usize, column: usize) -> Vec<Write<'a>> {
+fn starts<'a>(
+    ruling: &Ruling<'_, 'a, '_>,
+    origin: crate::history::Origin,
+    table: usize,
+    column: usize,
+) -> Vec<Write<'a>> {
     let txs = &ruling.facts.txs;
     let Some(event) = ruling.facts.timeline.local_tx(origin.device, origin.tx_id) else { return Vec::new() };
     let index = txs.partition_point(|tx| tx.event < event);
@@ -163,6 +204,7 @@ fn starts<'a>(ruling: &Ruling<'_, 'a, '_>, origin: crate::history::Origin, table
             last.insert(write.row, write);
         }
     }
-    let starts = |write: &Write<'_>| write.data(column) == Some(&Value::Int(1)) && write.old(column) != Some(&Value::Int(1));
+    let starts =
+        |write: &Write<'_>| write.data(column) == Some(&Value::Int(1)) && write.old(column) != Some(&Value::Int(1));
     last.into_values().filter(starts).collect()
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Value as Json, json};
 
+use super::check as judge;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{ConflictRecord, LocalTx, Op, OpAnswer, Outcome, Phase, RowId, TxOutcome, What, Who, Writer};
 use crate::plan::EPOCH_US;
 use crate::promise::Claim;
-use super::check as judge;
 
 const BOX: RowId = 0;
 const CARD: RowId = 1;
@@ -63,7 +63,13 @@ fn edit(builder: &mut HistoryBuilder, device: u32, row: RowId, set: Json) {
 
 fn record(row: RowId, rule: &str, loser: (u32, i64)) -> ConflictRecord {
     let (device, op_id) = loser;
-    ConflictRecord { row, column: None, rule: rule.to_owned(), loser: Writer::Client { device, op_id }, winner: Writer::Server }
+    ConflictRecord {
+        row,
+        column: None,
+        rule: rule.to_owned(),
+        loser: Writer::Client { device, op_id },
+        winner: Writer::Server,
+    }
 }
 
 #[test]
@@ -76,11 +82,13 @@ fn an_unsettled_run_tells_nothing_of_its_end() {
 
 #[test]
 fn nothing_overridden() {
-    let builder = |second: &'static str, after: Json| move |builder: &mut HistoryBuilder| {
-        edit(builder, 0, CARD, json!({"title": "a"}));
-        edit(builder, 1, CARD, json!({second: "b"}));
-        land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
-        land(builder, 1, &[(CARD, Some(after))], vec![]);
+    let builder = |second: &'static str, after: Json| {
+        move |builder: &mut HistoryBuilder| {
+            edit(builder, 0, CARD, json!({"title": "a"}));
+            edit(builder, 1, CARD, json!({second: "b"}));
+            land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
+            land(builder, 1, &[(CARD, Some(after))], vec![]);
+        }
     };
     let claim = Claim::NothingOverridden;
     check("different columns", claim, true, builder("body", json!({"body": "b"})));
@@ -103,11 +111,13 @@ fn nothing_overridden() {
 
 #[test]
 fn greatest_stamp_stays() {
-    let builder = |second: i64, after: &'static str| move |builder: &mut HistoryBuilder| {
-        edit(builder, 0, CARD, json!({"title": "a", "updated_at": at(50)}));
-        edit(builder, 1, CARD, json!({"title": "b", "updated_at": at(second)}));
-        land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
-        land(builder, 1, &[(CARD, Some(json!({"title": after})))], vec![]);
+    let builder = |second: i64, after: &'static str| {
+        move |builder: &mut HistoryBuilder| {
+            edit(builder, 0, CARD, json!({"title": "a", "updated_at": at(50)}));
+            edit(builder, 1, CARD, json!({"title": "b", "updated_at": at(second)}));
+            land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
+            land(builder, 1, &[(CARD, Some(json!({"title": after})))], vec![]);
+        }
     };
     let claim = Claim::GreatestStampStays;
     check("the later one stays", claim, true, builder(60, "b"));
@@ -128,11 +138,13 @@ fn greatest_stamp_stays() {
 
 #[test]
 fn deleted_stay_deleted() {
-    let builder = |after: Option<Json>| move |builder: &mut HistoryBuilder| {
-        builder.tx(0, &[(Op::Delete, LABEL, Json::Null)]);
-        edit(builder, 1, LABEL, json!({"value": "a"}));
-        land(builder, 0, &[(LABEL, None)], vec![]);
-        land(builder, 1, &[(LABEL, after)], vec![]);
+    let builder = |after: Option<Json>| {
+        move |builder: &mut HistoryBuilder| {
+            builder.tx(0, &[(Op::Delete, LABEL, Json::Null)]);
+            edit(builder, 1, LABEL, json!({"value": "a"}));
+            land(builder, 0, &[(LABEL, None)], vec![]);
+            land(builder, 1, &[(LABEL, after)], vec![]);
+        }
     };
     let claim = Claim::DeletedStayDeleted;
     check("an edit of a deleted row", claim, true, builder(None));
@@ -147,11 +159,13 @@ fn deleted_stay_deleted() {
 
 #[test]
 fn groups_whole() {
-    let builder = |after: Json| move |builder: &mut HistoryBuilder| {
-        edit(builder, 0, CARD, json!({"x": 1.0, "y": 1.0}));
-        edit(builder, 1, CARD, json!({"x": 2.0, "y": 2.0}));
-        land(builder, 0, &[(CARD, Some(json!({"x": 1.0, "y": 1.0})))], vec![]);
-        land(builder, 1, &[(CARD, Some(after))], vec![]);
+    let builder = |after: Json| {
+        move |builder: &mut HistoryBuilder| {
+            edit(builder, 0, CARD, json!({"x": 1.0, "y": 1.0}));
+            edit(builder, 1, CARD, json!({"x": 2.0, "y": 2.0}));
+            land(builder, 0, &[(CARD, Some(json!({"x": 1.0, "y": 1.0})))], vec![]);
+            land(builder, 1, &[(CARD, Some(after))], vec![]);
+        }
     };
     check("one of them", Claim::GroupsWhole, true, builder(json!({"x": 2.0, "y": 2.0})));
     check("half and half", Claim::GroupsWhole, false, builder(json!({"x": 2.0})));
@@ -159,11 +173,13 @@ fn groups_whole() {
 
 #[test]
 fn counters_exact() {
-    let builder = |hits: i64| move |builder: &mut HistoryBuilder| {
-        edit(builder, 0, CARD, json!({"hits": 1}));
-        edit(builder, 1, CARD, json!({"hits": 2}));
-        land(builder, 0, &[(CARD, Some(json!({"hits": 1})))], vec![]);
-        land(builder, 1, &[(CARD, Some(json!({"hits": hits})))], vec![]);
+    let builder = |hits: i64| {
+        move |builder: &mut HistoryBuilder| {
+            edit(builder, 0, CARD, json!({"hits": 1}));
+            edit(builder, 1, CARD, json!({"hits": 2}));
+            land(builder, 0, &[(CARD, Some(json!({"hits": 1})))], vec![]);
+            land(builder, 1, &[(CARD, Some(json!({"hits": hits})))], vec![]);
+        }
     };
     check("the sum", Claim::CountersExact, true, builder(3));
     check("the last", Claim::CountersExact, false, builder(2));
@@ -171,15 +187,17 @@ fn counters_exact() {
 
 #[test]
 fn sets_exact() {
-    let builder = |first: &'static str, second: &'static str, after: &'static str| move |builder: &mut HistoryBuilder| {
-        edit(builder, 0, CARD, json!({"tags": r#"["a","b"]"#}));
-        land(builder, 0, &[(CARD, Some(json!({"tags": r#"["a","b"]"#})))], vec![]);
-        builder.apply(0);
-        builder.apply(1);
-        edit(builder, 0, CARD, json!({"tags": first}));
-        edit(builder, 1, CARD, json!({"tags": second}));
-        land(builder, 0, &[(CARD, Some(json!({"tags": first})))], vec![]);
-        land(builder, 1, &[(CARD, Some(json!({"tags": after})))], vec![]);
+    let builder = |first: &'static str, second: &'static str, after: &'static str| {
+        move |builder: &mut HistoryBuilder| {
+            edit(builder, 0, CARD, json!({"tags": r#"["a","b"]"#}));
+            land(builder, 0, &[(CARD, Some(json!({"tags": r#"["a","b"]"#})))], vec![]);
+            builder.apply(0);
+            builder.apply(1);
+            edit(builder, 0, CARD, json!({"tags": first}));
+            edit(builder, 1, CARD, json!({"tags": second}));
+            land(builder, 0, &[(CARD, Some(json!({"tags": first})))], vec![]);
+            land(builder, 1, &[(CARD, Some(json!({"tags": after})))], vec![]);
+        }
     };
     let claim = Claim::SetsExact;
     check("additions", claim, true, builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c","d"]"#));
@@ -191,19 +209,21 @@ fn sets_exact() {
 
 #[test]
 fn one_row_per_key() {
-    let builder = |merged: bool| move |builder: &mut HistoryBuilder| {
-        let (one, two) = (builder.row("labels"), builder.row("labels"));
-        builder.tx(0, &[(Op::Put, one, json!({"key": "k", "value": "a"}))]);
-        builder.tx(1, &[(Op::Put, two, json!({"key": "k", "value": "b"}))]);
-        land(builder, 0, &[(one, Some(json!({"key": "k", "value": "a"})))], vec![]);
-        let row = if merged { one } else { two };
-        land(builder, 1, &[(row, Some(json!({"key": "k", "value": "b"})))], vec![]);
-        if merged {
-            let commit = builder.history.events.iter_mut().rev().find_map(|event| match &mut event.what {
-                What::Commit(commit) => Some(commit),
-                _ => None,
-            });
-            commit.expect("there is a commit").aliases.push((two, one));
+    let builder = |merged: bool| {
+        move |builder: &mut HistoryBuilder| {
+            let (one, two) = (builder.row("labels"), builder.row("labels"));
+            builder.tx(0, &[(Op::Put, one, json!({"key": "k", "value": "a"}))]);
+            builder.tx(1, &[(Op::Put, two, json!({"key": "k", "value": "b"}))]);
+            land(builder, 0, &[(one, Some(json!({"key": "k", "value": "a"})))], vec![]);
+            let row = if merged { one } else { two };
+            land(builder, 1, &[(row, Some(json!({"key": "k", "value": "b"})))], vec![]);
+            if merged {
+                let commit = builder.history.events.iter_mut().rev().find_map(|event| match &mut event.what {
+                    What::Commit(commit) => Some(commit),
+                    _ => None,
+                });
+                commit.expect("there is a commit").aliases.push((two, one));
+            }
         }
     };
     check("merged", Claim::OneRowPerKey, true, builder(true));
@@ -217,19 +237,21 @@ fn one_row_per_key() {
 
 #[test]
 fn same_sequence() {
-    let builder = |last: Option<Json>| move |builder: &mut HistoryBuilder| {
-        let other = builder.row("cards");
-        builder.server_write(&[(other, Some(json!({"title": "other", "place": 1})))]);
-        builder.apply(0);
-        builder.apply(1);
-        builder.tx(0, &[(Op::Patch, CARD, json!({"place": 2})), (Op::Patch, other, json!({"place": 3}))]);
-        builder.upload(0);
-        builder.apply(0);
-        builder.apply(1);
-        if let Some(last) = last {
-            let image = builder.changed(CARD, &last);
-            builder.apply_rows(1, &[(CARD, Some(image))]);
-            builder.end();
+    let builder = |last: Option<Json>| {
+        move |builder: &mut HistoryBuilder| {
+            let other = builder.row("cards");
+            builder.server_write(&[(other, Some(json!({"title": "other", "place": 1})))]);
+            builder.apply(0);
+            builder.apply(1);
+            builder.tx(0, &[(Op::Patch, CARD, json!({"place": 2})), (Op::Patch, other, json!({"place": 3}))]);
+            builder.upload(0);
+            builder.apply(0);
+            builder.apply(1);
+            if let Some(last) = last {
+                let image = builder.changed(CARD, &last);
+                builder.apply_rows(1, &[(CARD, Some(image))]);
+                builder.end();
+            }
         }
     };
     check("one sequence", Claim::SameSequence, true, builder(None));
@@ -240,16 +262,18 @@ fn same_sequence() {
 
 #[test]
 fn orphans_refused() {
-    let builder = |child_stays: bool, recorded: bool| move |builder: &mut HistoryBuilder| {
-        edit(builder, 0, CARD, json!({"title": "a"}));
-        builder.tx(1, &[(Op::Delete, BOX, Json::Null)]);
-        land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
-        let mut rows = vec![(BOX, None)];
-        if !child_stays {
-            rows.push((CARD, None));
+    let builder = |child_stays: bool, recorded: bool| {
+        move |builder: &mut HistoryBuilder| {
+            edit(builder, 0, CARD, json!({"title": "a"}));
+            builder.tx(1, &[(Op::Delete, BOX, Json::Null)]);
+            land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
+            let mut rows = vec![(BOX, None)];
+            if !child_stays {
+                rows.push((CARD, None));
+            }
+            let records = if recorded { vec![record(CARD, "cascade", (0, 1))] } else { vec![] };
+            land(builder, 1, &rows, records);
         }
-        let records = if recorded { vec![record(CARD, "cascade", (0, 1))] } else { vec![] };
-        land(builder, 1, &rows, records);
     };
     check("the child goes, on record", Claim::OrphansRefused, true, builder(false, true));
     check("the child goes silently", Claim::OrphansRefused, false, builder(false, false));
@@ -263,20 +287,22 @@ fn orphans_refused() {
 
 #[test]
 fn cycles_superseded() {
-    let builder = |closes: bool, recorded: bool| move |builder: &mut HistoryBuilder| {
-        let other = builder.row("boxes");
-        let (this_id, other_id) = (builder.id(BOX), builder.id(other));
-        builder.server_write(&[(other, Some(json!({"name": "other"})))]);
-        builder.apply(0);
-        builder.apply(1);
-        edit(builder, 0, BOX, json!({"parent_id": other_id.clone()}));
-        edit(builder, 1, other, json!({"parent_id": this_id.clone()}));
-        land(builder, 0, &[(BOX, Some(json!({"parent_id": other_id})))], vec![]);
-        let rows = if closes { vec![(other, Some(json!({"parent_id": this_id})))] } else { vec![] };
-        land(builder, 1, &rows, if recorded { vec![record(other, "cycle", (1, 1))] } else { vec![] });
-        builder.apply(0);
-        builder.apply(1);
-        builder.end();
+    let builder = |closes: bool, recorded: bool| {
+        move |builder: &mut HistoryBuilder| {
+            let other = builder.row("boxes");
+            let (this_id, other_id) = (builder.id(BOX), builder.id(other));
+            builder.server_write(&[(other, Some(json!({"name": "other"})))]);
+            builder.apply(0);
+            builder.apply(1);
+            edit(builder, 0, BOX, json!({"parent_id": other_id.clone()}));
+            edit(builder, 1, other, json!({"parent_id": this_id.clone()}));
+            land(builder, 0, &[(BOX, Some(json!({"parent_id": other_id})))], vec![]);
+            let rows = if closes { vec![(other, Some(json!({"parent_id": this_id})))] } else { vec![] };
+            land(builder, 1, &rows, if recorded { vec![record(other, "cycle", (1, 1))] } else { vec![] });
+            builder.apply(0);
+            builder.apply(1);
+            builder.end();
+        }
     };
     for (what, holds, closes, recorded) in
         [("superseded", true, false, true), ("superseded silently", false, false, false)]
@@ -293,18 +319,20 @@ fn cycles_superseded() {
 
 #[test]
 fn one_leader() {
-    let builder = |starts: bool, recorded: bool| move |builder: &mut HistoryBuilder| {
-        let other = builder.row("boxes");
-        builder.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
-        builder.apply(0);
-        builder.apply(1);
-        edit(builder, 0, BOX, json!({"running": 1}));
-        edit(builder, 1, other, json!({"running": 1}));
-        land(builder, 0, &[(BOX, Some(json!({"running": 1})))], vec![]);
-        let rows = if starts { vec![(other, Some(json!({"running": 1})))] } else { vec![] };
-        land(builder, 1, &rows, if recorded { vec![record(other, "exclusive", (1, 1))] } else { vec![] });
-        builder.apply(0);
-        builder.apply(1);
+    let builder = |starts: bool, recorded: bool| {
+        move |builder: &mut HistoryBuilder| {
+            let other = builder.row("boxes");
+            builder.server_write(&[(other, Some(json!({"name": "other", "running": 0})))]);
+            builder.apply(0);
+            builder.apply(1);
+            edit(builder, 0, BOX, json!({"running": 1}));
+            edit(builder, 1, other, json!({"running": 1}));
+            land(builder, 0, &[(BOX, Some(json!({"running": 1})))], vec![]);
+            let rows = if starts { vec![(other, Some(json!({"running": 1})))] } else { vec![] };
+            land(builder, 1, &rows, if recorded { vec![record(other, "exclusive", (1, 1))] } else { vec![] });
+            builder.apply(0);
+            builder.apply(1);
+        }
     };
     check("the second does not start", Claim::OneLeader, true, builder(false, true));
     check("the second does not start, silently", Claim::OneLeader, false, builder(false, false));
@@ -315,20 +343,23 @@ fn one_leader() {
 
 #[test]
 fn one_commit_each() {
-    let builder = |again: bool, second: Outcome| move |builder: &mut HistoryBuilder| {
-        edit(builder, 0, CARD, json!({"title": "a"}));
-        builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
-        builder.commit_as_sent(0);
-        builder.attempt(0, 1, 1, Phase::Ok, Some(TxOutcome::Committed), builder.applied_answers(0));
-        builder.attempt(0, 1, 2, Phase::Invoke, None, Vec::new());
-        if again {
-            let tx = builder.queued[0][0].clone();
-            let image = builder.changed(CARD, &json!({"title": "a", "body": "again"}));
-            builder.commit(Some((0, &tx)), &[(CARD, Some(image))], Vec::new(), Vec::new());
+    let builder = |again: bool, second: Outcome| {
+        move |builder: &mut HistoryBuilder| {
+            edit(builder, 0, CARD, json!({"title": "a"}));
+            builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
+            builder.commit_as_sent(0);
+            builder.attempt(0, 1, 1, Phase::Ok, Some(TxOutcome::Committed), builder.applied_answers(0));
+            builder.attempt(0, 1, 2, Phase::Invoke, None, Vec::new());
+            if again {
+                let tx = builder.queued[0][0].clone();
+                let image = builder.changed(CARD, &json!({"title": "a", "body": "again"}));
+                builder.commit(Some((0, &tx)), &[(CARD, Some(image))], Vec::new(), Vec::new());
+            }
+            let answers: Vec<OpAnswer> =
+                builder.applied_answers(0).into_iter().map(|answer| OpAnswer { outcome: second, ..answer }).collect();
+            builder.attempt(0, 1, 2, Phase::Ok, Some(TxOutcome::Committed), answers);
+            builder.complete(0);
         }
-        let answers: Vec<OpAnswer> = builder.applied_answers(0).into_iter().map(|answer| OpAnswer { outcome: second, ..answer }).collect();
-        builder.attempt(0, 1, 2, Phase::Ok, Some(TxOutcome::Committed), answers);
-        builder.complete(0);
     };
     check("the first answer again", Claim::OneCommitEach, true, builder(false, Outcome::Applied));
     check("another answer", Claim::OneCommitEach, false, builder(false, Outcome::Superseded));
@@ -345,10 +376,12 @@ fn one_commit_each() {
 
 #[test]
 fn one_refusal_per_expiry() {
-    let builder = |statuses: &'static [u16]| move |builder: &mut HistoryBuilder| {
-        for status in statuses {
-            let phase = if *status == 200 { Phase::Ok } else { Phase::Fail };
-            builder.event(Who::Client(0), What::Stream { phase, status: Some(*status), reason: "" });
+    let builder = |statuses: &'static [u16]| {
+        move |builder: &mut HistoryBuilder| {
+            for status in statuses {
+                let phase = if *status == 200 { Phase::Ok } else { Phase::Fail };
+                builder.event(Who::Client(0), What::Stream { phase, status: Some(*status), reason: "" });
+            }
         }
     };
     let claim = Claim::OneRefusalPerExpiry;
@@ -383,14 +416,17 @@ fn old_tokens_stay_good() {
     check("an upload refused", claim, false, |builder| {
         edit(builder, 0, CARD, json!({"title": "a"}));
         builder.event(Who::Run, rotation(Phase::Invoke));
-        builder.event(Who::Client(0), What::Upload(crate::history::Upload {
-            phase: Phase::Fail,
-            tx_id: 1,
-            attempt: 1,
-            status: Some(401),
-            outcome: None,
-            ops: Vec::new(),
-        }));
+        builder.event(
+            Who::Client(0),
+            What::Upload(crate::history::Upload {
+                phase: Phase::Fail,
+                tx_id: 1,
+                attempt: 1,
+                status: Some(401),
+                outcome: None,
+                ops: Vec::new(),
+            }),
+        );
         builder.event(Who::Run, rotation(Phase::Ok));
         builder.upload(0);
     });

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::ruling::{Contradiction, Ruling};
 use crate::history::{Event, OpAnswer, Phase, TxOutcome, What, Who};
 use crate::plan::Fault;
-use super::ruling::{Contradiction, Ruling};
 
 pub(super) fn one_commit_each(ruling: &mut Ruling<'_, '_, '_>) {
     let facts = ruling.facts;
@@ -33,13 +33,17 @@ pub(super) fn one_commit_each(ruling: &mut Ruling<'_, '_, '_>) {
         let commits: Vec<u64> = facts
             .timeline
             .commits_of(tx.device, tx.tx_id)
-            .filter(|seq| facts.timeline.commit(*seq).is_some_and(|commit| !commit.changes.is_empty() || Some(*seq) == tx.seq))
+            .filter(|seq| {
+                facts.timeline.commit(*seq).is_some_and(|commit| !commit.changes.is_empty() || Some(*seq) == tx.seq)
+            })
             .collect();
         let contradiction = |what: String, because: &str| Contradiction {
             role: tx.tx.ops.first().map_or_else(String::new, |op| ruling.role(op.row, None)),
             what,
             because: because.to_owned(),
-            events: std::iter::once(tx.event).chain(commits.iter().filter_map(|seq| facts.timeline.commit_event(*seq))).collect(),
+            events: std::iter::once(tx.event)
+                .chain(commits.iter().filter_map(|seq| facts.timeline.commit_event(*seq)))
+                .collect(),
             operations: tx.tx.ops.iter().map(|op| (tx.device, op.op_id)).collect(),
         };
         if commits.len() > 1 {
@@ -59,7 +63,10 @@ pub(super) fn one_commit_each(ruling: &mut Ruling<'_, '_, '_>) {
             });
             if let Some(answer) = differs {
                 contradictions.push(contradiction(
-                    format!("client/{} op {} was answered {:?}, but its commit noted something else.", tx.device, answer.op_id, answer.outcome),
+                    format!(
+                        "client/{} op {} was answered {:?}, but its commit noted something else.",
+                        tx.device, answer.op_id, answer.outcome
+                    ),
                     "The answer to a repeated upload is the first one, which the ledger holds.",
                 ));
             }
@@ -183,7 +190,9 @@ pub(super) fn old_tokens_stay_good(ruling: &mut Ruling<'_, '_, '_>) {
             contradictions.push(Contradiction {
                 role: channel.name().to_owned(),
                 what: format!("client/{device} was refused with 401 on {}.", channel.name()),
-                because: "No token has expired; the old key is good until its tokens are not, and the new one was known.".to_owned(),
+                because:
+                    "No token has expired; the old key is good until its tokens are not, and the new one was known."
+                        .to_owned(),
                 events: vec![event],
                 ..Contradiction::default()
             });

@@ -2,8 +2,6 @@
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
 
-use crate::checker::context::Context;
-use crate::checker::timeline::Timeline;
 use super::edit::Edit;
 use super::judge::Judge;
 use super::lawful::Discipline;
@@ -13,6 +11,8 @@ use super::report::{Loss, RequiredRecord};
 use super::state::{Net, Register, Write};
 use super::stats::{Stats, count};
 use super::transaction::JudgedTx;
+use crate::checker::context::Context;
+use crate::checker::timeline::Timeline;
 use crate::history::{
     Change, Commit, LocalOp, LocalTx, OpAnswer, Origin, Outcome, Phase, RowId, Scope, TxOutcome, Upload, What, Who,
 };
@@ -139,13 +139,27 @@ impl<'a> Judge<'a, '_> {
         let seq = self.timeline.committed_before(event);
         let received_us = EPOCH_US.saturating_add(at_us);
         self.stats.accepted += tx.ops.len() as u64;
-        let at = JudgedTx { event, seq, received_us, device, tx_event, tx, ops: &tx.ops, stamp: 0, nets: Vec::new(), claimed: true };
+        let at = JudgedTx {
+            event,
+            seq,
+            received_us,
+            device,
+            tx_event,
+            tx,
+            ops: &tx.ops,
+            stamp: 0,
+            nets: Vec::new(),
+            claimed: true,
+        };
         self.judge(at, std::iter::empty(), &upload.ops);
     }
 
     /// Whether the feed has a commit of the transaction that does more than note its refusal.
     pub(super) fn is_effective(&self, device: u32, tx_id: i64) -> bool {
-        self.timeline.commits_of(device, tx_id).filter_map(|seq| self.timeline.commit(seq)).any(|commit| !is_refusal(commit))
+        self.timeline
+            .commits_of(device, tx_id)
+            .filter_map(|seq| self.timeline.commit(seq))
+            .any(|commit| !is_refusal(commit))
     }
 
     /// What the commit did to a row.
@@ -163,7 +177,12 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// The entry of a row among what the commit did, made from the row as it is if there is none yet.
-    fn net_mut<'n>(&mut self, at: &'n mut JudgedTx<'_>, row: RowId, before: impl FnOnce() -> Option<Row>) -> &'n mut Net {
+    fn net_mut<'n>(
+        &mut self,
+        at: &'n mut JudgedTx<'_>,
+        row: RowId,
+        before: impl FnOnce() -> Option<Row>,
+    ) -> &'n mut Net {
         if self.rows[row as usize].mark.0 != at.stamp {
             self.rows[row as usize].mark = (at.stamp, at.nets.len());
             let before = before();
@@ -242,9 +261,16 @@ impl<'a> Judge<'a, '_> {
             match (&change.before, &change.after) {
                 (Some(before), Some(after)) => {
                     for (index, register) in layout.registers.iter().enumerate() {
-                        if index < state.registers.len() && register.columns.iter().any(|at| before.get(*at) != after.get(*at)) {
-                            state.registers[index] =
-                                Register { by: None, also: None, course: None, low: i64::MIN, high: commit.received_us };
+                        if index < state.registers.len()
+                            && register.columns.iter().any(|at| before.get(*at) != after.get(*at))
+                        {
+                            state.registers[index] = Register {
+                                by: None,
+                                also: None,
+                                course: None,
+                                low: i64::MIN,
+                                high: commit.received_us,
+                            };
                             // Whose value it was is overridden by the server, which may.
                             state.writes.retain(|(at, _)| *at != index);
                             state.alike.retain(|(at, _)| *at != index);
@@ -319,7 +345,8 @@ impl<'a> Judge<'a, '_> {
                     });
                     // A delete that gave way leaves what the transaction had written before it.
                     let before_delete = edit.is_some_and(|edit| {
-                        edit.delete && edit.cell(column).is_some_and(|cell| cell.via.iter().any(|via| **via == after[column]))
+                        edit.delete
+                            && edit.cell(column).is_some_and(|cell| cell.via.iter().any(|via| **via == after[column]))
                     });
                     if before_delete {
                         self.forget_writer(at, net.row, layout.of_column[column]);
@@ -331,9 +358,14 @@ impl<'a> Judge<'a, '_> {
             (Some(before), None) if edit.is_none() => self.unintended_end(at, net, before),
             (None, Some(_)) if edit.is_none() => {
                 if let Some(by) = self.rows[net.row as usize].deletion.as_ref().and_then(|deletion| deletion.by) {
-                    let because = format!("{} and no operation of commit {} creates it again", self.deleted_by(&by), at.seq);
-                    self.report_loss(at, Loss { code: "resurrected", row: net.row, register: None, writes: vec![by] },
-                        "is there again after it was deleted".to_owned(), because);
+                    let because =
+                        format!("{} and no operation of commit {} creates it again", self.deleted_by(&by), at.seq);
+                    self.report_loss(
+                        at,
+                        Loss { code: "resurrected", row: net.row, register: None, writes: vec![by] },
+                        "is there again after it was deleted".to_owned(),
+                        because,
+                    );
                 }
             }
             _ => {}
@@ -359,7 +391,9 @@ impl<'a> Judge<'a, '_> {
         if self.same(layout, column, &before[column], &after[column]) {
             return;
         }
-        if layout.running[column].is_some_and(|exclusive| self.took_over(at, net.row, exclusive)) && after[column] == Value::Int(0) {
+        if layout.running[column].is_some_and(|exclusive| self.took_over(at, net.row, exclusive))
+            && after[column] == Value::Int(0)
+        {
             let winners: Vec<Option<Write>> = at.tx.ops.iter().map(|op| Some(at.write(op.op_id))).collect();
             self.gave_way(at, net.row, register_index, "exclusive", &winners);
             self.forget_writer(at, net.row, register_index);
@@ -377,7 +411,12 @@ impl<'a> Judge<'a, '_> {
                 crate::history::label::value(&after[column]),
                 at.seq
             );
-            self.report_loss(at, Loss { code: "lost-update", row: net.row, register: Some(register_index), writes: vec![by] }, what, because);
+            self.report_loss(
+                at,
+                Loss { code: "lost-update", row: net.row, register: Some(register_index), writes: vec![by] },
+                what,
+                because,
+            );
         }
         self.forget_writer(at, net.row, register_index);
     }
@@ -389,14 +428,10 @@ impl<'a> Judge<'a, '_> {
         let seen = [register.by, register.also].into_iter().flatten().any(|by| self.saw(at, row, &by));
         if register.by.is_some() && !seen {
             let losers = self.rows[row as usize].writers(index);
-            self.require_record(at, &RequiredRecord {
-                losers: &losers,
-                winners,
-                row,
-                register: Some(index),
-                rules: &[rule],
-                counted: rule,
-            });
+            self.require_record(
+                at,
+                &RequiredRecord { losers: &losers, winners, row, register: Some(index), rules: &[rule], counted: rule },
+            );
         }
     }
 
@@ -416,8 +451,12 @@ impl<'a> Judge<'a, '_> {
                 at.device,
                 at.tx.tx_id.unwrap_or_default()
             );
-            self.report_loss(at, Loss { code: "lost-insert", row: net.row, register: None, writes: vec![by] },
-                format!("is gone after commit {}", at.seq), because);
+            self.report_loss(
+                at,
+                Loss { code: "lost-insert", row: net.row, register: None, writes: vec![by] },
+                format!("is gone after commit {}", at.seq),
+                because,
+            );
         }
         self.record_deletion(at, net.row, before, None, cascades);
     }
@@ -461,7 +500,8 @@ impl<'a> Judge<'a, '_> {
             state.registers = vec![super::state::SERVER; registers];
         }
         if let Some(register) = state.registers.get_mut(register) {
-            *register = Register { by: None, also: None, course, low: i64::MIN, high: at.received_us.max(register.high) };
+            *register =
+                Register { by: None, also: None, course, low: i64::MIN, high: at.received_us.max(register.high) };
         }
     }
 

@@ -2,7 +2,6 @@
 
 use fixtures::{Row, Value};
 
-use crate::history::{Op, RowId};
 use super::edit::Edit;
 use super::judge::Judge;
 use super::lawful::{self, Discipline, Win};
@@ -11,10 +10,17 @@ use super::rows::FateCounts;
 use super::state::{Deletion, Write};
 use super::stats::count;
 use super::transaction::JudgedTx;
+use crate::history::{Op, RowId};
 
 impl<'a> Judge<'a, '_> {
     /// Judges a delete.
-    pub(super) fn delete(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, before: Option<Row>, after: Option<Row>) -> FateCounts {
+    pub(super) fn delete(
+        &mut self,
+        at: &JudgedTx<'a>,
+        edit: &Edit<'a>,
+        before: Option<Row>,
+        after: Option<Row>,
+    ) -> FateCounts {
         let write = at.write(edit.op_id);
         match (before, after) {
             (None, None) => {
@@ -35,9 +41,17 @@ impl<'a> Judge<'a, '_> {
                 FateCounts::STANDS
             }
             (None, Some(_)) => {
-                let what = format!("is there after commit {}, although client/{} op {} deletes it", at.seq, at.device, edit.op_id);
+                let what = format!(
+                    "is there after commit {}, although client/{} op {} deletes it",
+                    at.seq, at.device, edit.op_id
+                );
                 let because = "It was not there before, and nothing creates it after the delete".to_owned();
-                self.report_loss(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![write] }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "resurrected", row: edit.row, register: None, writes: vec![write] },
+                    what,
+                    because,
+                );
                 FateCounts::LOST
             }
             (Some(before), Some(_)) => self.survived(at, edit, &before),
@@ -54,30 +68,40 @@ impl<'a> Judge<'a, '_> {
         let differing = self.differing(edit, before);
         let lawful = match self.discipline {
             Discipline::Rules => layout.edit_revives && !(edited.is_empty() && differing.is_empty()),
-            Discipline::RowLatest => lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before, at.received_us) != Win::Yes,
+            Discipline::RowLatest => {
+                lawful::row_latest(edit, &self.rows[edit.row as usize], layout.clock, before, at.received_us)
+                    != Win::Yes
+            }
             Discipline::VersionCheck | Discipline::ServerWins => {
                 lawful::version_check(edit, &self.rows[edit.row as usize], before) != Win::Yes
             }
         };
         let write = at.write(edit.op_id);
         if lawful {
-            let mut winners: Vec<Option<Write>> = edited.iter().flat_map(|(_, writes)| writes.iter().copied().map(Some)).collect();
+            let mut winners: Vec<Option<Write>> =
+                edited.iter().flat_map(|(_, writes)| writes.iter().copied().map(Some)).collect();
             winners.extend(differing);
             if self.discipline != Discipline::Rules {
                 winners.push(None);
                 winners.extend(self.rows[edit.row as usize].everyone.iter().copied().map(Some));
             }
             let rule = self.discipline.name("revived");
-            self.require_record(at, &RequiredRecord {
-                losers: &[Some(write)],
-                winners: &winners,
-                row: edit.row,
-                register: None,
-                rules: &[rule, "deleted"],
-                counted: rule,
-            });
+            self.require_record(
+                at,
+                &RequiredRecord {
+                    losers: &[Some(write)],
+                    winners: &winners,
+                    row: edit.row,
+                    register: None,
+                    rules: &[rule, "deleted"],
+                    counted: rule,
+                },
+            );
         } else {
-            let what = format!("is still there after commit {}, although client/{} op {} deletes it", at.seq, at.device, edit.op_id);
+            let what = format!(
+                "is still there after commit {}, although client/{} op {} deletes it",
+                at.seq, at.device, edit.op_id
+            );
             let because = if layout.edit_revives {
                 "Nobody had edited it since the deleting device saw it"
             } else {
@@ -85,7 +109,12 @@ impl<'a> Judge<'a, '_> {
             };
             let mut writes = vec![write];
             writes.extend(edited.iter().flat_map(|(_, writes)| writes.iter().copied()));
-            self.report_loss(at, Loss { code: "lost-delete", row: edit.row, register: None, writes }, what, because.to_owned());
+            self.report_loss(
+                at,
+                Loss { code: "lost-delete", row: edit.row, register: None, writes },
+                what,
+                because.to_owned(),
+            );
         }
         FateCounts::LOST
     }
@@ -99,7 +128,8 @@ impl<'a> Judge<'a, '_> {
                 let base = edit.cell(*column).and_then(|cell| cell.base);
                 base.is_some_and(|base| {
                     let now = super::merge::get(before, *column);
-                    !(self.equal(layout, register.rule, *column, base, now) || (base.is_null() && state.is_filled(*column)))
+                    !(self.equal(layout, register.rule, *column, base, now)
+                        || (base.is_null() && state.is_filled(*column)))
                 })
             });
             if differs && !layout.is_clock(register) {
@@ -125,7 +155,9 @@ impl<'a> Judge<'a, '_> {
             writes.extend(course.into_iter().flat_map(|course| self.tx_writes(course)));
             let joins = matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set);
             if joins && self.discipline == Discipline::Rules {
-                writes.extend(recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write));
+                writes.extend(
+                    recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write),
+                );
             }
             writes.retain(|write| !self.saw(at, row, write));
             let both_unseen = stored.also.is_none() || writes.len() >= 2;
@@ -144,7 +176,11 @@ impl<'a> Judge<'a, '_> {
                 })
             });
             if !unchanged {
-                let alike = state.alike.iter().filter(|(at, write)| *at == index && !writes.contains(write)).map(|(_, write)| *write);
+                let alike = state
+                    .alike
+                    .iter()
+                    .filter(|(at, write)| *at == index && !writes.contains(write))
+                    .map(|(_, write)| *write);
                 let alike: Vec<Write> = alike.filter(|write| !self.saw(at, row, write)).collect();
                 writes.extend(alike);
                 edited.push((index, writes));
@@ -154,7 +190,14 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Demands the records of a row that went: every write in it that the deleting device had not seen.
-    pub(super) fn check_deletion(&mut self, at: &JudgedTx<'a>, row: RowId, edit: Option<&Edit<'a>>, before: &Row, cascade: bool) {
+    pub(super) fn check_deletion(
+        &mut self,
+        at: &JudgedTx<'a>,
+        row: RowId,
+        edit: Option<&Edit<'a>>,
+        before: &Row,
+        cascade: bool,
+    ) {
         let edited = self.edited(at, row, edit, before);
         let table = self.table(row);
         let revives = self.layout(row).edit_revives && self.discipline == Discipline::Rules && !cascade;
@@ -183,7 +226,12 @@ impl<'a> Judge<'a, '_> {
             if revives && !over {
                 let what = format!("went in commit {} with the edit of {}", at.seq, self.write_words(&first));
                 let because = "An edit of a row of this table that its deleter had not seen keeps the row".to_owned();
-                self.report_loss(at, Loss { code: "wrong-winner", row, register: Some(register), writes: vec![first] }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "wrong-winner", row, register: Some(register), writes: vec![first] },
+                    what,
+                    because,
+                );
                 continue;
             }
             // Likewise where the register may hold what the deleting device had written before: that won over them.
@@ -194,19 +242,29 @@ impl<'a> Judge<'a, '_> {
             winners.extend(&deletes);
             let losers: Vec<Option<Write>> = writes.into_iter().map(Some).collect();
             let rules = [rule, "deleted", "latest", "max", "keep-server", self.discipline.name("latest")];
-            self.require_record(at, &RequiredRecord {
-                losers: &losers,
-                winners: &winners,
-                row,
-                register: None,
-                rules: if over { &rules } else { &rules[..2] },
-                counted: rule,
-            });
+            self.require_record(
+                at,
+                &RequiredRecord {
+                    losers: &losers,
+                    winners: &winners,
+                    row,
+                    register: None,
+                    rules: if over { &rules } else { &rules[..2] },
+                    counted: rule,
+                },
+            );
         }
     }
 
     /// The row is a tombstone from here on.
-    pub(super) fn record_deletion(&mut self, at: &JudgedTx<'a>, row: RowId, before: &Row, edit: Option<&Edit<'a>>, cascade: bool) {
+    pub(super) fn record_deletion(
+        &mut self,
+        at: &JudgedTx<'a>,
+        row: RowId,
+        before: &Row,
+        edit: Option<&Edit<'a>>,
+        cascade: bool,
+    ) {
         let by = match edit {
             Some(edit) if !cascade => Some(edit.op_id),
             _ => at.tx.ops.iter().rev().find(|op| op.op == Op::Delete).map(|op| op.op_id),

@@ -6,8 +6,8 @@
 
 use fixtures::Value;
 
-use crate::history::{LocalOp, Op, RowId};
 use super::registers::Layout;
+use crate::history::{LocalOp, Op, RowId};
 
 /// The net edit of one row.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Transactions that never reached a commit: refused, still queued, or gone.
 
-use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, Upload, What, Who};
 use super::judge::Judge;
 use super::report::Loss;
 use super::state::Write;
+use crate::history::{Barrier, LocalTx, Op, Phase, TxOutcome, Upload, What, Who};
 
 /// What is known of a transaction without a commit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +30,9 @@ impl<'a> Judge<'a, '_> {
         let ledger = self.timeline.commits().any(|(_, commit)| !commit.ledger.is_empty());
         for (event, entry) in history.events.iter().enumerate() {
             let Who::Client(device) = entry.who else {
-                if let What::Barrier { barrier: Barrier::Settle | Barrier::SettleAgain, phase: Phase::Ok, .. } = &entry.what {
+                if let What::Barrier { barrier: Barrier::Settle | Barrier::SettleAgain, phase: Phase::Ok, .. } =
+                    &entry.what
+                {
                     settled = Some(event);
                 }
                 continue;
@@ -67,7 +69,13 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// A refusal was answered: then the feed must have nothing of the transaction.
-    fn refused(&mut self, event: usize, device: u32, upload: &Upload, open: &mut std::collections::BTreeMap<(u32, i64), End>) {
+    fn refused(
+        &mut self,
+        event: usize,
+        device: u32,
+        upload: &Upload,
+        open: &mut std::collections::BTreeMap<(u32, i64), End>,
+    ) {
         let tx_id = upload.tx_id;
         if let Some(end) = open.get_mut(&(device, tx_id)) {
             end.refused.get_or_insert(event);
@@ -84,9 +92,17 @@ impl<'a> Judge<'a, '_> {
             && let Some(op) = tx.ops.first()
         {
             let write = Write { device, event: tx_event, op_id: op.op_id, seq: commit.seq };
-            let what = format!("was changed by commit {} of client/{device} transaction {tx_id}, which was answered refused", commit.seq);
+            let what = format!(
+                "was changed by commit {} of client/{device} transaction {tx_id}, which was answered refused",
+                commit.seq
+            );
             let because = "A refused transaction has no effect, and its device rolls it back".to_owned();
-            self.report(None, Loss { code: "refused-yet-effective", row: op.row, register: None, writes: vec![write] }, &what, because);
+            self.report(
+                None,
+                Loss { code: "refused-yet-effective", row: op.row, register: None, writes: vec![write] },
+                &what,
+                because,
+            );
         }
     }
 
@@ -122,10 +138,17 @@ impl<'a> Judge<'a, '_> {
                 return;
             }
             (refused, _) if settled && (refused.is_some() || end.noted) => {
-                return self.vanished(device, tx_event, tx, Some("refusal-not-delivered"),
-                    "It was refused, but the device never stored the outcome".to_owned());
+                return self.vanished(
+                    device,
+                    tx_event,
+                    tx,
+                    Some("refusal-not-delivered"),
+                    "It was refused, but the device never stored the outcome".to_owned(),
+                );
             }
-            (_, Some(_)) => "The device took the transaction out of its queue though no answer called it committed or refused",
+            (_, Some(_)) => {
+                "The device took the transaction out of its queue though no answer called it committed or refused"
+            }
             (_, None) if settled && end.unanswered => {
                 "The run settled with every queue empty; its attempts were never answered, the change feed has no commit of it, and the device never completed it"
             }
@@ -151,11 +174,20 @@ impl<'a> Judge<'a, '_> {
             };
             let layout = self.layout(op.row);
             let register = match op.op {
-                Op::Patch => op.data.iter().find(|(column, _)| layout.clock != Some(*column)).map(|(column, _)| layout.of_column[*column]),
+                Op::Patch => op
+                    .data
+                    .iter()
+                    .find(|(column, _)| layout.clock != Some(*column))
+                    .map(|(column, _)| layout.of_column[*column]),
                 _ => None,
             };
             let what = format!("lost the {verb} of client/{device} op {}", op.op_id);
-            self.report(None, Loss { code: code.unwrap_or(usual), row: op.row, register, writes: vec![write] }, &what, because.clone());
+            self.report(
+                None,
+                Loss { code: code.unwrap_or(usual), row: op.row, register, writes: vec![write] },
+                &what,
+                because.clone(),
+            );
         }
     }
 }

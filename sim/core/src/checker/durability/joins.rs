@@ -2,17 +2,23 @@
 
 use fixtures::Value;
 
-use crate::history::{Op, label};
 use super::edit::{Edit, members};
 use super::judge::Judge;
-use super::merge::{NULL, Sides, RegisterFate, get};
+use super::merge::{NULL, RegisterFate, Sides, get};
 use super::report::Loss;
 use super::stats::count;
 use super::transaction::JudgedTx;
+use crate::history::{Op, label};
 
 impl<'a> Judge<'a, '_> {
     /// Differences add up. `None` if something is no integer: then the rule is latest.
-    pub(super) fn counter(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<RegisterFate> {
+    pub(super) fn counter(
+        &mut self,
+        at: &JudgedTx<'a>,
+        edit: &Edit<'a>,
+        index: usize,
+        sides: &Sides<'_>,
+    ) -> Option<RegisterFate> {
         let column = self.layout(edit.row).registers[index].columns[0];
         let cell = edit.cell(column)?;
         let number = |value: Option<&Value>| match value {
@@ -61,7 +67,12 @@ impl<'a> Judge<'a, '_> {
         } else {
             format!("It was {current}, and client/{} added {}: differences add up", at.device, new - base)
         };
-        self.report_loss(at, Loss { code: "lost-increment", row: edit.row, register: Some(index), writes }, what, because);
+        self.report_loss(
+            at,
+            Loss { code: "lost-increment", row: edit.row, register: Some(index), writes },
+            what,
+            because,
+        );
         Some(if after == current { RegisterFate::Lost } else { RegisterFate::Joined })
     }
 
@@ -69,7 +80,13 @@ impl<'a> Judge<'a, '_> {
     ///
     /// Where a removal meets a device's addition of the same element that it had not seen, both are lawful: the
     /// contract's formula removes the element and its sentence keeps it.
-    pub(super) fn set(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, sides: &Sides<'_>) -> Option<RegisterFate> {
+    pub(super) fn set(
+        &mut self,
+        at: &JudgedTx<'a>,
+        edit: &Edit<'a>,
+        index: usize,
+        sides: &Sides<'_>,
+    ) -> Option<RegisterFate> {
         let column = self.layout(edit.row).registers[index].columns[0];
         let cell = edit.cell(column)?;
         let (current, after) = (members(sides.current.get(column))?, members(sides.after.get(column))?);
@@ -82,9 +99,17 @@ impl<'a> Judge<'a, '_> {
         if !(sides.base_equal && sides.is_new) {
             mine.extend(new.difference(&base).filter(|element| !after.contains(*element)));
             let removed = |element: &&String| !new.contains(*element) && !cell.blind;
-            mine.extend(base.iter().filter(removed).filter(|element| after.contains(*element) && (unseen.is_none() || !current.contains(*element))));
-            others.extend(current.iter().filter(|element| !(after.contains(*element) || base.contains(*element) && removed(element))));
-// What is there now, was not before, and is no addition of this edit: another's removal undone, or a stranger.
+            mine.extend(
+                base.iter()
+                    .filter(removed)
+                    .filter(|element| after.contains(*element) && (unseen.is_none() || !current.contains(*element))),
+            );
+            others.extend(
+                current
+                    .iter()
+                    .filter(|element| !(after.contains(*element) || base.contains(*element) && removed(element))),
+            );
+            // What is there now, was not before, and is no addition of this edit: another's removal undone, or a stranger.
             // An insert after the transaction's own earlier write meets what that had added.
             let earlier = |element: &str| {
                 cell.blind && cell.via.iter().any(|via| members(Some(via)).is_some_and(|via| via.contains(element)))
@@ -108,7 +133,11 @@ impl<'a> Judge<'a, '_> {
             });
         }
         let element = others.first().or(mine.first()).map_or("", |element| element.as_str());
-        let what = format!("is {} after commit {}; \"{element}\" is wrong in it", label::value(get(sides.after, column)), at.seq);
+        let what = format!(
+            "is {} after commit {}; \"{element}\" is wrong in it",
+            label::value(get(sides.after, column)),
+            at.seq
+        );
         let because = format!(
             "It was {}, and client/{} turned {} into {}: additions and removals join",
             label::value(get(sides.current, column)),
@@ -125,7 +154,12 @@ impl<'a> Judge<'a, '_> {
         }
         // What went had been there before any device wrote.
         if !writes.is_empty() {
-            self.report_loss(at, Loss { code: "lost-element", row: edit.row, register: Some(index), writes }, what, because);
+            self.report_loss(
+                at,
+                Loss { code: "lost-element", row: edit.row, register: Some(index), writes },
+                what,
+                because,
+            );
         }
         Some(if mine.is_empty() { RegisterFate::Joined } else { RegisterFate::Lost })
     }

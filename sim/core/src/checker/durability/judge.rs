@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::checker::context::Context;
-use crate::checker::installations::Installations;
-use crate::checker::row_ids::RowIds;
-use crate::checker::timeline::Timeline;
-use crate::history::RowId;
-use crate::verdict::Finding;
 use super::lawful::Discipline;
 use super::records::Records;
 use super::registers::Layout;
 use super::state::{State, Write};
 use super::stats::{Stats, count};
 use super::transaction::JudgedTx;
+use crate::checker::context::Context;
+use crate::checker::installations::Installations;
+use crate::checker::row_ids::RowIds;
+use crate::checker::timeline::Timeline;
+use crate::history::RowId;
+use crate::verdict::Finding;
 
 /// The state of the replay, and what it found.
 pub(super) struct Judge<'a, 't> {

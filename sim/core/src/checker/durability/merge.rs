@@ -2,7 +2,6 @@
 
 use fixtures::{Row, Rule, Value};
 
-use crate::history::{RowId, label};
 use super::edit::{Edit, members};
 use super::judge::Judge;
 use super::lawful::{self, Discipline, Win};
@@ -11,6 +10,7 @@ use super::report::{Loss, RequiredRecord};
 use super::state::{self, Write};
 use super::stats::count;
 use super::transaction::JudgedTx;
+use crate::history::{RowId, label};
 
 /// What became of an edit in one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,14 @@ pub(super) fn get(row: &Row, column: usize) -> &Value {
 
 impl<'a, 't> Judge<'a, 't> {
     /// Judges one register that the edit writes.
-    pub(super) fn register(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, index: usize, current: &Row, after: &Row) -> RegisterFate {
+    pub(super) fn register(
+        &mut self,
+        at: &JudgedTx<'a>,
+        edit: &Edit<'a>,
+        index: usize,
+        current: &Row,
+        after: &Row,
+    ) -> RegisterFate {
         let layout = self.layout(edit.row);
         let register = &layout.registers[index];
         self.count_concurrent(at, edit, index);
@@ -109,7 +116,8 @@ impl<'a, 't> Judge<'a, 't> {
                     && last.is_some_and(|last| cell.op_id < last)
                     && cell.new.is_some_and(|new| self.same(layout, column, new, now)));
             sides.base_equal &= unchanged;
-            sides.no_base |= cell.blind || (cell.new.is_some() && cell.base.is_none() && edit.cells.iter().all(|cell| cell.base.is_none()));
+            sides.no_base |= cell.blind
+                || (cell.new.is_some() && cell.base.is_none() && edit.cells.iter().all(|cell| cell.base.is_none()));
             let new = cell.new.unwrap_or(base);
             let kept = cell.new.is_none() && unchanged;
             // A group that carries a running flag along unsent may find that another row runs meanwhile.
@@ -171,17 +179,30 @@ impl<'a, 't> Judge<'a, 't> {
                         self.write_words(&by)
                     );
                     let because = self.rule_words(edit, rule, &stored);
-                    self.report_loss(at, Loss { code: "wrong-winner", row: edit.row, register: Some(index), writes: vec![by, at.write(author)] }, what, because);
+                    self.report_loss(
+                        at,
+                        Loss {
+                            code: "wrong-winner",
+                            row: edit.row,
+                            register: Some(index),
+                            writes: vec![by, at.write(author)],
+                        },
+                        what,
+                        because,
+                    );
                 } else {
                     let losers = self.rows[edit.row as usize].writers(index);
-                    self.require_record(at, &RequiredRecord {
-                        losers: &losers,
-                        winners: &[Some(at.write(author))],
-                        row: edit.row,
-                        register: Some(index),
-                        rules: &[rule, "latest"],
-                        counted: if edit.named == edit.row { rule } else { "alias" },
-                    });
+                    self.require_record(
+                        at,
+                        &RequiredRecord {
+                            losers: &losers,
+                            winners: &[Some(at.write(author))],
+                            row: edit.row,
+                            register: Some(index),
+                            rules: &[rule, "latest"],
+                            counted: if edit.named == edit.row { rule } else { "alias" },
+                        },
+                    );
                 }
             }
             return RegisterFate::Stands;
@@ -239,8 +260,7 @@ impl<'a, 't> Judge<'a, 't> {
     /// what the register holds, beside its writer.
     pub(super) fn may_be_seen(&self, at: &JudgedTx<'a>, row: RowId, index: usize) -> bool {
         let alike = &self.rows[row as usize].alike;
-        self.discipline != Discipline::Rules
-            && alike.iter().any(|(of, write)| *of == index && self.saw(at, row, write))
+        self.discipline != Discipline::Rules && alike.iter().any(|(of, write)| *of == index && self.saw(at, row, write))
     }
 
     /// Structure (a leader, a cycle) took back what an edit wrote, and it came out as it was: the value may be the
@@ -254,7 +274,14 @@ impl<'a, 't> Judge<'a, 't> {
     }
 
     /// The rule that decides between the edit and what is there, and whether the edit must win.
-    fn contest(&self, at: &JudgedTx<'_>, edit: &Edit<'_>, index: usize, sides: &Sides<'_>, stored: &state::Register) -> (&'static str, Win) {
+    fn contest(
+        &self,
+        at: &JudgedTx<'_>,
+        edit: &Edit<'_>,
+        index: usize,
+        sides: &Sides<'_>,
+        stored: &state::Register,
+    ) -> (&'static str, Win) {
         let layout = self.layout(edit.row);
         let register = &layout.registers[index];
         let state = &self.rows[edit.row as usize];

@@ -80,7 +80,11 @@ fn layout(app: &App, index: usize) -> Layout<'_> {
     }
     for (column, register) in of_column.iter_mut().enumerate().filter(|(_, register)| **register == usize::MAX) {
         *register = registers.len();
-        registers.push(Register { name: &table.columns[column].name, columns: vec![column], rule: policy.rules[column] });
+        registers.push(Register {
+            name: &table.columns[column].name,
+            columns: vec![column],
+            rule: policy.rules[column],
+        });
     }
     let mut layout = Layout {
         registers,

@@ -1,12 +1,12 @@
 //! What is wrong, in words: losses, and overrides without a record.
 
-use crate::history::{LocalOp, Op, RowId, What, label};
-use crate::verdict::{Anomaly, Class};
 use super::judge::Judge;
 use super::lawful::Discipline;
 use super::records::{Found, Wanted};
 use super::state::Write;
 use super::transaction::JudgedTx;
+use crate::history::{LocalOp, Op, RowId, What, label};
+use crate::verdict::{Anomaly, Class};
 
 /// The checker's name in anomalies.
 const CHECKER: &str = "durability";
@@ -55,7 +55,9 @@ impl<'a> Judge<'a, '_> {
             let register = &self.layouts[table].registers[index];
             columns.push(register.name);
             if register.is_group() {
-                columns.extend(register.columns.iter().map(|at| self.ctx.app.schema.tables[table].columns[*at].name.as_str()));
+                columns.extend(
+                    register.columns.iter().map(|at| self.ctx.app.schema.tables[table].columns[*at].name.as_str()),
+                );
             }
         }
         let rows = self.ids.names_of(need.row);
@@ -91,7 +93,10 @@ impl<'a> Judge<'a, '_> {
         };
         let mut writes = vec![loser];
         writes.extend(winner);
-        let what = format!("was decided against {} and for {winner_words}, without the one having seen the other", self.write_words(&loser));
+        let what = format!(
+            "was decided against {} and for {winner_words}, without the one having seen the other",
+            self.write_words(&loser)
+        );
         match found {
             Found::Wrong(record) => {
                 let because = format!(
@@ -100,7 +105,12 @@ impl<'a> Judge<'a, '_> {
                     label::writer(&record.winner),
                     record.rule
                 );
-                self.report_loss(at, Loss { code: "wrong-record", row: need.row, register: need.register, writes }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "wrong-record", row: need.row, register: need.register, writes },
+                    what,
+                    because,
+                );
             }
             _ => {
                 let because = format!(
@@ -108,7 +118,12 @@ impl<'a> Judge<'a, '_> {
                     need.rules[0],
                     if need.register.is_some() { "column" } else { "row" }
                 );
-                self.report_loss(at, Loss { code: "override-without-record", row: need.row, register: need.register, writes }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "override-without-record", row: need.row, register: need.register, writes },
+                    what,
+                    because,
+                );
             }
         }
     }
@@ -130,7 +145,12 @@ impl<'a> Judge<'a, '_> {
             None => prefix,
         };
         let mut events: Vec<usize> = loss.writes.iter().map(|write| write.event).collect();
-        events.extend(loss.writes.iter().filter_map(|write| self.timeline.commit_event(write.seq)).filter(|event| at.is_none_or(|at| *event <= at.event)));
+        events.extend(
+            loss.writes
+                .iter()
+                .filter_map(|write| self.timeline.commit_event(write.seq))
+                .filter(|event| at.is_none_or(|at| *event <= at.event)),
+        );
         events.extend(at.map(|at| at.event));
         events.sort_unstable();
         events.dedup();
@@ -159,7 +179,12 @@ impl<'a> Judge<'a, '_> {
             What::Tx(tx) => {
                 let ops = tx.ops.iter().filter(|op| self.target(op.row) == loss.row || op.row == loss.row);
                 let ops: Vec<String> = ops.take(4).map(|op| self.op_words(op)).collect();
-                format!("{at}: {who} accepted transaction {} ({}): {}", tx.tx_id.unwrap_or_default(), tx.activity, ops.join("; "))
+                format!(
+                    "{at}: {who} accepted transaction {} ({}): {}",
+                    tx.tx_id.unwrap_or_default(),
+                    tx.activity,
+                    ops.join("; ")
+                )
             }
             What::Commit(commit) => match commit.origin {
                 Some(origin) => format!(
@@ -173,7 +198,10 @@ impl<'a> Judge<'a, '_> {
                 None => format!("{at}: commit {} of the server, with {} changes", commit.seq, commit.changes.len()),
             },
             What::Upload(upload) => {
-                format!("{at}: {who} was answered {:?} for transaction {}, attempt {}", upload.outcome, upload.tx_id, upload.attempt)
+                format!(
+                    "{at}: {who} was answered {:?} for transaction {}, attempt {}",
+                    upload.outcome, upload.tx_id, upload.attempt
+                )
             }
             What::Complete { tx_id } => format!("{at}: {who} took transaction {tx_id} out of its queue"),
             _ => format!("{at}: {who}"),

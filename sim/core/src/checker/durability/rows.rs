@@ -2,7 +2,6 @@
 
 use fixtures::{OnParentDelete, Row, Rule, Value};
 
-use crate::history::{Op, OpAnswer, Outcome, RowId};
 use super::edit::Edit;
 use super::judge::Judge;
 use super::lawful::Discipline;
@@ -11,6 +10,7 @@ use super::report::{Loss, RequiredRecord};
 use super::state::{Deletion, Register, SERVER, State};
 use super::stats::count;
 use super::transaction::JudgedTx;
+use crate::history::{Op, OpAnswer, Outcome, RowId};
 
 /// Rows that go with a parent that goes with a parent: more generations than this are not followed.
 const PARENTS_MOST: usize = 8;
@@ -78,9 +78,9 @@ impl<'a> Judge<'a, '_> {
         let seen = self.timeline.seen_row(at.device, at.tx_event, edit.row);
         let writes = &self.rows[edit.row as usize].writes;
         let unseen = &writes[writes.partition_point(|(_, write)| write.seq <= seen)..];
-        let beside = unseen.iter().filter(|(index, write)| {
-            write.device != at.device && !written(edit, layout).any(|mine| mine == *index)
-        });
+        let beside = unseen
+            .iter()
+            .filter(|(index, write)| write.device != at.device && !written(edit, layout).any(|mine| mine == *index));
         let beside = beside.count() as u64;
         if beside > 0 && written(edit, layout).next().is_some() {
             count(&mut self.stats.concurrent, "row", beside);
@@ -104,16 +104,27 @@ impl<'a> Judge<'a, '_> {
     /// A losing id may only stand for a row with the same mergeable key.
     fn check_alias(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, survivor: Option<&Row>) {
         let table = self.table(edit.named);
-        let same_key = self.ctx.app.policy.uniques.iter().filter(|unique| unique.table == table && unique.merge).any(|unique| {
-            unique.columns.iter().all(|column| {
-                let sent = edit.cell(*column).and_then(|cell| cell.new);
-                sent.is_some() && survivor.and_then(|survivor| survivor.get(*column)) == sent
-            })
-        });
+        let same_key =
+            self.ctx.app.policy.uniques.iter().filter(|unique| unique.table == table && unique.merge).any(|unique| {
+                unique.columns.iter().all(|column| {
+                    let sent = edit.cell(*column).and_then(|cell| cell.new);
+                    sent.is_some() && survivor.and_then(|survivor| survivor.get(*column)) == sent
+                })
+            });
         if !same_key && survivor.is_some() {
-            let what = format!("(client/{} op {}) was merged into {}", at.device, edit.op_id, self.ctx.history.row_label(self.ctx.app, edit.row));
+            let what = format!(
+                "(client/{} op {}) was merged into {}",
+                at.device,
+                edit.op_id,
+                self.ctx.history.row_label(self.ctx.app, edit.row)
+            );
             let because = "That row does not hold the same value of a unique key whose collisions merge".to_owned();
-            self.report_loss(at, Loss { code: "lost-insert", row: edit.named, register: None, writes: vec![at.write(edit.op_id)] }, what, because);
+            self.report_loss(
+                at,
+                Loss { code: "lost-insert", row: edit.named, register: None, writes: vec![at.write(edit.op_id)] },
+                what,
+                because,
+            );
         }
     }
 
@@ -123,7 +134,10 @@ impl<'a> Judge<'a, '_> {
         if cascades {
             self.check_deletion(at, edit.row, None, before, true);
         } else {
-            let what = format!("is gone after commit {}, and the write of client/{} op {} with it", at.seq, at.device, edit.op_id);
+            let what = format!(
+                "is gone after commit {}, and the write of client/{} op {} with it",
+                at.seq, at.device, edit.op_id
+            );
             let because = "No operation of the transaction deletes it, and no parent of it goes".to_owned();
             let mut writes = vec![at.write(edit.op_id)];
             writes.extend(self.last_writer(edit.row));
@@ -142,19 +156,37 @@ impl<'a> Judge<'a, '_> {
                 count(&mut self.stats.concurrent, "delete", 1);
                 self.stats.conflicts += 1;
                 if edit.clock_high < deletion.low {
-                    let what = format!("is there again after commit {}: the insert of client/{} op {} is older than the delete of {}",
-                        at.seq, at.device, edit.op_id, self.write_words(&by));
+                    let what = format!(
+                        "is there again after commit {}: the insert of client/{} op {} is older than the delete of {}",
+                        at.seq,
+                        at.device,
+                        edit.op_id,
+                        self.write_words(&by)
+                    );
                     let because = "An insert creates a deleted row anew only if its stamp is later".to_owned();
-                    self.report_loss(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![by, at.write(edit.op_id)] }, what, because);
+                    self.report_loss(
+                        at,
+                        Loss {
+                            code: "resurrected",
+                            row: edit.row,
+                            register: None,
+                            writes: vec![by, at.write(edit.op_id)],
+                        },
+                        what,
+                        because,
+                    );
                 } else {
-                    self.require_record(at, &RequiredRecord {
-                        losers: &[Some(by), deletion.also],
-                        winners: &[Some(at.write(edit.op_id))],
-                        row: edit.row,
-                        register: None,
-                        rules: &["revived", "latest", "created"],
-                        counted: "revived",
-                    });
+                    self.require_record(
+                        at,
+                        &RequiredRecord {
+                            losers: &[Some(by), deletion.also],
+                            winners: &[Some(at.write(edit.op_id))],
+                            row: edit.row,
+                            register: None,
+                            rules: &["revived", "latest", "created"],
+                            counted: "revived",
+                        },
+                    );
                 }
             }
         }
@@ -171,7 +203,18 @@ impl<'a> Judge<'a, '_> {
                 let cell = edit.cell(*column).and_then(|cell| cell.new);
                 cell.is_none_or(|new| after.get(*column).is_some_and(|then| self.same(layout, *column, new, then)))
             });
-            registers[index] = Register { by: Some(author), also: None, course: None, low: edit.clock_low, high: edit.clock_high.max(self.rows[edit.row as usize].deletion.as_ref().map_or(i64::MIN, |deletion| deletion.high.saturating_add(1))) };
+            registers[index] = Register {
+                by: Some(author),
+                also: None,
+                course: None,
+                low: edit.clock_low,
+                high: edit.clock_high.max(
+                    self.rows[edit.row as usize]
+                        .deletion
+                        .as_ref()
+                        .map_or(i64::MIN, |deletion| deletion.high.saturating_add(1)),
+                ),
+            };
             if stands {
                 counts.stands += 1;
             } else if let Some(excuse) = self.excuse(at, edit, register, None, after) {
@@ -182,9 +225,17 @@ impl<'a> Judge<'a, '_> {
                 // its parent, and the insert left the column to its default.
                 counts.other += 1;
             } else {
-                let what = format!("is not what the insert of client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
+                let what = format!(
+                    "is not what the insert of client/{} op {} wrote after commit {}",
+                    at.device, author.op_id, at.seq
+                );
                 let because = "The row was not there before, so the insert stands as sent".to_owned();
-                self.report_loss(at, Loss { code: "lost-insert", row: edit.row, register: Some(index), writes: vec![author] }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "lost-insert", row: edit.row, register: Some(index), writes: vec![author] },
+                    what,
+                    because,
+                );
                 counts.lost += 1;
             }
         }
@@ -214,19 +265,30 @@ impl<'a> Judge<'a, '_> {
                 if !self.saw(at, edit.row, &by) {
                     count(&mut self.stats.concurrent, "delete", 1);
                     self.stats.conflicts += 1;
-                    self.require_record(at, &RequiredRecord {
-                        losers: &[Some(by), deletion.as_ref().and_then(|deletion| deletion.also)],
-                        winners: &[Some(write)],
-                        row: edit.row,
-                        register: None,
-                        rules: &["revived"],
-                        counted: "revived",
-                    });
+                    self.require_record(
+                        at,
+                        &RequiredRecord {
+                            losers: &[Some(by), deletion.as_ref().and_then(|deletion| deletion.also)],
+                            winners: &[Some(write)],
+                            row: edit.row,
+                            register: None,
+                            rules: &["revived"],
+                            counted: "revived",
+                        },
+                    );
                 }
             } else {
-                let what = format!("is there again after commit {}: client/{} op {} only updates it", at.seq, at.device, edit.op_id);
+                let what = format!(
+                    "is there again after commit {}: client/{} op {} only updates it",
+                    at.seq, at.device, edit.op_id
+                );
                 let because = format!("{}, and an update of a deleted row is superseded", self.deleted_by(&by));
-                self.report_loss(at, Loss { code: "resurrected", row: edit.row, register: None, writes: vec![by, write] }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "resurrected", row: edit.row, register: None, writes: vec![by, write] },
+                    what,
+                    because,
+                );
             }
         }
         let mut counts = FateCounts::default();
@@ -244,17 +306,25 @@ impl<'a> Judge<'a, '_> {
             if let Some(excuse) = excuse {
                 self.excused(at, edit, index, &excuse);
                 counts.other += 1;
-                registers[index] = Register { course: at.tx.ops.first().map(|op| at.write(op.op_id)), high: i64::MAX, ..SERVER };
+                registers[index] =
+                    Register { course: at.tx.ops.first().map(|op| at.write(op.op_id)), high: i64::MAX, ..SERVER };
                 continue;
             } else if !stands && !joins {
-                let what = format!("is not what client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
+                let what =
+                    format!("is not what client/{} op {} wrote after commit {}", at.device, author.op_id, at.seq);
                 let because = "The edit brings the deleted row back as it was, overlaid with what it wrote".to_owned();
-                self.report_loss(at, Loss { code: "lost-update", row: edit.row, register: Some(index), writes: vec![author] }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "lost-update", row: edit.row, register: Some(index), writes: vec![author] },
+                    what,
+                    because,
+                );
                 counts.lost += 1;
                 continue;
             }
             counts.stands += 1;
-            registers[index] = Register { by: Some(author), also: None, course: None, low: edit.clock_low, high: i64::MAX };
+            registers[index] =
+                Register { by: Some(author), also: None, course: None, low: edit.clock_low, high: i64::MAX };
         }
         let state = &mut self.rows[edit.row as usize];
         state.registers = registers;
@@ -275,11 +345,18 @@ impl<'a> Judge<'a, '_> {
                 let net = self.net(at, parent);
                 deleted
                     || net.is_some_and(|net| net.before.is_some() && net.after.is_none())
-                    || (depth > 0 && net.is_some_and(|net| net.after.is_none()) && self.went_with_parent(at, parent, None, depth - 1))
+                    || (depth > 0
+                        && net.is_some_and(|net| net.after.is_none())
+                        && self.went_with_parent(at, parent, None, depth - 1))
             })
         };
         let had = before.is_some_and(|before| before.iter().enumerate().any(|(column, id)| goes(column, id)));
-        had || at.tx.ops.iter().filter(|op| self.target(op.row) == row).any(|op| op.data.iter().any(|(column, id)| goes(*column, id)))
+        had || at
+            .tx
+            .ops
+            .iter()
+            .filter(|op| self.target(op.row) == row)
+            .any(|op| op.data.iter().any(|(column, id)| goes(*column, id)))
     }
 
     /// The row was not there, and is not there.
@@ -294,16 +371,27 @@ impl<'a> Judge<'a, '_> {
             if edit.put {
                 let what = format!("is not there after commit {}, although {label} inserts it", at.seq);
                 let because = format!("It was not there before, nobody had deleted it, and {}", self.claim(at));
-                self.report_loss(at, Loss { code: "lost-insert", row: edit.row, register: None, writes: vec![write] }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "lost-insert", row: edit.row, register: None, writes: vec![write] },
+                    what,
+                    because,
+                );
             } else if written(edit, layout).next().is_some() {
                 let what = format!("is not there after commit {}, although {label} updates it", at.seq);
                 let because = format!("Nobody had deleted it, and {}", self.claim(at));
-                self.report_loss(at, Loss { code: "lost-update", row: edit.row, register: None, writes: vec![write] }, what, because);
+                self.report_loss(
+                    at,
+                    Loss { code: "lost-update", row: edit.row, register: None, writes: vec![write] },
+                    what,
+                    because,
+                );
             }
             return FateCounts::LOST;
         };
         let by = deletion.by;
-        let known = [by, deletion.also].into_iter().flatten().any(|by| by.device == at.device || self.saw(at, edit.row, &by));
+        let known =
+            [by, deletion.also].into_iter().flatten().any(|by| by.device == at.device || self.saw(at, edit.row, &by));
         if !known && by.is_some() {
             count(&mut self.stats.concurrent, "delete", 1);
             self.stats.conflicts += 1;
@@ -314,7 +402,11 @@ impl<'a> Judge<'a, '_> {
             layout.edit_revives && self.discipline == Discipline::Rules && !self.is_orphan(at, edit.row, &deletion)
         };
         if must_return && !(edit.put && edit.recreated) {
-            let what = format!("is not there after commit {}, although {label} {}", at.seq, if edit.put { "inserts it anew" } else { "edits it" });
+            let what = format!(
+                "is not there after commit {}, although {label} {}",
+                at.seq,
+                if edit.put { "inserts it anew" } else { "edits it" }
+            );
             let because = match (edit.put, by) {
                 (true, Some(by)) => format!("{}, and the insert's stamp is later", self.deleted_by(&by)),
                 (true, None) => "The insert's stamp is later than the delete's".to_owned(),
@@ -335,14 +427,17 @@ impl<'a> Judge<'a, '_> {
                 winners.push(None);
             }
             let name = self.discipline.name("deleted");
-            self.require_record(at, &RequiredRecord {
-                losers: &[Some(write)],
-                winners: &winners,
-                row: edit.row,
-                register: None,
-                rules: &["deleted", "cascade", name],
-                counted: "deleted",
-            });
+            self.require_record(
+                at,
+                &RequiredRecord {
+                    losers: &[Some(write)],
+                    winners: &winners,
+                    row: edit.row,
+                    register: None,
+                    rules: &["deleted", "cascade", name],
+                    counted: "deleted",
+                },
+            );
         }
         FateCounts::LOST
     }
@@ -352,7 +447,11 @@ impl<'a> Judge<'a, '_> {
         self.layout(row).parents.iter().enumerate().any(|(column, parent)| {
             parent.is_some_and(|parent| {
                 parent.missing != fixtures::OnMissingParent::Keep
-                    && deletion.image.as_ref().and_then(|image| image.get(column)).is_some_and(|id| !id.is_null() && self.parent_went(at, parent.table, id))
+                    && deletion
+                        .image
+                        .as_ref()
+                        .and_then(|image| image.get(column))
+                        .is_some_and(|id| !id.is_null() && self.parent_went(at, parent.table, id))
             })
         })
     }
@@ -368,7 +467,9 @@ impl<'a> Judge<'a, '_> {
     /// Holds the backend's answer for a lone operation against what became of it: `applied` must not be said of an
     /// operation of which nothing stands, nor `superseded` of one that visibly took effect whole.
     pub(super) fn test_answer(&mut self, at: &JudgedTx<'a>, edit: &Edit<'a>, counts: FateCounts, answers: &[OpAnswer]) {
-        let Some(answer) = answers.iter().find(|answer| answer.op_id == edit.op_id).filter(|_| edit.ops == 1) else { return };
+        let Some(answer) = answers.iter().find(|answer| answer.op_id == edit.op_id).filter(|_| edit.ops == 1) else {
+            return;
+        };
         let false_outcome = match answer.outcome {
             Outcome::Applied => counts.lost > 0 && counts.stands == 0 && counts.other == 0,
             Outcome::Superseded => counts.stands > 0 && counts.lost == 0 && counts.other == 0,
@@ -379,9 +480,17 @@ impl<'a> Judge<'a, '_> {
                 Outcome::Applied => ("applied", "nothing of it stands"),
                 _ => ("superseded", "all of it stands"),
             };
-            let what = format!("is not as the answer to client/{} op {} says: {said}, but {is} after commit {}", at.device, edit.op_id, at.seq);
+            let what = format!(
+                "is not as the answer to client/{} op {} says: {said}, but {is} after commit {}",
+                at.device, edit.op_id, at.seq
+            );
             let because = "Outcomes are claims, and the change feed contradicts this one".to_owned();
-            self.report_loss(at, Loss { code: "false-outcome", row: edit.row, register: None, writes: vec![at.write(edit.op_id)] }, what, because);
+            self.report_loss(
+                at,
+                Loss { code: "false-outcome", row: edit.row, register: None, writes: vec![at.write(edit.op_id)] },
+                what,
+                because,
+            );
         }
     }
 }

@@ -95,7 +95,6 @@ impl State {
         register.by.into_iter().chain(register.also).chain(alike).map(Some).collect()
     }
 
-
     pub(super) fn is_filled(&self, column: usize) -> bool {
         self.filled.get(column).copied().unwrap_or(false)
     }

@@ -2,8 +2,6 @@
 
 use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
 
-use crate::checker::tree::path_to;
-use crate::history::RowId;
 use super::edit::Edit;
 use super::judge::Judge;
 use super::merge::get;
@@ -12,6 +10,8 @@ use super::report::RequiredRecord;
 use super::state::Write;
 use super::stats::count;
 use super::transaction::JudgedTx;
+use crate::checker::tree::path_to;
+use crate::history::RowId;
 
 /// Why a register may be neither as written nor as it was.
 pub(super) struct Excuse {
@@ -129,7 +129,8 @@ impl<'a> Judge<'a, '_> {
             }
         }
         for net in at.nets.iter().filter(|net| net.row != row && self.table(net.row) == rule.table) {
-            if net.edit.is_some() && net.after.as_ref().is_some_and(|after| get(after, rule.running) == &Value::Int(1)) {
+            if net.edit.is_some() && net.after.as_ref().is_some_and(|after| get(after, rule.running) == &Value::Int(1))
+            {
                 writers.extend(at.tx.ops.iter().filter(|op| op.row == net.row).map(|op| Some(at.write(op.op_id))));
             }
         }
@@ -147,7 +148,9 @@ impl<'a> Judge<'a, '_> {
     /// Who may be named as having taken a parent away: whoever deleted it, this transaction, or the server.
     pub(super) fn deleters(&self, at: &JudgedTx<'_>, parent: Option<RowId>) -> Vec<Option<Write>> {
         let mut deleters = vec![None];
-        deleters.extend(at.tx.ops.iter().filter(|op| op.op == crate::history::Op::Delete).map(|op| Some(at.write(op.op_id))));
+        deleters.extend(
+            at.tx.ops.iter().filter(|op| op.op == crate::history::Op::Delete).map(|op| Some(at.write(op.op_id))),
+        );
         if let Some(deletion) = parent.and_then(|parent| self.rows[parent as usize].deletion.as_ref()) {
             deleters.extend([deletion.by, deletion.also].into_iter().flatten().map(Some));
         }
@@ -162,13 +165,16 @@ impl<'a> Judge<'a, '_> {
         }
         count(&mut self.stats.concurrent, kind, 1);
         let author = self.register_author(edit, index);
-        self.require_record(at, &RequiredRecord {
-            losers: &[Some(at.write(author))],
-            winners: &excuse.winners,
-            row: edit.row,
-            register: Some(index),
-            rules: &[excuse.rule],
-            counted: excuse.rule,
-        });
+        self.require_record(
+            at,
+            &RequiredRecord {
+                losers: &[Some(at.write(author))],
+                winners: &excuse.winners,
+                row: edit.row,
+                register: Some(index),
+                rules: &[excuse.rule],
+                counted: excuse.rule,
+            },
+        );
     }
 }

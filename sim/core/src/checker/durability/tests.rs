@@ -7,12 +7,12 @@ mod structure;
 
 use serde_json::{Value as Json, json};
 
+use super::{Stats, examine};
 use crate::checker::testing::{HistoryBuilder, answer, with_seed_rows};
 use crate::checker::{Context, Timeline};
 use crate::history::{ConflictRecord, LocalTx, Op, Outcome, Phase, RowId, TxOutcome, What, Who, Writer};
 use crate::plan::EPOCH_US;
 use crate::verdict::{Finding, Verdict};
-use super::{Stats, examine};
 
 const BOX: RowId = 0;
 const CARD: RowId = 1;
@@ -57,26 +57,45 @@ impl Play {
     /// The device's first queued transaction is uploaded and committed as sent, with these records.
     fn land(&mut self, device: u32, records: Vec<ConflictRecord>) {
         let tx = self.builder.queued[device as usize][0].clone();
-        let rows = tx.ops.iter().map(|op| {
-            let set: serde_json::Map<String, Json> = op.data.iter().map(|(column, value)| {
-                let table = &self.builder.app.schema.tables[self.builder.history.rows[op.row as usize].table];
-                (table.columns[*column].name.clone(), value.to_json())
-            }).collect();
-            (op.row, if op.op == Op::Delete { None } else { Some(Json::Object(set)) })
-        }).collect();
+        let rows = tx
+            .ops
+            .iter()
+            .map(|op| {
+                let set: serde_json::Map<String, Json> = op
+                    .data
+                    .iter()
+                    .map(|(column, value)| {
+                        let table = &self.builder.app.schema.tables[self.builder.history.rows[op.row as usize].table];
+                        (table.columns[*column].name.clone(), value.to_json())
+                    })
+                    .collect();
+                (op.row, if op.op == Op::Delete { None } else { Some(Json::Object(set)) })
+            })
+            .collect();
         self.commit(device, rows, records);
     }
 
     /// The device's first queued transaction is uploaded and committed; each row with these columns changed.
     fn commit(&mut self, device: u32, rows: Vec<(RowId, Option<Json>)>, records: Vec<ConflictRecord>) {
-        let answers = self.builder.applied_answers(device).into_iter().map(|mut answer| {
-            answer.outcome = Outcome::Merged;
-            answer
-        }).collect();
+        let answers = self
+            .builder
+            .applied_answers(device)
+            .into_iter()
+            .map(|mut answer| {
+                answer.outcome = Outcome::Merged;
+                answer
+            })
+            .collect();
         self.commit_answered(device, rows, records, answers);
     }
 
-    fn commit_answered(&mut self, device: u32, rows: Vec<(RowId, Option<Json>)>, records: Vec<ConflictRecord>, answers: Vec<crate::history::OpAnswer>) {
+    fn commit_answered(
+        &mut self,
+        device: u32,
+        rows: Vec<(RowId, Option<Json>)>,
+        records: Vec<ConflictRecord>,
+        answers: Vec<crate::history::OpAnswer>,
+    ) {
         let tx: LocalTx = self.builder.queued[device as usize][0].clone();
         let tx_id = tx.tx_id.expect("it queued");
         self.builder.attempt(device, tx_id, 1, Phase::Invoke, None, Vec::new());
@@ -131,7 +150,10 @@ fn expect(what: &str, builder: &HistoryBuilder, codes: &[&str]) -> (Finding, Sta
     let verdict = if codes.is_empty() { Verdict::Valid } else { Verdict::Invalid };
     assert_eq!(finding.verdict, verdict, "{what}: {finding:#?}");
     for anomaly in &finding.anomalies {
-        assert!(!anomaly.role.is_empty() && !anomaly.events.is_empty() && !anomaly.operations.is_empty(), "{what}: {anomaly:#?}");
+        assert!(
+            !anomaly.role.is_empty() && !anomaly.events.is_empty() && !anomaly.operations.is_empty(),
+            "{what}: {anomaly:#?}"
+        );
         assert!(anomaly.because.ends_with('.') && !anomaly.because.ends_with(".."), "{what}: {anomaly:#?}");
     }
     (finding, stats)

@@ -1,7 +1,7 @@
 //! A transaction of a device whose effects are being judged.
 
-use crate::history::{LocalOp, LocalTx};
 use super::state::{Net, Write};
+use crate::history::{LocalOp, LocalTx};
 
 /// The commit being judged.
 pub(super) struct JudgedTx<'a> {

@@ -67,12 +67,16 @@ impl<'h> Rows<'h> {
         let Some(table) = self.history.table_of(row) else { return };
         let put = |set: &mut BTreeSet<RowId>| if add { set.insert(row) } else { set.remove(&row) };
         for (reference, children) in self.policy.references.iter().zip(&mut self.children) {
-            if reference.table == table && let Value::Text(parent) = &image[reference.column] {
+            if reference.table == table
+                && let Value::Text(parent) = &image[reference.column]
+            {
                 put(children.entry(parent.clone()).or_default());
             }
         }
         for (unique, keys) in self.policy.uniques.iter().zip(&mut self.keys) {
-            if unique.table == table && let Some(key) = unique_key(unique, image) {
+            if unique.table == table
+                && let Some(key) = unique_key(unique, image)
+            {
                 put(keys.entry(key).or_default());
             }
         }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::Row;
 
+use super::compare::{Net, difference};
+use super::judgement::{Judgement, Wrong, says};
 use crate::history::{ConflictRecord, LocalOp, Op, OpAnswer, Outcome, RowId, Writer, label};
 use crate::model::explain::Note;
 use crate::model::{Expected, Model, Predicted, Prediction};
-use super::compare::{Net, difference};
-use super::judgement::{Judgement, Wrong, says};
 
 impl<'a> Judgement<'_, 'a> {
     /// Compares, reports what is wrong, and leaves the model as the server is.
@@ -28,14 +28,21 @@ impl<'a> Judgement<'_, 'a> {
                         refusal.reason
                     );
                     let what = format!("the server committed {}", self.op_label(refusal.op));
-                    self.report(Wrong::of_op("should-have-refused", self.tx.ops[refusal.op].row, refusal.op, what, because));
+                    self.report(Wrong::of_op(
+                        "should-have-refused",
+                        self.tx.ops[refusal.op].row,
+                        refusal.op,
+                        what,
+                        because,
+                    ));
                 }
                 self.adopt_all(model, changes);
             }
             (None, true) => {
                 model.undo();
                 let rejected = self.commit.ledger.iter().find(|answer| answer.outcome == Outcome::Rejected);
-                let at = rejected.and_then(|answer| self.tx.ops.iter().position(|op| op.op_id == answer.op_id)).unwrap_or(0);
+                let at =
+                    rejected.and_then(|answer| self.tx.ops.iter().position(|op| op.op_id == answer.op_id)).unwrap_or(0);
                 if let Some(op) = self.tx.ops.get(at) {
                     let what = format!("the server refused {}", self.op_label(at));
                     let because = "Nothing in the transaction is to be rejected.".to_owned();
@@ -167,7 +174,9 @@ impl<'a> Judgement<'_, 'a> {
         let missing = prediction.aliases.iter().filter(|alias| !self.commit.aliases.contains(alias));
         let wrong = self.commit.aliases.iter().filter(|alias| !prediction.aliases.contains(alias));
         let missing = missing.map(|alias| (false, alias)).collect::<Vec<_>>();
-        for (made, (losing, survivor)) in missing.into_iter().chain(wrong.map(|alias| (true, alias)).collect::<Vec<_>>()) {
+        for (made, (losing, survivor)) in
+            missing.into_iter().chain(wrong.map(|alias| (true, alias)).collect::<Vec<_>>())
+        {
             model.adopt_alias(*losing, made.then_some(*survivor));
             if self.reported_rows.contains(losing) {
                 continue;
@@ -191,7 +200,10 @@ impl<'a> Judgement<'_, 'a> {
             let right = self.answer(predicted.op_id).is_some_and(|answer| {
                 (answer.outcome == predicted.outcome || says_more(answer, predicted.outcome))
                     && predicted.reason.is_none_or(|named| says(answer.reason.as_deref(), named))
-                    && answer.by.as_ref().is_none_or(|by| predicted.winners.is_empty() || predicted.winners.contains(by))
+                    && answer
+                        .by
+                        .as_ref()
+                        .is_none_or(|by| predicted.winners.is_empty() || predicted.winners.contains(by))
                     && (predicted.merged_into.is_none() || answer.merged_into == predicted.merged_into)
                     && answer.merged_into.is_none_or(|row| model.resolve(row) == predicted.row)
             });
@@ -200,7 +212,8 @@ impl<'a> Judgement<'_, 'a> {
                     let of = note.register.map_or(String::new(), |name| format!("{name}: "));
                     format!("{of}{}", self.reason_text(note))
                 };
-                let reasons: Vec<String> = prediction.notes.iter().filter(|note| note.op == at).map(reason_text).collect();
+                let reasons: Vec<String> =
+                    prediction.notes.iter().filter(|note| note.op == at).map(reason_text).collect();
                 self.wrong_outcome(at, predicted, reasons.join(" "));
             }
         }
@@ -224,7 +237,8 @@ impl<'a> Judgement<'_, 'a> {
         let of = |record: &ConflictRecord| model.resolve(record.row);
         let mut unexpected: Vec<&ConflictRecord> = self.commit.conflicts.iter().collect();
         unexpected.retain(|record| !prediction.records.iter().any(|expected| expected.is(record, of(record))));
-        let there = |expected: &Expected<'_>| self.commit.conflicts.iter().any(|record| expected.is(record, of(record)));
+        let there =
+            |expected: &Expected<'_>| self.commit.conflicts.iter().any(|record| expected.is(record, of(record)));
         for expected in prediction.records.iter().filter(|expected| expected.owed && !there(expected)) {
             let near = unexpected.iter().position(|record| expected.concerns(record, of(record)));
             let near = near.map(|index| unexpected.remove(index));
@@ -246,7 +260,10 @@ impl<'a> Judgement<'_, 'a> {
             });
         }
         for record in unexpected {
-            if self.reported_rows.contains(&of(record)) || self.reported_rows.contains(&record.row) || self.says_more(model, record) {
+            if self.reported_rows.contains(&of(record))
+                || self.reported_rows.contains(&record.row)
+                || self.says_more(model, record)
+            {
                 continue;
             }
             self.report(Wrong {
@@ -265,7 +282,9 @@ impl<'a> Judgement<'_, 'a> {
         match record.rule.as_str() {
             "deleted" | "cascade" => is_gone && self.is_own(&record.winner, |op| op.op == Op::Delete),
             "unique" => self.is_own(&record.loser, |op| {
-                op.op == Op::Put && op.row != model.resolve(op.row) && model.resolve(op.row) == model.resolve(record.row)
+                op.op == Op::Put
+                    && op.row != model.resolve(op.row)
+                    && model.resolve(op.row) == model.resolve(record.row)
             }),
             _ => false,
         }

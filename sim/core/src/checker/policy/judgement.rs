@@ -75,10 +75,9 @@ impl Judgement<'_, '_> {
     pub(super) fn report(&mut self, wrong: Wrong) {
         self.reported_rows.insert(wrong.row);
         let (history, app) = (self.ctx.history, self.ctx.app);
-        let role = wrong.column.map_or_else(
-            || history.row_role(app, wrong.row),
-            |column| history.column_role(app, wrong.row, column),
-        );
+        let role = wrong
+            .column
+            .map_or_else(|| history.row_role(app, wrong.row), |column| history.column_role(app, wrong.row, column));
         if self.finding.anomalies.len() >= ANOMALIES_MAX || !self.reported.insert((wrong.code, role.clone())) {
             return;
         }
@@ -153,14 +152,17 @@ impl Judgement<'_, '_> {
     }
 
     pub(super) fn op_label(&self, at: usize) -> String {
-        self.tx.ops.get(at).map_or_else(|| "the transaction".to_owned(), |op| {
-            let kind = match op.op {
-                Op::Put => "PUT",
-                Op::Patch => "PATCH",
-                Op::Delete => "DELETE",
-            };
-            format!("op {} ({kind} {})", op.op_id, self.row(op.row))
-        })
+        self.tx.ops.get(at).map_or_else(
+            || "the transaction".to_owned(),
+            |op| {
+                let kind = match op.op {
+                    Op::Put => "PUT",
+                    Op::Patch => "PATCH",
+                    Op::Delete => "DELETE",
+                };
+                format!("op {} ({kind} {})", op.op_id, self.row(op.row))
+            },
+        )
     }
 
     pub(super) fn answered(&self, op_id: i64) -> String {

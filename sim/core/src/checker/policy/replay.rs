@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::compare;
+use super::judgement::{ANOMALIES_MAX, Judgement, Place};
 use crate::checker::context::Context;
 use crate::checker::timeline::Timeline;
 use crate::history::{Commit, History, Phase, TxOutcome, What, Who};
 use crate::model::facts::Discipline;
 use crate::model::{Model, Upload};
 use crate::verdict::Finding;
-use super::compare;
-use super::judgement::{ANOMALIES_MAX, Judgement, Place};
 
 /// Replays the commits and compares.
 #[must_use]

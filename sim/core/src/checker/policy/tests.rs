@@ -3,8 +3,8 @@
 use fixtures::{Row, Value};
 
 use crate::history::{Commit, ConflictRecord, History, OpAnswer, Outcome, What, Writer};
-use crate::model::tests::script::{app, play};
 use crate::model::tests::judge;
+use crate::model::tests::script::{app, play};
 use crate::verdict::Verdict;
 
 /// Two writers of one label; the later commit is the older write and loses. Commits: seed, client/0, client/1, and
@@ -42,7 +42,9 @@ fn with(row: &Row, column: usize, value: Value) -> Option<Row> {
 /// Changes what a commit left of its first row, there and in the image that the next commit finds.
 fn leave(history: &mut History, seq: u64, column: usize, value: &Value) {
     for (at, after) in [(seq, true), (seq + 1, false)] {
-        if let Some(change) = commits(history).find(|commit| commit.seq == at).and_then(|commit| commit.changes.first_mut()) {
+        if let Some(change) =
+            commits(history).find(|commit| commit.seq == at).and_then(|commit| commit.changes.first_mut())
+        {
             let side = if after { &mut change.after } else { &mut change.before };
             *side = with(side.as_ref().expect("the row is there"), column, value.clone());
         }
@@ -81,11 +83,8 @@ fn wrong_rows() {
         CONTEST,
         |history| {
             leave(history, 3, label, &Value::text("c"));
-            commit(history, 4).changes[0].after = with(
-                commit(history, 4).changes[0].after.clone().as_ref().expect("there"),
-                label,
-                Value::text("c"),
-            );
+            commit(history, 4).changes[0].after =
+                with(commit(history, 4).changes[0].after.clone().as_ref().expect("there"), label, Value::text("c"));
             commit(history, 3).ledger[0].outcome = Outcome::Applied;
             commit(history, 3).conflicts.clear();
         },
@@ -122,11 +121,7 @@ fn wrong_answers() {
         &[("wrong-outcome", "plants")],
     );
     let other = Writer::Client { device: 2, op_id: 9 };
-    reject(
-        CONTEST,
-        |history| commit(history, 3).ledger[0].by = Some(other.clone()),
-        &[("wrong-outcome", "plants")],
-    );
+    reject(CONTEST, |history| commit(history, 3).ledger[0].by = Some(other.clone()), &[("wrong-outcome", "plants")]);
     reject(CONTEST, |history| commit(history, 3).ledger.clear(), &[("wrong-outcome", "plants")]);
     reject(KEYS, |history| commit(history, 2).ledger[0].merged_into = None, &[("wrong-outcome", "options")]);
 }

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::{CARD, LABEL, MEMO, sound};
 use crate::checker::atomicity::check;
 use crate::checker::testing::{HistoryBuilder, answer, with_seed_rows};
 use crate::history::{Op, Outcome};
-use super::{CARD, LABEL, MEMO, sound};
 
 /// Another device changes card and memo in one transaction.
 fn both_changed() -> HistoryBuilder {
@@ -29,7 +29,10 @@ fn rejects_half_a_transaction_on_a_device() {
     let half = builder.server.get(&CARD).cloned();
     builder.apply_rows(1, &[(CARD, half)]);
     let finding = builder.expect(check, &["torn-transaction"]);
-    assert_eq!(finding.anomalies[0].what, "client/1 shows what commit 2 did to cards#1, but not what it did to memos#3.");
+    assert_eq!(
+        finding.anomalies[0].what,
+        "client/1 shows what commit 2 did to cards#1, but not what it did to memos#3."
+    );
     // Healed by the next apply, it is told once.
     builder.apply(1);
     builder.expect(check, &["torn-transaction"]);
@@ -43,7 +46,10 @@ fn rejects_a_row_that_was_left_out() {
     let image = builder.server.get(&LABEL).cloned();
     builder.apply_rows(1, &[(LABEL, image)]);
     let finding = builder.expect(check, &["torn-state"]);
-    assert_eq!(finding.anomalies[0].what, "client/1 shows cards#1 as after commit 1, and everything else as after commit 3.");
+    assert_eq!(
+        finding.anomalies[0].what,
+        "client/1 shows cards#1 as after commit 1, and everything else as after commit 3."
+    );
     builder.server_write(&[(LABEL, Some(json!({"key": "colour", "value": "green"})))]);
     let image = builder.server.get(&LABEL).cloned();
     builder.apply_rows(1, &[(LABEL, image)]);
@@ -83,7 +89,8 @@ fn rejects_half_a_transaction_on_the_server() {
     };
     commit(&[(1, Outcome::Applied), (2, Outcome::Superseded)]).expect(check, &[]);
     commit(&[(1, Outcome::Applied)]).expect(check, &["partial-transaction"]);
-    commit(&[(1, Outcome::RolledBack), (2, Outcome::Rejected)]).expect(check, &["partial-transaction", "partial-transaction"]);
+    commit(&[(1, Outcome::RolledBack), (2, Outcome::Rejected)])
+        .expect(check, &["partial-transaction", "partial-transaction"]);
     // Without a ledger every operation must have had its effect.
     let finding = commit(&[]).expect(check, &["partial-transaction"]);
     assert_eq!(finding.anomalies[0].operations, [(0, 2)]);

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::{CARD, MEMO, sound};
 use crate::checker::causal::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{Op, Scope, What, Who};
-use super::{CARD, MEMO, sound};
 
 fn look(builder: &mut HistoryBuilder, device: u32, title: &str) {
     let image = builder.changed(CARD, &json!({"title": title}));
@@ -25,7 +25,10 @@ fn rejects_going_back() {
     builder.apply(1);
     builder.apply_rows(1, &[(CARD, old)]);
     let finding = builder.expect(check, &["went-back"]);
-    assert_eq!(finding.anomalies[0].what, "client/1 shows the server's rows as after commit 1, although it had shown what commit 2 did.");
+    assert_eq!(
+        finding.anomalies[0].what,
+        "client/1 shows the server's rows as after commit 1, although it had shown what commit 2 did."
+    );
 }
 
 #[test]

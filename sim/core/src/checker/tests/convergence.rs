@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
+use super::{CARD, MEMO, sound};
 use crate::checker::convergence::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{Barrier, Event, Op, Phase, What, Who};
 use crate::verdict::Verdict;
-use super::{CARD, MEMO, sound};
 
 /// A settled builder in which device 1 ends with something else.
 fn ending(change: impl FnOnce(&mut HistoryBuilder)) -> HistoryBuilder {
@@ -64,8 +64,15 @@ fn says_unknown_where_nothing_can_be_said() {
     };
     unknown(&|builder| builder.barrier(Barrier::SettleAgain, Phase::Fail, &["client/0: 1 queued"]));
     unknown(&|builder| builder.history.events.retain(|event| !matches!(event.what, What::Barrier { .. })));
-    unknown(&|builder| builder.history.events.retain(|event| !matches!(event, Event { who: Who::Client(1), what: What::Read { .. }, .. })));
-    unknown(&|builder| "bucket_definitions: {a: {data: [SELECT count(*) FROM cards]}}".clone_into(&mut builder.app.sync_config));
+    unknown(&|builder| {
+        builder
+            .history
+            .events
+            .retain(|event| !matches!(event, Event { who: Who::Client(1), what: What::Read { .. }, .. }))
+    });
+    unknown(&|builder| {
+        "bucket_definitions: {a: {data: [SELECT count(*) FROM cards]}}".clone_into(&mut builder.app.sync_config)
+    });
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::{CARD, MEMO, sound};
 use crate::checker::exactly_once::check;
 use crate::checker::testing::{HistoryBuilder, answer, with_seed_rows};
 use crate::history::{Op, Outcome, Phase, TxOutcome};
-use super::{CARD, MEMO, sound};
 
 /// A device uploads, the reply is lost, another writes in between, and the device uploads again.
 fn lost_reply(applied_again: bool, second: Outcome) -> HistoryBuilder {
@@ -32,7 +32,10 @@ fn accepts_one_effect_and_rejects_two() {
     lost_reply(false, Outcome::Applied).expect(check, &[]);
     let finding = lost_reply(true, Outcome::Applied).expect(check, &["applied-twice"]);
     assert_eq!(finding.anomalies[0].operations, [(0, 1)]);
-    assert_eq!(finding.anomalies[0].what, "tx 1 of client/0 took effect twice: in commit 2 and again in commit 4, on cards#1.");
+    assert_eq!(
+        finding.anomalies[0].what,
+        "tx 1 of client/0 took effect twice: in commit 2 and again in commit 4, on cards#1."
+    );
     lost_reply(false, Outcome::Superseded).expect(check, &["different-answer"]);
 }
 
@@ -51,7 +54,9 @@ fn parts_of_a_transaction_are_not_twice() {
     let mut builder = with_seed_rows();
     builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"})), (Op::Patch, MEMO, json!({"text": "mine"}))]);
     let tx = builder.queued[0][0].clone();
-    for (index, (row, set)) in [(CARD, json!({"title": "mine"})), (MEMO, json!({"text": "mine"}))].into_iter().enumerate() {
+    for (index, (row, set)) in
+        [(CARD, json!({"title": "mine"})), (MEMO, json!({"text": "mine"}))].into_iter().enumerate()
+    {
         let image = builder.changed(row, &set);
         let one = crate::history::LocalTx { ops: vec![tx.ops[index].clone()], ..tx.clone() };
         builder.commit(Some((0, &one)), &[(row, Some(image))], Vec::new(), Vec::new());

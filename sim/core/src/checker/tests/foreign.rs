@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
+use super::{BOX, CARD, sound};
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::checker::{Context, Report, check_all, examine};
 use crate::history::{Commit, Op, What};
 use crate::promise::NO_POLICY;
 use crate::verdict::Verdict;
-use super::{BOX, CARD, sound};
 
 /// An edit of the card is applied twice, and somebody else writes a row in between.
 fn doubled(theirs: Option<u32>) -> HistoryBuilder {
@@ -31,7 +31,8 @@ fn doubled(theirs: Option<u32>) -> HistoryBuilder {
 
 fn last_commit(builder: &mut HistoryBuilder) -> &mut Commit {
     let events = builder.history.events.iter_mut().rev();
-    let mut commits = events.filter_map(|event| if let What::Commit(commit) = &mut event.what { Some(commit) } else { None });
+    let mut commits =
+        events.filter_map(|event| if let What::Commit(commit) = &mut event.what { Some(commit) } else { None });
     commits.next().expect("there is one")
 }
 
@@ -50,7 +51,10 @@ fn a_foreign_write_makes_claims_about_its_row_unknown() {
     let report = judged(&doubled(Some(CARD)));
     assert_eq!(report.verdict(), Verdict::Unknown);
     let finding = report.finding("exactly-once").expect("it ran");
-    assert_eq!(finding.unknown, ["Somebody else wrote cards#1 meanwhile; 1 contradiction that may come from it is set aside."]);
+    assert_eq!(
+        finding.unknown,
+        ["Somebody else wrote cards#1 meanwhile; 1 contradiction that may come from it is set aside."]
+    );
 }
 
 #[test]

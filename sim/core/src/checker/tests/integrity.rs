@@ -3,10 +3,10 @@
 use fixtures::Row;
 use serde_json::{Value as Json, json};
 
+use super::{BOX, CARD, LABEL, MEMO, sound};
 use crate::checker::integrity::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{Op, RowId};
-use super::{BOX, CARD, LABEL, MEMO, sound};
 
 /// The server writes rows by itself; then the run ends.
 fn writes(rows: impl Fn(&mut HistoryBuilder) -> Vec<(RowId, Option<Json>)>) -> HistoryBuilder {
@@ -23,7 +23,10 @@ fn references_may_not_dangle() {
     writes(|_| vec![(CARD, None), (BOX, None)]).expect(check, &[]);
     let finding = writes(|_| vec![(BOX, None)]).expect(check, &["dangling-reference"]);
     assert_eq!(finding.anomalies[0].role, "cards.box_id");
-    assert_eq!(finding.anomalies[0].what, "After commit 2, cards#1.box_id is left naming a row that this commit deletes: boxes#0.");
+    assert_eq!(
+        finding.anomalies[0].what,
+        "After commit 2, cards#1.box_id is left naming a row that this commit deletes: boxes#0."
+    );
     writes(|builder| {
         let card = builder.row("cards");
         vec![(card, Some(json!({"box_id": "nowhere"})))]
@@ -111,7 +114,8 @@ fn deleted_rows_return_only_when_created_again() {
     after_delete(LABEL, Op::Patch, json!({"value": "x"}), &|_| None).expect(check, &[]);
     after_delete(LABEL, Op::Put, json!({"key": "x"}), &image(LABEL, json!({"key": "x"}))).expect(check, &[]);
     after_delete(MEMO, Op::Patch, json!({"text": "x"}), &image(MEMO, json!({"text": "x"}))).expect(check, &[]);
-    after_delete(LABEL, Op::Patch, json!({"value": "x"}), &image(LABEL, json!({"value": "x"}))).expect(check, &["returned-after-delete"]);
+    after_delete(LABEL, Op::Patch, json!({"value": "x"}), &image(LABEL, json!({"value": "x"})))
+        .expect(check, &["returned-after-delete"]);
 }
 
 #[test]

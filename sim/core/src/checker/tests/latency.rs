@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
+use super::CARD;
 use crate::checker::latency::{ARRIVAL_TO_APPLY, COMMIT_TO_SEND, END_TO_END, SEND_TO_SERVER, check, samples};
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::checker::{Context, Timeline, examine};
 use crate::history::{Op, Time};
 use crate::verdict::{Class, Verdict};
-use super::CARD;
 
 fn travelling() -> HistoryBuilder {
     let mut builder = with_seed_rows();
@@ -24,7 +24,8 @@ fn measures_each_hop() {
     let builder = travelling();
     let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
     let mut samples = samples(&ctx, &Timeline::build(&ctx));
-    let p50 = |samples: &crate::checker::latency::Samples, hop: &str| samples.percentiles(hop).expect("it was measured").p50;
+    let p50 =
+        |samples: &crate::checker::latency::Samples, hop: &str| samples.percentiles(hop).expect("it was measured").p50;
     assert_eq!(p50(&samples, COMMIT_TO_SEND), 41);
     assert_eq!(p50(&samples, SEND_TO_SERVER), 1);
     assert_eq!(p50(&samples, END_TO_END), 67);
@@ -45,7 +46,8 @@ fn keeps_to_the_budget() {
     let finding = builder.expect(check, &["over-budget"]);
     assert_eq!(finding.anomalies[0].class, Class::Latency);
     builder.history.header.time = Time::Real;
-    let examined = examine(&Context { app: &builder.app, history: &builder.history, promises: &builder.promises }, None);
+    let examined =
+        examine(&Context { app: &builder.app, history: &builder.history, promises: &builder.promises }, None);
     assert!(examined.report.finding("latency").is_none(), "real time is no simulated latency: not judged");
     assert!(!examined.latency.is_empty(), "it is still told");
     let mut still = with_seed_rows();

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
+use super::{CARD, sound};
 use crate::checker::progress::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{Barrier, Op, Phase, Time, Upload, What, Who};
 use crate::plan::Fault;
 use crate::verdict::{Class, Verdict};
-use super::{CARD, sound};
 
 /// A device whose upload is answered 500 for ever.
 fn wedged(time: Time) -> HistoryBuilder {
@@ -40,8 +40,14 @@ fn says_what_is_stuck() {
     let finding = wedged(Time::Virtual).expect(check, &["stuck-queue"]);
     let anomaly = &finding.anomalies[0];
     assert_eq!(anomaly.class, Class::Liveness);
-    assert_eq!(anomaly.what, "The run did not reach the settled state within 25.011000 s: uploads of client/0 do not pass.");
-    assert!(anomaly.evidence.iter().any(|line| line.contains("uploading the first was answered 500 the last 5 times")), "{anomaly:#?}");
+    assert_eq!(
+        anomaly.what,
+        "The run did not reach the settled state within 25.011000 s: uploads of client/0 do not pass."
+    );
+    assert!(
+        anomaly.evidence.iter().any(|line| line.contains("uploading the first was answered 500 the last 5 times")),
+        "{anomaly:#?}"
+    );
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::{CARD, sound};
 use crate::checker::protocol::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{Apply, Op, Phase, What, Who};
-use super::{CARD, sound};
 
 fn apply(change: impl FnOnce(&mut Apply)) -> HistoryBuilder {
     let mut builder = with_seed_rows();

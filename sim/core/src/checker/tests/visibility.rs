@@ -38,8 +38,15 @@ fn check(config: &str, commits: &[&[(&str, RowId, Json)]], expected: &[(&[RowId]
 fn one_bucket_for_all() {
     check(
         "bucket_definitions: {all: {priority: 1, data: [SELECT * FROM boxes, \"select id, title from cards where hits > 1 or title in ('x', 'y')\"]}}",
-        &[&[("boxes", 0, json!({})), ("cards", 1, json!({"hits": 1})), ("cards", 2, json!({"hits": 2})), ("cards", 3, json!({"title": "y"}))],
-            &[("cards", 1, json!({"hits": 5})), ("cards", 2, Json::Null)]],
+        &[
+            &[
+                ("boxes", 0, json!({})),
+                ("cards", 1, json!({"hits": 1})),
+                ("cards", 2, json!({"hits": 2})),
+                ("cards", 3, json!({"title": "y"})),
+            ],
+            &[("cards", 1, json!({"hits": 5})), ("cards", 2, Json::Null)],
+        ],
         &[(&[0, 2, 3], &[0, 2, 3]), (&[0, 1, 3], &[0, 1, 3])],
     );
 }
@@ -48,8 +55,14 @@ fn one_bucket_for_all() {
 fn a_bucket_a_user() {
     check(
         "bucket_definitions: {mine: {parameters: SELECT token_parameters.user_id AS me, data: [SELECT * FROM cards WHERE cards.owner = bucket.me AND NOT title IS NULL]}}",
-        &[&[("cards", 0, json!({"owner": "ann", "title": "a"})), ("cards", 1, json!({"owner": "bob", "title": "b"})), ("cards", 2, json!({"owner": "ann"}))],
-            &[("cards", 0, json!({"owner": "bob", "title": "a"})), ("cards", 2, json!({"owner": "ann", "title": "c"}))]],
+        &[
+            &[
+                ("cards", 0, json!({"owner": "ann", "title": "a"})),
+                ("cards", 1, json!({"owner": "bob", "title": "b"})),
+                ("cards", 2, json!({"owner": "ann"})),
+            ],
+            &[("cards", 0, json!({"owner": "bob", "title": "a"})), ("cards", 2, json!({"owner": "ann", "title": "c"}))],
+        ],
         &[(&[0], &[1]), (&[2], &[0, 1])],
     );
 }
@@ -70,7 +83,12 @@ bucket_definitions:
     check(
         config,
         &[
-            &[("boxes", 0, json!({"name": "ann"})), ("boxes", 1, json!({"name": "bob", "parent_id": "id-0"})), ("cards", 2, json!({"box_id": "id-0"})), ("cards", 3, json!({"box_id": "id-1"}))],
+            &[
+                ("boxes", 0, json!({"name": "ann"})),
+                ("boxes", 1, json!({"name": "bob", "parent_id": "id-0"})),
+                ("cards", 2, json!({"box_id": "id-0"})),
+                ("cards", 3, json!({"box_id": "id-1"})),
+            ],
             // Ann hands her box to nobody: it stays Bob's by his own box.
             &[("boxes", 0, json!({"name": "nobody"}))],
             &[("boxes", 1, json!({"name": "ann"}))],
@@ -90,14 +108,20 @@ streams:
   boxes: {auto_subscribe: true, queries: [SELECT * FROM boxes]}
   later: {query: SELECT * FROM memos}
 ",
-        &[&[("boxes", 0, json!({})), ("cards", 1, json!({"owner": "ann"})), ("cards", 2, json!({"owner": "bob"})), ("memos", 3, json!({}))]],
+        &[&[
+            ("boxes", 0, json!({})),
+            ("cards", 1, json!({"owner": "ann"})),
+            ("cards", 2, json!({"owner": "bob"})),
+            ("memos", 3, json!({})),
+        ]],
         &[(&[0, 1], &[0, 2])],
     );
 }
 
 #[test]
 fn columns_that_are_not_selected_are_null_on_devices() {
-    let mut builder = HistoryBuilder::new(1).sync_config("bucket_definitions: {all: {data: [\"SELECT id, title FROM cards\"]}}");
+    let mut builder =
+        HistoryBuilder::new(1).sync_config("bucket_definitions: {all: {data: [\"SELECT id, title FROM cards\"]}}");
     let card = builder.row("cards");
     builder.server_write(&[(card, Some(json!({"title": "t", "body": "secret"})))]);
     let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
@@ -118,7 +142,8 @@ fn what_is_not_known_is_refused_by_name() {
         ("SELECT title FROM cards", "must select id"),
         ("SELECT * FROM cards WHERE owner IN (SELECT id FROM boxes)", "select"),
     ] {
-        let builder = HistoryBuilder::new(1).sync_config(&format!("bucket_definitions: {{all: {{data: [\"{data}\"]}}}}"));
+        let builder =
+            HistoryBuilder::new(1).sync_config(&format!("bucket_definitions: {{all: {{data: [\"{data}\"]}}}}"));
         let reason = Visibility::parse(&builder.app).expect_err("the query is not known");
         assert!(reason.contains(named), "{data}: {reason}");
         reasons.insert(reason);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use fixtures::Row;
 
+use super::{Device, Timeline, commit_in};
 use crate::checker::context::Context;
 use crate::checker::view::View;
 use crate::checker::visibility::{Audience, Visibility};
 use crate::history::{Event, What, Who};
-use super::{Device, Timeline, commit_in};
 
 impl<'a> Timeline<'a> {
     /// Analyses the history.
@@ -73,7 +73,9 @@ impl<'a> Timeline<'a> {
             let commit = commit_in(history, event);
             for change in &commit.changes {
                 let known = server.versions(change.row).last().and_then(|version| version.row.as_ref());
-                if !same(known, change.before.as_ref()) && commit.changes.iter().filter(|other| other.row == change.row).count() == 1 {
+                if !same(known, change.before.as_ref())
+                    && commit.changes.iter().filter(|other| other.row == change.row).count() == 1
+                {
                     self.flaws.push(format!(
                         "commit {seq} changes {}, but the row was not what the change feed had said of it before",
                         history.row_label(ctx.app, change.row)

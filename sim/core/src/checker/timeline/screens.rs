@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
+use super::{Applied, Differing, State, Timeline, Wrong};
 use crate::checker::view::row_hash;
 use crate::history::{Apply, Event, Lifecycle, LocalOp, Op, RowId, Scope, What, Who};
-use super::{Applied, Differing, State, Timeline, Wrong};
 
 /// How many wrong states of a device are described row by row.
 const DESCRIBED: usize = 4;
@@ -90,7 +90,8 @@ impl Timeline<'_> {
     /// The commit that a device has seen through when it completes a transaction; 0 if it was refused. A repeat that
     /// arrives and commits only later does not count.
     fn own_commit(&self, device: u32, tx_id: i64, completed: usize) -> u64 {
-        let known = self.commits_of(device, tx_id).filter(|seq| self.commit_event(*seq).is_some_and(|event| event < completed));
+        let known =
+            self.commits_of(device, tx_id).filter(|seq| self.commit_event(*seq).is_some_and(|event| event < completed));
         known.last().or_else(|| self.commits_of(device, tx_id).next()).unwrap_or(0)
     }
 
@@ -143,7 +144,8 @@ impl Timeline<'_> {
             return (settled(seq), if early { State::Future } else { State::Prefix });
         }
         if let Some(seq) = view.find(screen.sum, screen.prefix) {
-            let state = if screen.own > seq { State::MissingOwn { own: screen.own } } else { State::Back { from: floor } };
+            let state =
+                if screen.own > seq { State::MissingOwn { own: screen.own } } else { State::Back { from: floor } };
             return (settled(seq), state);
         }
         if let Some(seq) = view.find_before(screen.sum, screen.prefix) {

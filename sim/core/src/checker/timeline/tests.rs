@@ -3,10 +3,10 @@
 use fixtures::Row;
 use serde_json::{Value as Json, json};
 
+use super::{State, Timeline};
 use crate::checker::Context;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::history::{Apply, Op, RowId};
-use super::{State, Timeline};
 
 const CARD: RowId = 1;
 
@@ -16,7 +16,10 @@ fn prefixes(builder: &HistoryBuilder, device: u32) -> (Vec<u64>, Vec<State>) {
     let timeline = Timeline::build(&ctx);
     assert_eq!(timeline.flaws(), [""; 0]);
     let states = timeline.applied(device).iter().map(|applied| applied.state.clone());
-    (timeline.applied(device).iter().map(|applied| applied.prefix).collect(), states.filter(|state| *state != State::Prefix).collect())
+    (
+        timeline.applied(device).iter().map(|applied| applied.prefix).collect(),
+        states.filter(|state| *state != State::Prefix).collect(),
+    )
 }
 
 fn card(builder: &HistoryBuilder, set: &Json) -> (RowId, Option<Row>) {
@@ -74,7 +77,14 @@ fn names_what_is_wrong_once() {
     let (prefixes, states) = prefixes(&builder, 0);
     assert_eq!(prefixes, [1, 2, 3]);
     let [State::Wrong(wrong), State::Repeated] = &states[..] else { panic!("{states:#?}") };
-    assert_eq!(wrong.rows.iter().map(|differing| (differing.row, differing.shown_since, differing.expected_since)).collect::<Vec<_>>(), [(memo, Some(1), 2)]);
+    assert_eq!(
+        wrong
+            .rows
+            .iter()
+            .map(|differing| (differing.row, differing.shown_since, differing.expected_since))
+            .collect::<Vec<_>>(),
+        [(memo, Some(1), 2)]
+    );
 }
 
 #[test]

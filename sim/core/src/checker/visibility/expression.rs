@@ -84,20 +84,24 @@ impl Expression {
     /// SQL's three-valued truth.
     pub(super) fn holds(&self, scope: Scope<'_>) -> Option<bool> {
         match self {
-            Self::All(parts) => {
-                parts.iter().map(|part| part.holds(scope)).try_fold(Some(true), |so_far, part| match (so_far, part) {
+            Self::All(parts) => parts
+                .iter()
+                .map(|part| part.holds(scope))
+                .try_fold(Some(true), |so_far, part| match (so_far, part) {
                     (_, Some(false)) => Err(()),
                     (Some(true), Some(true)) => Ok(Some(true)),
                     _ => Ok(None),
-                }).unwrap_or(Some(false))
-            }
-            Self::Any(parts) => {
-                parts.iter().map(|part| part.holds(scope)).try_fold(Some(false), |so_far, part| match (so_far, part) {
+                })
+                .unwrap_or(Some(false)),
+            Self::Any(parts) => parts
+                .iter()
+                .map(|part| part.holds(scope))
+                .try_fold(Some(false), |so_far, part| match (so_far, part) {
                     (_, Some(true)) => Err(()),
                     (Some(false), Some(false)) => Ok(Some(false)),
                     _ => Ok(None),
-                }).unwrap_or(Some(true))
-            }
+                })
+                .unwrap_or(Some(true)),
             Self::Not(inner) => inner.holds(scope).map(|held| !held),
             Self::IsNull(operand) => Some(operand.value(scope).is_null()),
             Self::Compare(left, comparison, right) => comparison.holds(&left.value(scope), &right.value(scope)),
@@ -370,13 +374,15 @@ impl Reader<'_> {
         match (first.as_str(), second.as_str()) {
             ("request" | "auth", "user_id") if self.mark("(") && self.mark(")") => Ok(Operand::User),
             ("token_parameters", "user_id") => Ok(Operand::User),
-            ("request", "jwt") if self.mark("(") && self.mark(")") && self.mark("->>") => match self.tokens.split_first() {
-                Some((Token::Text(claim), rest)) if claim == "sub" || claim == "$.sub" => {
-                    self.tokens = rest;
-                    Ok(Operand::User)
+            ("request", "jwt") if self.mark("(") && self.mark(")") && self.mark("->>") => {
+                match self.tokens.split_first() {
+                    Some((Token::Text(claim), rest)) if claim == "sub" || claim == "$.sub" => {
+                        self.tokens = rest;
+                        Ok(Operand::User)
+                    }
+                    _ => Err(self.unknown("the claim 'sub' is missing")),
                 }
-                _ => Err(self.unknown("the claim 'sub' is missing")),
-            },
+            }
             ("bucket", _) => Ok(Operand::Bucket(second)),
             (table, column) if self.table.is_some_and(|known| known.name == table) => self.column(column),
             _ => Err(format!("`{first}.{second}` is not known to the convergence checker: {}", self.sql)),
@@ -385,13 +391,19 @@ impl Reader<'_> {
 
     /// A column of the table. Instants have several texts in the sync service, so none is compared here.
     fn column(&self, name: &str) -> Result<Operand, String> {
-        let Some(table) = self.table else { return Err(format!("there is no table to take `{name}` from: {}", self.sql)) };
+        let Some(table) = self.table else {
+            return Err(format!("there is no table to take `{name}` from: {}", self.sql));
+        };
         if name == "id" {
             return Ok(Operand::Id);
         }
-        let column = table.column_index(name).ok_or_else(|| format!("{} has no column {name}: {}", table.name, self.sql))?;
+        let column =
+            table.column_index(name).ok_or_else(|| format!("{} has no column {name}: {}", table.name, self.sql))?;
         if table.columns[column].ty == Type::Timestamptz {
-            return Err(format!("an instant ({}.{name}) is compared: not known to the convergence checker", table.name));
+            return Err(format!(
+                "an instant ({}.{name}) is compared: not known to the convergence checker",
+                table.name
+            ));
         }
         Ok(Operand::Column(column))
     }

@@ -39,7 +39,9 @@ impl Parameters {
             } else {
                 match &operand {
                     Operand::Id => "id".to_owned(),
-                    Operand::Column(column) => found.map_or_else(String::new, |table| table.columns[*column].name.clone()),
+                    Operand::Column(column) => {
+                        found.map_or_else(String::new, |table| table.columns[*column].name.clone())
+                    }
                     Operand::User => "user_id".to_owned(),
                     _ => return Err(reader.unknown("AS is missing")),
                 }
@@ -124,7 +126,9 @@ impl Data {
         }
         let about_user = |operand: &Operand| matches!(operand, Operand::Bucket(_) | Operand::User);
         if conditions.iter().any(|part| part.mentions(&about_user)) {
-            return Err(format!("a bucket parameter or the user is used otherwise than `column = …` at the top: {sql}"));
+            return Err(format!(
+                "a bucket parameter or the user is used otherwise than `column = …` at the top: {sql}"
+            ));
         }
         let stream = names == [USER];
         let missing = names.iter().zip(&keys).find(|(_, key)| key.is_none());
@@ -154,7 +158,10 @@ impl Data {
         if self.columns.iter().all(|column| *column) {
             return row.clone();
         }
-        row.iter().zip(&self.columns).map(|(value, selected)| if *selected { value.clone() } else { Value::Null }).collect()
+        row.iter()
+            .zip(&self.columns)
+            .map(|(value, selected)| if *selected { value.clone() } else { Value::Null })
+            .collect()
     }
 }
 

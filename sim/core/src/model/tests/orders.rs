@@ -7,11 +7,11 @@ use rand::Rng as _;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use serde_json::json;
 
+use super::judge;
+use super::script::{app, play_with};
 use crate::history::{History, What};
 use crate::seed::{Rng, Seed};
 use crate::verdict::Verdict;
-use super::script::{app, play_with};
-use super::judge;
 
 /// Plays the uploads, each of a device of its own, in every order, and expects this row in the end.
 fn in_every_order(seed: &str, uploads: [&str; 3], end: &str) {

@@ -19,8 +19,8 @@ use fixtures::{App, Row, Type, Value};
 use serde_json::Value as Json;
 
 use crate::history::{
-    Change, Commit, ConflictRecord, DeviceName, Event, Header, History, LocalOp, LocalTx, Op, OpAnswer, Origin, Outcome,
-    RowId, RowName, VERSION, What, Who, Writer,
+    Change, Commit, ConflictRecord, DeviceName, Event, Header, History, LocalOp, LocalTx, Op, OpAnswer, Origin,
+    Outcome, RowId, RowName, VERSION, What, Who, Writer,
 };
 use crate::model::facts::Discipline;
 use crate::model::{Expected, Model, Party, Prediction, Upload};
@@ -72,7 +72,13 @@ pub(crate) fn play_with(policy: &str, script: &str) -> History {
             time: crate::history::Time::Virtual,
             policy: policy.to_owned(),
             devices: (0..3)
-                .map(|device| DeviceName { kind: DeviceKind::Tauri, user: "ann".to_owned(), client_id: format!("c{device}"), after: None, copy: None })
+                .map(|device| DeviceName {
+                    kind: DeviceKind::Tauri,
+                    user: "ann".to_owned(),
+                    client_id: format!("c{device}"),
+                    after: None,
+                    copy: None,
+                })
                 .collect(),
         },
         rows: names.rows,
@@ -232,9 +238,10 @@ fn say(history: &History, prediction: &Prediction<'_>) -> String {
         parts.push(text);
     }
     let owes = |expected: &Expected<'_>| {
-        let column = expected.columns.as_ref().map_or(".*".to_owned(), |columns| {
-            columns[0].map_or(String::new(), |name| format!(".{name}"))
-        });
+        let column = expected
+            .columns
+            .as_ref()
+            .map_or(".*".to_owned(), |columns| columns[0].map_or(String::new(), |name| format!(".{name}")));
         let rule = expected.rule.unwrap_or("*");
         format!("owes {}{column} {rule} {}<{}", id(expected.row), party(&expected.loser), party(&expected.winner))
     };

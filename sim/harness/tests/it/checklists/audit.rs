@@ -22,7 +22,11 @@ async fn what_anybody_could_guess_reach_or_read() {
     let before = audit(&rig, &[]);
     assert_eq!(before.with("failed"), [TLS], "{}", before.raw);
     assert!(before.lines[TLS].1.contains("sessions without TLS"));
-    let skipped = ["network: compose file publishes nothing else", "network: containers publish nothing else", "passwords: MongoDB password"];
+    let skipped = [
+        "network: compose file publishes nothing else",
+        "network: containers publish nothing else",
+        "passwords: MongoDB password",
+    ];
     assert_eq!(before.with("skipped"), skipped, "{}", before.raw);
     assert!(before.lines["passwords: PostgreSQL password"].1.contains("were refused"));
 
@@ -50,7 +54,9 @@ async fn what_anybody_could_guess_reach_or_read() {
     rig.redis("secret", "CONFIG SET requirepass \"\"");
     audit(&rig, &[]).check("no password of Redis", &well, &[(redis, "without a password")], &[]);
     rig.redis("", &format!("CONFIG SET requirepass {own_password}"));
-    for (wants_password, failed) in [(false, vec![("passwords: MongoDB password", "without a password")]), (true, Vec::new())] {
+    for (wants_password, failed) in
+        [(false, vec![("passwords: MongoDB password", "without a password")]), (true, Vec::new())]
+    {
         let address = mongod::start(&mongodb::bson::Document::new(), wants_password);
         let found = audit(&rig, &[("--mongodb-url", format!("mongodb://user:hush@{address}"))]);
         let mut well = audit(&rig, &[]);
@@ -73,7 +79,10 @@ async fn what_anybody_could_guess_reach_or_read() {
         command.args(["--development", "--algorithm", "HS256"]).env("DATABASE_URL", rig.cluster.url(DATABASE));
     });
     let found = audit(&rig, &[("--backend-url", format!("http://127.0.0.1:{port}"))]);
-    let lines = [("tokens: key set shows no secret", "sign as anybody"), ("tokens: nobody is handed a token", "development mode")];
+    let lines = [
+        ("tokens: key set shows no secret", "sign as anybody"),
+        ("tokens: nobody is handed a token", "development mode"),
+    ];
     found.check("development mode", &well, &lines, &[]);
 
     // An address that is not loopback, and is this machine all the same.
@@ -90,7 +99,9 @@ async fn a_backend_without_any_care() {
     let everything = axum::Router::new()
         .route(
             "/.well-known/jwks.json",
-            axum::routing::get(|| async { axum::Json(serde_json::json!({"keys": [{"kty": "EC", "kid": "a", "d": "x"}]})) }),
+            axum::routing::get(|| async {
+                axum::Json(serde_json::json!({"keys": [{"kty": "EC", "kid": "a", "d": "x"}]}))
+            }),
         )
         .fallback(|| async { ([("access-control-allow-origin", "*")], "{}") });
     let serving = tokio::spawn(async move { axum::serve(listener, everything).await });

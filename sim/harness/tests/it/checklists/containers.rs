@@ -63,7 +63,13 @@ fn containers_that_do_not_run_are_named_with_their_last_lines() {
     assert!(said("containers: flowstate-mongodb").contains("no such container"));
     assert!(!found.raw.contains(&password));
     // Where everything is was read from the folder, and so was the key.
-    for line in ["service: liveness", "backend: liveness", "database: reachable", "stores: Redis", "stores: MongoDB replica set"] {
+    for line in [
+        "service: liveness",
+        "backend: liveness",
+        "database: reachable",
+        "stores: Redis",
+        "stores: MongoDB replica set",
+    ] {
         assert_eq!(found.lines[line].0, "failed", "{line}: {}", found.raw);
     }
     assert_eq!(found.code, Some(1));
@@ -92,7 +98,8 @@ fn ports_that_are_published_to_everybody() {
     assert_eq!(found.lines["passwords: PostgreSQL password"].0, "skipped");
     assert_eq!(found.lines["tokens: upload wants a token"].0, "skipped");
     let compose = stack.join("docker-compose.yml");
-    let text = fs::read_to_string(&compose).expect("it is there").replace("127.0.0.1:${POSTGRES_PORT", "${POSTGRES_PORT");
+    let text =
+        fs::read_to_string(&compose).expect("it is there").replace("127.0.0.1:${POSTGRES_PORT", "${POSTGRES_PORT");
     fs::write(&compose, text).expect("it is ours");
     let found = told("audit", &args, Some(&docker(outside.path(), &[open("0.0.0.0")], "")));
     assert!(found.lines[file].1.contains("postgres (${POSTGRES_PORT:-5432}:5432)"), "{}", found.raw);

@@ -40,7 +40,9 @@ pub(super) fn start(hello: &Document, wants_password: bool) -> String {
                     let command = Document::from_reader(&message[PRELUDE_BYTES..]).expect("a document");
                     let answer = match command.keys().next().map(String::as_str) {
                         Some("hello" | "isMaster") => hello.clone(),
-                        _ if wants_password => doc! { "ok": 0.0, "code": UNAUTHORIZED, "errmsg": "requires authentication" },
+                        _ if wants_password => {
+                            doc! { "ok": 0.0, "code": UNAUTHORIZED, "errmsg": "requires authentication" }
+                        }
                         _ => doc! { "ok": 1.0 },
                     };
                     let document = answer.to_vec().expect("a document");

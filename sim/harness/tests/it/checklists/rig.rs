@@ -121,7 +121,8 @@ impl Rig {
             command.args(["service", "--sync-config", "sync-config.yaml", "--audience", AUDIENCE]);
             command.arg("--store").arg(format!("store-{port}.sqlite")).args(["--store-sync", "process"]).args(further);
             command.args(["--jwks-url", &format!("http://127.0.0.1:{}/.well-known/jwks.json", self.backend)]);
-            command.env("SYNCSTORM_SERVICE_DATABASE_URL", self.cluster.url(DATABASE).replace("verify-full", "verify-ca"));
+            command
+                .env("SYNCSTORM_SERVICE_DATABASE_URL", self.cluster.url(DATABASE).replace("verify-full", "verify-ca"));
         })
     }
 

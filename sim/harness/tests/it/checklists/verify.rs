@@ -55,7 +55,8 @@ fn token(rig: &Rig, lifetime_s: i64) -> String {
     let pem = file["private_pem"].as_str().expect("a key pair");
     let header = Header { kid: file["kid"].as_str().map(str::to_owned), ..Header::new(jsonwebtoken::Algorithm::ES256) };
     let now_s = backend::server::machine_clock_us() / 1_000_000;
-    let claims = json!({"sub": "local-user", "aud": AUDIENCE, "iat": now_s + lifetime_s - 600, "exp": now_s + lifetime_s});
+    let claims =
+        json!({"sub": "local-user", "aud": AUDIENCE, "iat": now_s + lifetime_s - 600, "exp": now_s + lifetime_s});
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_pem(pem.as_bytes()).expect("a key")).expect("it signs")
 }
 
@@ -174,7 +175,8 @@ async fn both_ways(rig: &Rig) {
     assert!(!found.with("skipped").iter().any(|line| line.starts_with("end to end")), "{}", found.raw);
     let client = rig.cluster.connect(DATABASE).await.expect("it answers");
     for table in &rig.app.schema.tables {
-        let count = client.query_one(&format!("SELECT count(*) FROM \"{}\"", table.name), &[]).await.expect("it answers");
+        let count =
+            client.query_one(&format!("SELECT count(*) FROM \"{}\"", table.name), &[]).await.expect("it answers");
         assert_eq!(count.get::<_, i64>(0), 0, "{} is left behind", table.name);
     }
     let written = client.query_one("SELECT count(*) FROM sync_backend.ledger", &[]).await.expect("it answers");
@@ -195,7 +197,12 @@ async fn by_other_arguments(rig: &Rig, well: &Told) {
     /// Arguments, lines that fail with words, lines that are skipped.
     type Case<'a> = (&'a str, Vec<(&'a str, String)>, Vec<(&'a str, &'a str)>, Vec<&'a str>);
     let table: Vec<Case<'_>> = vec![
-        ("the backend is down", vec![("--backend-url", nowhere("http"))], vec![("backend: liveness", "nobody listens")], OF_BACKEND.to_vec()),
+        (
+            "the backend is down",
+            vec![("--backend-url", nowhere("http"))],
+            vec![("backend: liveness", "nobody listens")],
+            OF_BACKEND.to_vec(),
+        ),
         (
             "another service is there",
             vec![("--powersync-url", format!("http://127.0.0.1:{}", rig.backend))],
@@ -220,7 +227,12 @@ async fn by_other_arguments(rig: &Rig, well: &Told) {
             vec![("database: TLS", "is not believed")],
             [&OF_SESSION[1..], &["database: reachable"]].concat(),
         ),
-        ("no TLS asked for", vec![("--postgres-url", rig.cluster.bare_url(DATABASE) + "?sslmode=disable")], vec![], vec![]),
+        (
+            "no TLS asked for",
+            vec![("--postgres-url", rig.cluster.bare_url(DATABASE) + "?sslmode=disable")],
+            vec![],
+            vec![],
+        ),
         (
             "another slot",
             vec![("--slot", "another".to_owned())],
@@ -229,8 +241,15 @@ async fn by_other_arguments(rig: &Rig, well: &Told) {
         ),
         (
             "another key under the name of the right one",
-            vec![("--token-key", other_key(rig)), ("--kid", rig.key_file().file_stem().expect("a name").display().to_string())],
-            vec![(accepted[0], "signature:"), (accepted[1], "signature:"), ("token: key is in the key set", "signature:")],
+            vec![
+                ("--token-key", other_key(rig)),
+                ("--kid", rig.key_file().file_stem().expect("a name").display().to_string()),
+            ],
+            vec![
+                (accepted[0], "signature:"),
+                (accepted[1], "signature:"),
+                ("token: key is in the key set", "signature:"),
+            ],
             vec![stream],
         ),
         (
@@ -258,7 +277,12 @@ async fn by_other_arguments(rig: &Rig, well: &Told) {
             vec![stream],
         ),
         ("a token of a command", vec![("--token-command", echo(300))], vec![], vec![]),
-        ("CORS is closed", vec![("--origin", "https://other.example".to_owned())], vec![("backend: CORS", "allows no origin")], vec![]),
+        (
+            "CORS is closed",
+            vec![("--origin", "https://other.example".to_owned())],
+            vec![("backend: CORS", "allows no origin")],
+            vec![],
+        ),
         ("Redis is down", vec![("--redis-url", nowhere("redis"))], vec![("stores: Redis", "nobody listens")], vec![]),
         (
             "a wrong password of Redis",
@@ -307,7 +331,8 @@ async fn by_other_arguments(rig: &Rig, well: &Told) {
 #[tokio::test]
 async fn a_database_without_logical_replication() {
     let parameters = vec![("wal_level".to_owned(), "replica".to_owned())];
-    let cluster = Postgres::start(Settings { parameters, ..Settings::default() }).await.expect("PostgreSQL is installed");
+    let cluster =
+        Postgres::start(Settings { parameters, ..Settings::default() }).await.expect("PostgreSQL is installed");
     let args = ["--postgres-url".to_owned(), cluster.url("postgres")];
     let found = told("verify", &args, None);
     assert_eq!(found.code, Some(1));

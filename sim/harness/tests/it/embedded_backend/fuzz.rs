@@ -198,7 +198,8 @@ fn memory_mb(process: i32) -> (u64, u64) {
 
 /// All that is in the database beside what the token may write: relations, and a table that is not the application's.
 async fn surroundings(database: &tokio_postgres::Client) -> String {
-    let sql = "SELECT (SELECT string_agg(n.nspname || '.' || c.relname || c.relkind::text, ',' ORDER BY n.nspname, c.relname)
+    let sql =
+        "SELECT (SELECT string_agg(n.nspname || '.' || c.relname || c.relkind::text, ',' ORDER BY n.nspname, c.relname)
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_(toast|temp)')
              || (SELECT string_agg(k::text, ',' ORDER BY id) FROM keepsakes k)
              || (SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles)";
@@ -242,7 +243,8 @@ async fn assail(stack: &RunningStack, count: u32) {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Full::new(Bytes::from(bytes.clone()))).expect("a request");
-        let answer = tokio::time::timeout(Duration::from_secs(60), http.request(request)).await.expect("an answer in time");
+        let answer =
+            tokio::time::timeout(Duration::from_secs(60), http.request(request)).await.expect("an answer in time");
         let status = match answer {
             Ok(answer) => answer.status(),
             // The server answers, and closes, before it has read a body that it does not take.

@@ -81,11 +81,24 @@ fn up_says_where_everything_is_and_leaves_nothing() {
 /// Ctrl-C once ends after the plan, twice at once; killed, the next start sweeps.
 #[test]
 fn an_interrupted_run_leaves_nothing() {
-    for (signals, sweeps) in [(vec![Signal::SIGINT], false), (vec![Signal::SIGTERM; 2], false), (vec![Signal::SIGKILL], true)] {
+    for (signals, sweeps) in
+        [(vec![Signal::SIGINT], false), (vec![Signal::SIGTERM; 2], false), (vec![Signal::SIGKILL], true)]
+    {
         let out = tempfile::tempdir().expect("a temporary folder");
         let out = out.path().display().to_string();
-        let args =
-            ["run", "same-field", "--world", "embedded", "--plans", "1000", "--workers", "1", "--no-shrink", "--out", &out];
+        let args = [
+            "run",
+            "same-field",
+            "--world",
+            "embedded",
+            "--plans",
+            "1000",
+            "--workers",
+            "1",
+            "--no-shrink",
+            "--out",
+            &out,
+        ];
         let mut run = start(&args);
         let folders = wait_for("no cluster comes up", || Some(folders(run.id())).filter(|folders| !folders.is_empty()));
         wait_for("the servers of a plan do not come up", || (processes(&folders).len() >= 3).then_some(()));

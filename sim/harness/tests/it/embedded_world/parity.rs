@@ -7,12 +7,12 @@ use backend::PolicyKind;
 use fixtures::Value;
 use sim_core::history::{Scope, What, Who};
 use sim_core::plan::Action;
+use sim_core::scenario::by_name as scenarios;
 use sim_core::verdict::Verdict;
 use sim_core::{History, Plan, Seed, workload};
-use syncstorm::databases::WorkerDatabases;
 use sim_world::{TrialConfig, WorldKind};
-use sim_core::scenario::catalogue as scenarios;
 use syncstorm::campaign;
+use syncstorm::databases::WorkerDatabases;
 
 use super::config;
 
@@ -66,7 +66,8 @@ fn both_worlds_end_in_the_same_rows() {
         let plan = one_by_one(workload::generate(scenario, &embedded.system.app, seed));
         let mut ends = Vec::new();
         for config in [&deterministic, &embedded] {
-            let judged = campaign::judge(config, &scenario.promises, &plan, None, &mut databases).expect("databases open");
+            let judged =
+                campaign::judge(config, &scenario.promises, &plan, None, &mut databases).expect("databases open");
             let world = config.world.name();
             assert_eq!(judged.failure, None, "{name} in the {world} world");
             assert_eq!(judged.examined.report.verdict(), Verdict::Valid, "{name} in the {world} world");

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use backend::PolicyKind;
+use sim_core::scenario::by_name as scenarios;
 use sim_core::verdict::Verdict;
 use syncstorm::campaign::ScenarioResult;
-use sim_core::scenario::catalogue as scenarios;
 
 use super::config;
 use crate::scenarios::{judged, told};

@@ -51,7 +51,8 @@ async fn upload(sessions: &Sessions, request: Request<Body>) -> StatusCode {
 
 /// What an entry becomes; none where it is passed over.
 fn statement(entry: &Json) -> Option<String> {
-    let either = |one: &str, other: &str| Some(&entry[one]).filter(|value| !value.is_null()).or_else(|| entry.get(other));
+    let either =
+        |one: &str, other: &str| Some(&entry[one]).filter(|value| !value.is_null()).or_else(|| entry.get(other));
     let table = either("table", "type")?.as_str()?;
     let id = literal(&entry["id"]);
     let data = either("data", "opData").and_then(Json::as_object);

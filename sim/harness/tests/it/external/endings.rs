@@ -121,5 +121,8 @@ fn nothing_is_written_unless_that_is_allowed() {
     assert!(with(&urls).contains("--postgres-url: is needed"));
     assert!(with(&[&urls[..], &postgres].concat()).contains("--token-secret, --token-key or --token-command"));
     let mapping = with(&[&all[..], &["--mapping", "/nowhere.toml"]].concat());
-    assert!(mapping.contains("--mapping /nowhere.toml") && mapping.contains("syncstorm, baseline, supabase"), "{mapping}");
+    assert!(
+        mapping.contains("--mapping /nowhere.toml") && mapping.contains("syncstorm, baseline, supabase"),
+        "{mapping}"
+    );
 }

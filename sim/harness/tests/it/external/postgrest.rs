@@ -41,7 +41,10 @@ async fn answer(sessions: &Sessions, request: Request<Body>) -> (StatusCode, Opt
     let id = parts.uri.query().and_then(|query| query.strip_prefix("id=eq.")).map(|id| json!(id));
     let body = Limited::new(body, BODY_MAX_BYTES).collect().await.map(http_body_util::Collected::to_bytes);
     let data = body.ok().and_then(|body| serde_json::from_slice::<Json>(&body).ok()).unwrap_or_default();
-    let merges = parts.headers.get("prefer").is_some_and(|prefer| prefer.to_str().is_ok_and(|text| text.contains("merge-duplicates")));
+    let merges = parts
+        .headers
+        .get("prefer")
+        .is_some_and(|prefer| prefer.to_str().is_ok_and(|text| text.contains("merge-duplicates")));
     let (statement, status) = match (parts.method, data.as_object(), &id) {
         (Method::POST, Some(row), None) if merges => {
             let mut data = row.clone();

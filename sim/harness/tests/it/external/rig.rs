@@ -90,7 +90,10 @@ impl Rig {
                 command.args(["--mapping", "baseline"]).env("SYNCSTORM_TOKEN_SECRET", SECRET);
             }
             Endpoint::Postgrest => {
-                command.args(["--mapping", "supabase"]).env("SYNCSTORM_TOKEN_SECRET", SECRET).env("SUPABASE_ANON_KEY", "any");
+                command
+                    .args(["--mapping", "supabase"])
+                    .env("SYNCSTORM_TOKEN_SECRET", SECRET)
+                    .env("SUPABASE_ANON_KEY", "any");
             }
             Endpoint::Own { .. } => {
                 command.arg("--token-key").arg(self.key_file());

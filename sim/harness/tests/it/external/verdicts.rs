@@ -73,11 +73,13 @@ fn postgrest_is_judged_by_the_declared_rules() {
 #[test]
 fn plans_hold_beside_others() {
     with(Endpoint::Own { annotates: true }, async |rig| {
-        let others: Vec<String> =
-            (0..20).map(|number| format!("INSERT INTO tasks (id, title) VALUES ('other-{number}', 'theirs');")).collect();
+        let others: Vec<String> = (0..20)
+            .map(|number| format!("INSERT INTO tasks (id, title) VALUES ('other-{number}', 'theirs');"))
+            .collect();
         rig.sql(&others.concat()).await;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let scenarios = ["same-field", "create-same-setting", "lost-reply", "server-writes", "restored-copy", "--plans", "1"];
+        let scenarios =
+            ["same-field", "create-same-setting", "lost-reply", "server-writes", "restored-copy", "--plans", "1"];
         let mut command = rig.command(folder.path(), &scenarios);
         let run = std::thread::spawn(move || command.output().expect("the program starts"));
         let mut writes = 0;

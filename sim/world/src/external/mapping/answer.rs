@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use sim_stack::target::http::{NoReply, Reply};
+use sim_stack::existing_stack::http::{NoReply, Reply};
 
 use super::types::{FailureField, Mapping};
 
@@ -22,7 +22,9 @@ impl Mapping {
         }
         let body = reply.json();
         let code = self.answer.code.as_ref().and_then(|field| body[field.as_str()].as_str());
-        if let Some(code) = code.filter(|code| self.answer.refused_codes.iter().any(|begins| code.starts_with(begins.as_str()))) {
+        if let Some(code) =
+            code.filter(|code| self.answer.refused_codes.iter().any(|begins| code.starts_with(begins.as_str())))
+        {
             return Some(code.to_owned());
         }
         self.answer.refused.contains(&status).then(|| format!("HTTP {status}"))

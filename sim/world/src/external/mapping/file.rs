@@ -94,12 +94,19 @@ impl Mapping {
         let unit = match file.unit {
             Unit::Operation => {
                 let operation = |name: &str, entry: Option<OperationEntry>| {
-                    let entry = entry.ok_or_else(|| format!("{name}: missing; unit = \"operation\" needs put, patch and delete"))?;
+                    let entry = entry
+                        .ok_or_else(|| format!("{name}: missing; unit = \"operation\" needs put, patch and delete"))?;
                     let headers = headers(&format!("{name}.headers"), &entry.headers, variable)?;
-                    Ok::<_, String>(OperationRequest { route: route(name, &entry.path, &entry.method)?, body: entry.body, headers })
+                    Ok::<_, String>(OperationRequest {
+                        route: route(name, &entry.path, &entry.method)?,
+                        body: entry.body,
+                        headers,
+                    })
                 };
                 if file.request.is_some() {
-                    return Err("request: has no meaning where unit = \"operation\"; write put, patch and delete".to_owned());
+                    return Err(
+                        "request: has no meaning where unit = \"operation\"; write put, patch and delete".to_owned()
+                    );
                 }
                 SendUnit::Operation(Box::new([
                     operation("put", file.put)?,
@@ -171,7 +178,8 @@ fn headers(
             None => value.clone(),
         };
         let name: HeaderName = name.parse().map_err(|_| format!("{field}.{name}: is no name of a header"))?;
-        let mut value: HeaderValue = value.parse().map_err(|_| format!("{field}.{name}: its value is none of a header"))?;
+        let mut value: HeaderValue =
+            value.parse().map_err(|_| format!("{field}.{name}: its value is none of a header"))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }
@@ -188,17 +196,34 @@ mod tests {
         let table = [
             ("unit = \"batch\"", "line 1: unknown variant `batch`"),
             ("unit = \"as-is\"", "request: missing"),
-            ("unit = \"as-is\"\npolicy = \"newest\"\n[request]\npath = \"/x\"", "policy: \"newest\" is none of field-merge"),
+            (
+                "unit = \"as-is\"\npolicy = \"newest\"\n[request]\npath = \"/x\"",
+                "policy: \"newest\" is none of field-merge",
+            ),
             ("unit = \"as-is\"\n[request]\npath = \"x\"", "request.path: \"x\" must begin with a slash"),
             ("unit = \"as-is\"\n[request]\npath = \"/x\"\nmethod = \"GET\"", "request.method: must be POST"),
             (&format!("unit = \"transaction\"\n{request}"), "request.list: missing"),
-            (&format!("unit = \"transaction\"\n{request}list = \"l\"\nfields = {{ op = \"o\" }}"), "request.fields.table: missing"),
-            (&format!("unit = \"transaction\"\n{request}list = \"l\"\nfields = {{ op = \"o\", table = \"t\", id = \"i\", row = \"r\" }}"), "request.fields.row: unknown; there are op_id"),
+            (
+                &format!("unit = \"transaction\"\n{request}list = \"l\"\nfields = {{ op = \"o\" }}"),
+                "request.fields.table: missing",
+            ),
+            (
+                &format!(
+                    "unit = \"transaction\"\n{request}list = \"l\"\nfields = {{ op = \"o\", table = \"t\", id = \"i\", row = \"r\" }}"
+                ),
+                "request.fields.row: unknown; there are op_id",
+            ),
             (&format!("unit = \"operation\"\n{request}"), "request: has no meaning"),
             ("unit = \"operation\"", "put: missing"),
-            (&format!("unit = \"as-is\"\n{request}[answer]\nrefused = [200]"), "answer.refused: 200 is no status of an error"),
+            (
+                &format!("unit = \"as-is\"\n{request}[answer]\nrefused = [200]"),
+                "answer.refused: 200 is no status of an error",
+            ),
             (&format!("unit = \"as-is\"\n{request}[answer]\nrefused_codes = [\"2\"]"), "answer.code is missing"),
-            (&format!("unit = \"as-is\"\n[headers]\nkey = \"$NOWHERE\"\n{request}"), "headers.key: the variable NOWHERE of the environment is not set"),
+            (
+                &format!("unit = \"as-is\"\n[headers]\nkey = \"$NOWHERE\"\n{request}"),
+                "headers.key: the variable NOWHERE of the environment is not set",
+            ),
             (&format!("unit = \"as-is\"\ncolour = 1\n{request}"), "line 2: unknown field `colour`"),
         ];
         for (text, expect) in table {

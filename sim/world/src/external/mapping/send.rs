@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use reqwest::RequestBuilder;
 use serde_json::{Map, Value as Json, json};
-use sim_stack::target::http::Http;
+use sim_stack::existing_stack::http::Http;
 
 use super::answer::UploadAnswer;
 use super::types::{BodyKind, Mapping, OperationRequest, Route, SendUnit};
@@ -26,7 +26,8 @@ impl Mapping {
             }
             SendUnit::Transaction { route, list, fields } => {
                 for transaction in &upload.transactions {
-                    let ops: Vec<Json> = transaction.ops.iter().map(|op| entry(&upload, transaction, op, fields)).collect();
+                    let ops: Vec<Json> =
+                        transaction.ops.iter().map(|op| entry(&upload, transaction, op, fields)).collect();
                     let body = Json::Object(Map::from_iter([(list.clone(), Json::Array(ops))])).to_string();
                     let request = self.request(http, base, route, token, &HeaderMap::new(), Some(&body));
                     let answer = self.device_answer(http.send(request).await);
@@ -118,7 +119,12 @@ impl BodyKind {
 }
 
 /// An operation by the names of the endpoint; what it does not have is left out.
-fn entry(upload: &UploadRequest, transaction: &WireTransaction, op: &WireOp, fields: &BTreeMap<String, String>) -> Json {
+fn entry(
+    upload: &UploadRequest,
+    transaction: &WireTransaction,
+    op: &WireOp,
+    fields: &BTreeMap<String, String>,
+) -> Json {
     let part = |name: &str| match name {
         "op_id" => Some(json!(op.op_id)),
         "op" => Some(json!(op.op)),
@@ -169,7 +175,8 @@ mod tests {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = axum::body::to_bytes(body, 1 << 20).await.expect("a small body");
-                let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+                let header =
+                    |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
                 let mut record = record.lock().expect("nothing panics with it");
                 let (status, text) = answers[record.len().min(answers.len() - 1)].clone();
                 record.push((
@@ -219,15 +226,22 @@ mod tests {
     #[test]
     fn postgrest_gets_one_request_an_operation() {
         let (seen, answer) = sent(&preset("supabase"), &[(201, "")]);
-        let asked: Vec<(&str, &str, &Json)> = seen.iter().map(|(method, path, _, body)| (&**method, &**path, body)).collect();
+        let asked: Vec<(&str, &str, &Json)> =
+            seen.iter().map(|(method, path, _, body)| (&**method, &**path, body)).collect();
         let (row, data) = (json!({"id": "a b", "title": "x", "n": 0.1}), json!({"title": null}));
-        assert_eq!(asked, [
-            ("POST", "/rest/v1/notes", &row),
-            ("PATCH", "/rest/v1/notes?id=eq.c", &data),
-            ("DELETE", "/rest/v1/notes?id=eq.d", &Json::Null),
-        ]);
+        assert_eq!(
+            asked,
+            [
+                ("POST", "/rest/v1/notes", &row),
+                ("PATCH", "/rest/v1/notes?id=eq.c", &data),
+                ("DELETE", "/rest/v1/notes?id=eq.d", &Json::Null),
+            ]
+        );
         for (_, _, headers, _) in &seen {
-            assert_eq!(headers[..2], [Some("Bearer the-token".to_owned()), Some("the value of SUPABASE_ANON_KEY".to_owned())]);
+            assert_eq!(
+                headers[..2],
+                [Some("Bearer the-token".to_owned()), Some("the value of SUPABASE_ANON_KEY".to_owned())]
+            );
         }
         assert_eq!(seen[0].2[2].as_deref(), Some("resolution=merge-duplicates,return=minimal"));
         let reply: Json = serde_json::from_slice(&answer.body).expect("our own wire");
@@ -241,7 +255,8 @@ mod tests {
         let reply: Json = serde_json::from_slice(&answer.body).expect("our own wire");
         let transaction = &reply["transactions"][0];
         assert_eq!(transaction["outcome"], "refused");
-        let outcomes: Vec<&Json> = transaction["ops"].as_array().into_iter().flatten().map(|op| &op["outcome"]).collect();
+        let outcomes: Vec<&Json> =
+            transaction["ops"].as_array().into_iter().flatten().map(|op| &op["outcome"]).collect();
         assert_eq!(outcomes, ["applied", "rejected", "rolled_back"]);
         assert_eq!(transaction["ops"][1]["reason"], "23505");
         // Anything else is tried again.
@@ -252,7 +267,9 @@ mod tests {
     #[test]
     fn devices_get_answers_that_they_understand() {
         let answer = "[answer]\nrefused = [409]\nfailed = { field = \"success\", is = false }";
-        let text = format!("unit = \"transaction\"\n[request]\npath = \"/x\"\nlist = \"l\"\nfields = {{ op = \"o\", table = \"t\", id = \"i\" }}\n{answer}");
+        let text = format!(
+            "unit = \"transaction\"\n[request]\npath = \"/x\"\nlist = \"l\"\nfields = {{ op = \"o\", table = \"t\", id = \"i\" }}\n{answer}"
+        );
         let mapping = Mapping::parse(&text, &|_| None).expect("it is sound");
         for (status, body, expect) in [
             (200, "", 200),

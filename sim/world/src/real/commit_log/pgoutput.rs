@@ -13,14 +13,29 @@ pub(super) type Cell = Option<Option<String>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     Begin,
-    Commit { end_lsn: u64 },
+    Commit {
+        end_lsn: u64,
+    },
     /// A table's number, name and columns.
-    Relation { id: u32, name: String, columns: Vec<String> },
+    Relation {
+        id: u32,
+        name: String,
+        columns: Vec<String>,
+    },
     /// A row before, where the log has all of it, and after.
-    Row { relation: u32, old: Option<Vec<Cell>>, new: Option<Vec<Cell>> },
-    Truncate { relations: Vec<u32> },
+    Row {
+        relation: u32,
+        old: Option<Vec<Cell>>,
+        new: Option<Vec<Cell>>,
+    },
+    Truncate {
+        relations: Vec<u32>,
+    },
     /// A message that a transaction emitted.
-    Emitted { prefix: String, content: Vec<u8> },
+    Emitted {
+        prefix: String,
+        content: Vec<u8>,
+    },
     Other,
 }
 

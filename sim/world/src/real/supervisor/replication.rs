@@ -160,7 +160,8 @@ impl StateGuard {
     }
 
     pub(super) async fn walsender(&self) -> Result<Option<i32>, String> {
-        let sql = format!("SELECT active_pid FROM pg_replication_slots WHERE {SLOT} ORDER BY active_pid NULLS LAST LIMIT 1");
+        let sql =
+            format!("SELECT active_pid FROM pg_replication_slots WHERE {SLOT} ORDER BY active_pid NULLS LAST LIMIT 1");
         self.context.log.query_number(&sql).await
     }
 

@@ -65,7 +65,8 @@ impl StateGuard {
     /// Plan time waits for the service to catch up again, unless a fault keeps it from doing so.
     pub(super) fn expect_progress(&self) {
         let state = &*self.state;
-        let is_hindered = state.service_pauses > 0 || state.stalls > 0 || state.slot_losses > 0 || state.is_database_away();
+        let is_hindered =
+            state.service_pauses > 0 || state.stalls > 0 || state.slot_losses > 0 || state.is_database_away();
         if !is_hindered && let Some(service) = &state.service {
             self.context.set_progressing_service(Some(service.address()));
             wait_for_replication(&self.context, self.context.log.read_lsn());

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use super::{CARD, Play, at, expect};
 use crate::checker::testing::with_seed_rows;
 use crate::checker::{convergence, installations::Installations};
 use crate::history::{CopyOf, Lifecycle, Outcome, Phase, TxOutcome, What, Who};
-use super::{CARD, Play, at, expect};
 
 /// Device 1 takes the place of device 0 at some time, as `copy` or empty.
 fn check(what: &str, copy: Option<u32>, play: impl FnOnce(&mut Play), codes: &[&str]) -> u64 {
@@ -25,9 +25,11 @@ fn expect_end(scene: &mut Play, what: &str, codes: &[&str]) -> u64 {
     scene.builder.queued[0].clear();
     scene.builder.apply(1);
     scene.builder.end();
-    scene.builder.history.events.retain(|event| {
-        !(event.who == Who::Client(0) && matches!(event.what, What::Read { .. }))
-    });
+    scene
+        .builder
+        .history
+        .events
+        .retain(|event| !(event.who == Who::Client(0) && matches!(event.what, What::Read { .. })));
     let (_, stats) = expect(what, &scene.builder, codes);
     if codes.is_empty() {
         scene.builder.expect(convergence::check, &[]);
@@ -42,62 +44,102 @@ fn ends(scene: &mut Play, how: Lifecycle) {
 #[test]
 fn what_nobody_answered_goes_with_its_device() {
     let edit = |scene: &mut Play| scene.edit(0, CARD, json!({"title": "new", "updated_at": at(101)}));
-    let lost = check("never sent", None, |scene| {
-        edit(scene);
-        ends(scene, Lifecycle::StorageLost);
-    }, &[]);
+    let lost = check(
+        "never sent",
+        None,
+        |scene| {
+            edit(scene);
+            ends(scene, Lifecycle::StorageLost);
+        },
+        &[],
+    );
     assert_eq!(lost, 1);
-    let lost = check("sent and not answered, without effect", None, |scene| {
-        edit(scene);
-        scene.builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
-        scene.builder.attempt(0, 1, 1, Phase::Info, None, Vec::new());
-        ends(scene, Lifecycle::StorageLost);
-    }, &[]);
+    let lost = check(
+        "sent and not answered, without effect",
+        None,
+        |scene| {
+            edit(scene);
+            scene.builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
+            scene.builder.attempt(0, 1, 1, Phase::Info, None, Vec::new());
+            ends(scene, Lifecycle::StorageLost);
+        },
+        &[],
+    );
     assert_eq!(lost, 1);
-    let lost = check("sent and not answered, with effect", None, |scene| {
-        edit(scene);
-        scene.builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
-        scene.builder.commit_as_sent(0);
-        ends(scene, Lifecycle::StorageLost);
-    }, &[]);
+    let lost = check(
+        "sent and not answered, with effect",
+        None,
+        |scene| {
+            edit(scene);
+            scene.builder.attempt(0, 1, 1, Phase::Invoke, None, Vec::new());
+            scene.builder.commit_as_sent(0);
+            ends(scene, Lifecycle::StorageLost);
+        },
+        &[],
+    );
     assert_eq!(lost, 0);
 }
 
 #[test]
 fn what_was_answered_is_owed_all_the_same() {
-    check("answered committed, and nowhere", None, |scene| {
-        scene.edit(0, CARD, json!({"title": "new", "updated_at": at(101)}));
-        scene.answer(0, TxOutcome::Committed, Outcome::Applied);
-        ends(scene, Lifecycle::StorageLost);
-    }, &["lost-update"]);
+    check(
+        "answered committed, and nowhere",
+        None,
+        |scene| {
+            scene.edit(0, CARD, json!({"title": "new", "updated_at": at(101)}));
+            scene.answer(0, TxOutcome::Committed, Outcome::Applied);
+            ends(scene, Lifecycle::StorageLost);
+        },
+        &["lost-update"],
+    );
 }
 
 #[test]
 fn what_a_copy_holds_lives_on_in_it() {
     let edit = |scene: &mut Play| scene.edit(0, CARD, json!({"title": "new", "updated_at": at(101)}));
-    let lost = check("queued after the copy was made", Some(7), |scene| {
-        ends(scene, Lifecycle::CopyTaken(7));
-        edit(scene);
-        ends(scene, Lifecycle::CopyRestored(7));
-    }, &[]);
+    let lost = check(
+        "queued after the copy was made",
+        Some(7),
+        |scene| {
+            ends(scene, Lifecycle::CopyTaken(7));
+            edit(scene);
+            ends(scene, Lifecycle::CopyRestored(7));
+        },
+        &[],
+    );
     assert_eq!(lost, 1);
-    check("queued in the copy, and never uploaded", Some(7), |scene| {
-        edit(scene);
-        ends(scene, Lifecycle::CopyTaken(7));
-        ends(scene, Lifecycle::CopyRestored(7));
-    }, &["lost-update"]);
-    let lost = check("queued in the copy, which uploads it", Some(7), |scene| {
-        edit(scene);
-        ends(scene, Lifecycle::CopyTaken(7));
-        ends(scene, Lifecycle::CopyRestored(7));
-        scene.builder.upload(0);
-    }, &[]);
+    check(
+        "queued in the copy, and never uploaded",
+        Some(7),
+        |scene| {
+            edit(scene);
+            ends(scene, Lifecycle::CopyTaken(7));
+            ends(scene, Lifecycle::CopyRestored(7));
+        },
+        &["lost-update"],
+    );
+    let lost = check(
+        "queued in the copy, which uploads it",
+        Some(7),
+        |scene| {
+            edit(scene);
+            ends(scene, Lifecycle::CopyTaken(7));
+            ends(scene, Lifecycle::CopyRestored(7));
+            scene.builder.upload(0);
+        },
+        &[],
+    );
     assert_eq!(lost, 0);
-    let lost = check("another copy, made before", Some(8), |scene| {
-        ends(scene, Lifecycle::CopyTaken(8));
-        edit(scene);
-        ends(scene, Lifecycle::CopyTaken(7));
-        ends(scene, Lifecycle::CopyRestored(8));
-    }, &[]);
+    let lost = check(
+        "another copy, made before",
+        Some(8),
+        |scene| {
+            ends(scene, Lifecycle::CopyTaken(8));
+            edit(scene);
+            ends(scene, Lifecycle::CopyTaken(7));
+            ends(scene, Lifecycle::CopyRestored(8));
+        },
+        &[],
+    );
     assert_eq!(lost, 1);
 }

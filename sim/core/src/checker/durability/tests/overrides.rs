@@ -4,59 +4,152 @@ use super::*;
 
 #[test]
 fn alone() {
-    check("an edit stands", |p| { p.edit(0, CARD, json!({"title": "a"})); p.land(0, vec![]); }, &[]);
-    check("an edit without effect", |p| { p.edit(0, CARD, json!({"title": "a"})); p.commit(0, vec![], vec![]); }, &["lost-update"]);
-    check("an edit with another effect", |p| { p.edit(0, CARD, json!({"title": "a"})); p.commit(0, vec![(CARD, Some(json!({"title": "z"})))], vec![]); }, &["lost-update"]);
-    check("an insert stands", |p| { let row = p.builder.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.land(0, vec![]); }, &[]);
-    check("an insert without effect", |p| { let row = p.builder.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.commit(0, vec![], vec![]); }, &["lost-insert"]);
-    check("an insert that lost a column", |p| { let row = p.builder.row("boxes"); p.insert(0, row, json!({"name": "b"})); p.commit(0, vec![(row, Some(json!({})))], vec![]); }, &["lost-insert"]);
-    check("a delete stands", |p| { p.delete(0, LABEL); p.land(0, vec![]); }, &[]);
-    check("a delete without effect", |p| { p.delete(0, LABEL); p.commit(0, vec![], vec![]); }, &["lost-delete"]);
-    check("a group stands", |p| { p.edit(0, CARD, json!({"x": 1.0})); p.land(0, vec![]); }, &[]);
-    check("an update of a row that never was", |p| {
-        let row = p.builder.row("boxes");
-        p.insert(0, row, json!({"name": "b"}));
-        let tx = p.builder.queued[0][0].clone();
-        p.builder.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
-        p.answer(0, TxOutcome::Refused, Outcome::Rejected);
-        p.builder.complete(0);
-        p.edit(0, row, json!({"name": "c"}));
-        p.commit(0, vec![], vec![]);
-    }, &["lost-update"]);
+    check(
+        "an edit stands",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            p.land(0, vec![]);
+        },
+        &[],
+    );
+    check(
+        "an edit without effect",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            p.commit(0, vec![], vec![]);
+        },
+        &["lost-update"],
+    );
+    check(
+        "an edit with another effect",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            p.commit(0, vec![(CARD, Some(json!({"title": "z"})))], vec![]);
+        },
+        &["lost-update"],
+    );
+    check(
+        "an insert stands",
+        |p| {
+            let row = p.builder.row("boxes");
+            p.insert(0, row, json!({"name": "b"}));
+            p.land(0, vec![]);
+        },
+        &[],
+    );
+    check(
+        "an insert without effect",
+        |p| {
+            let row = p.builder.row("boxes");
+            p.insert(0, row, json!({"name": "b"}));
+            p.commit(0, vec![], vec![]);
+        },
+        &["lost-insert"],
+    );
+    check(
+        "an insert that lost a column",
+        |p| {
+            let row = p.builder.row("boxes");
+            p.insert(0, row, json!({"name": "b"}));
+            p.commit(0, vec![(row, Some(json!({})))], vec![]);
+        },
+        &["lost-insert"],
+    );
+    check(
+        "a delete stands",
+        |p| {
+            p.delete(0, LABEL);
+            p.land(0, vec![]);
+        },
+        &[],
+    );
+    check(
+        "a delete without effect",
+        |p| {
+            p.delete(0, LABEL);
+            p.commit(0, vec![], vec![]);
+        },
+        &["lost-delete"],
+    );
+    check(
+        "a group stands",
+        |p| {
+            p.edit(0, CARD, json!({"x": 1.0}));
+            p.land(0, vec![]);
+        },
+        &[],
+    );
+    check(
+        "an update of a row that never was",
+        |p| {
+            let row = p.builder.row("boxes");
+            p.insert(0, row, json!({"name": "b"}));
+            let tx = p.builder.queued[0][0].clone();
+            p.builder.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
+            p.answer(0, TxOutcome::Refused, Outcome::Rejected);
+            p.builder.complete(0);
+            p.edit(0, row, json!({"name": "c"}));
+            p.commit(0, vec![], vec![]);
+        },
+        &["lost-update"],
+    );
 }
 
 #[test]
 fn own_edits_in_a_row() {
-    check("a later own edit overrides an earlier one", |p| {
-        p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
-        p.edit(0, CARD, json!({"title": "b", "updated_at": at(40)}));
-        p.land(0, vec![]);
-        p.land(0, vec![]);
-    }, &[]);
-    check("several in one transaction", |p| {
-        p.builder.tx(0, &[
-            (Op::Patch, CARD, json!({"title": "a", "hits": 1})),
-            (Op::Patch, CARD, json!({"title": "b"})),
-            (Op::Patch, CARD, json!({"hits": 3})),
-        ]);
-        p.commit(0, vec![(CARD, Some(json!({"title": "b", "hits": 3})))], vec![]);
-    }, &[]);
-    check("inserted and deleted in one transaction", |p| {
-        let row = p.builder.row("boxes");
-        p.builder.tx(0, &[(Op::Put, row, json!({"name": "b"})), (Op::Delete, row, Json::Null)]);
-        p.commit(0, vec![(row, Some(json!({"name": "b"}))), (row, None)], vec![]);
-    }, &[]);
-    check("deleted and inserted anew in one transaction", |p| {
-        p.builder.tx(0, &[(Op::Delete, LABEL, Json::Null), (Op::Put, LABEL, json!({"key": "colour"}))]);
-        p.commit(0, vec![(LABEL, None), (LABEL, Some(json!({"key": "colour"})))], vec![]);
-    }, &[]);
-    check("a seen edit is overridden without a record, whatever the clocks", |p| {
-        p.edit(0, CARD, json!({"title": "a", "updated_at": at(90)}));
-        p.land(0, vec![]);
-        p.apply(1);
-        p.edit(1, CARD, json!({"title": "b", "updated_at": at(10)}));
-        p.land(1, vec![]);
-    }, &[]);
+    check(
+        "a later own edit overrides an earlier one",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
+            p.edit(0, CARD, json!({"title": "b", "updated_at": at(40)}));
+            p.land(0, vec![]);
+            p.land(0, vec![]);
+        },
+        &[],
+    );
+    check(
+        "several in one transaction",
+        |p| {
+            p.builder.tx(
+                0,
+                &[
+                    (Op::Patch, CARD, json!({"title": "a", "hits": 1})),
+                    (Op::Patch, CARD, json!({"title": "b"})),
+                    (Op::Patch, CARD, json!({"hits": 3})),
+                ],
+            );
+            p.commit(0, vec![(CARD, Some(json!({"title": "b", "hits": 3})))], vec![]);
+        },
+        &[],
+    );
+    check(
+        "inserted and deleted in one transaction",
+        |p| {
+            let row = p.builder.row("boxes");
+            p.builder.tx(0, &[(Op::Put, row, json!({"name": "b"})), (Op::Delete, row, Json::Null)]);
+            p.commit(0, vec![(row, Some(json!({"name": "b"}))), (row, None)], vec![]);
+        },
+        &[],
+    );
+    check(
+        "deleted and inserted anew in one transaction",
+        |p| {
+            p.builder.tx(0, &[(Op::Delete, LABEL, Json::Null), (Op::Put, LABEL, json!({"key": "colour"}))]);
+            p.commit(0, vec![(LABEL, None), (LABEL, Some(json!({"key": "colour"})))], vec![]);
+        },
+        &[],
+    );
+    check(
+        "a seen edit is overridden without a record, whatever the clocks",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a", "updated_at": at(90)}));
+            p.land(0, vec![]);
+            p.apply(1);
+            p.edit(1, CARD, json!({"title": "b", "updated_at": at(10)}));
+            p.land(1, vec![]);
+        },
+        &[],
+    );
 }
 
 /// Two devices edit one title, at seconds 50 and `second`; device 0 arrives first.
@@ -91,77 +184,116 @@ fn latest() {
     check("a record of another column", meet(60, "b", won("latest", "body")), &["override-without-record"]);
     check("a record of another rule", meet(60, "b", won("deleted", "title")), &["wrong-record"]);
     check("a record the wrong way round", meet(60, "b", lost("latest")), &["override-without-record"]);
-    check("a record that names another winner", meet(40, "a", vec![record(CARD, Some("title"), "latest", (1, 1), (1, 1))]), &["wrong-record"]);
-    check("both write the same", |p| {
-        p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
-        p.edit(1, CARD, json!({"title": "a", "updated_at": at(40)}));
-        p.land(0, vec![]);
-        p.land(1, vec![]);
-    }, &[]);
-    check("back to the base counts as unchanged", |p| {
-        p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
-        p.edit(0, CARD, json!({"title": "card", "updated_at": at(60)}));
-        p.edit(1, CARD, json!({"title": "b", "updated_at": at(10)}));
-        p.land(0, vec![]);
-        p.land(0, vec![]);
-        p.land(1, vec![]);
-    }, &[]);
-    check("a chain of seen edits outranks clocks", |p| {
-        p.edit(0, CARD, json!({"title": "a", "updated_at": at(90)}));
-        p.edit(1, CARD, json!({"title": "b", "updated_at": at(80)}));
-        p.land(0, vec![]);
-        p.apply(0);
-        p.edit(0, CARD, json!({"title": "c", "updated_at": at(10)}));
-        p.land(0, vec![]);
-        p.commit(1, vec![], vec![record(CARD, Some("title"), "latest", (1, 1), (0, 2))]);
-    }, &[]);
-    check("one of several edits comes to what is there", |p| {
-        p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
-        p.builder.tx(1, &[
-            (Op::Patch, CARD, json!({"title": "a", "updated_at": at(40)})),
-            (Op::Patch, CARD, json!({"title": "b", "updated_at": at(40)})),
-        ]);
-        p.land(0, vec![]);
-        p.commit(1, vec![(CARD, Some(json!({"title": "b"})))], vec![]);
-    }, &[]);
-    check("clocks ahead are capped at receipt", |p| {
-        p.edit(0, CARD, json!({"title": "a", "updated_at": at(9000)}));
-        p.edit(1, CARD, json!({"title": "b", "updated_at": at(9000)}));
-        p.land(0, vec![]);
-        p.land(1, vec![record(CARD, Some("title"), "latest", (0, 1), (1, 1))]);
-    }, &[]);
+    check(
+        "a record that names another winner",
+        meet(40, "a", vec![record(CARD, Some("title"), "latest", (1, 1), (1, 1))]),
+        &["wrong-record"],
+    );
+    check(
+        "both write the same",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
+            p.edit(1, CARD, json!({"title": "a", "updated_at": at(40)}));
+            p.land(0, vec![]);
+            p.land(1, vec![]);
+        },
+        &[],
+    );
+    check(
+        "back to the base counts as unchanged",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
+            p.edit(0, CARD, json!({"title": "card", "updated_at": at(60)}));
+            p.edit(1, CARD, json!({"title": "b", "updated_at": at(10)}));
+            p.land(0, vec![]);
+            p.land(0, vec![]);
+            p.land(1, vec![]);
+        },
+        &[],
+    );
+    check(
+        "a chain of seen edits outranks clocks",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a", "updated_at": at(90)}));
+            p.edit(1, CARD, json!({"title": "b", "updated_at": at(80)}));
+            p.land(0, vec![]);
+            p.apply(0);
+            p.edit(0, CARD, json!({"title": "c", "updated_at": at(10)}));
+            p.land(0, vec![]);
+            p.commit(1, vec![], vec![record(CARD, Some("title"), "latest", (1, 1), (0, 2))]);
+        },
+        &[],
+    );
+    check(
+        "one of several edits comes to what is there",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a", "updated_at": at(50)}));
+            p.builder.tx(
+                1,
+                &[
+                    (Op::Patch, CARD, json!({"title": "a", "updated_at": at(40)})),
+                    (Op::Patch, CARD, json!({"title": "b", "updated_at": at(40)})),
+                ],
+            );
+            p.land(0, vec![]);
+            p.commit(1, vec![(CARD, Some(json!({"title": "b"})))], vec![]);
+        },
+        &[],
+    );
+    check(
+        "clocks ahead are capped at receipt",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a", "updated_at": at(9000)}));
+            p.edit(1, CARD, json!({"title": "b", "updated_at": at(9000)}));
+            p.land(0, vec![]);
+            p.land(1, vec![record(CARD, Some("title"), "latest", (0, 1), (1, 1))]);
+        },
+        &[],
+    );
 }
 
 #[test]
 fn columns_that_nobody_wrote() {
-    let builder = |extra: Json| move |p: &mut Play| {
-        p.edit(0, CARD, json!({"title": "a"}));
-        p.land(0, vec![]);
-        p.edit(1, CARD, json!({"body": "b"}));
-        p.commit(1, vec![(CARD, Some(extra))], vec![]);
+    let builder = |extra: Json| {
+        move |p: &mut Play| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            p.land(0, vec![]);
+            p.edit(1, CARD, json!({"body": "b"}));
+            p.commit(1, vec![(CARD, Some(extra))], vec![]);
+        }
     };
     check("different columns stand together", builder(json!({"body": "b"})), &[]);
     check("an edit that brings an old column back", builder(json!({"body": "b", "title": "card"})), &["lost-update"]);
     check("the clock column is nobody's edit", builder(json!({"body": "b", "updated_at": at(77)})), &[]);
-    check("a row that goes with an edit", |p| {
-        p.edit(0, CARD, json!({"title": "a"}));
-        p.commit(0, vec![(CARD, None)], vec![]);
-    }, &["lost-update"]);
-    check("a row of a device that goes with another's edit", |p| {
-        p.edit(0, CARD, json!({"title": "a"}));
-        p.land(0, vec![]);
-        p.edit(1, LABEL, json!({"value": "b"}));
-        p.commit(1, vec![(LABEL, Some(json!({"value": "b"}))), (CARD, None)], vec![]);
-    }, &["lost-insert"]);
+    check(
+        "a row that goes with an edit",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            p.commit(0, vec![(CARD, None)], vec![]);
+        },
+        &["lost-update"],
+    );
+    check(
+        "a row of a device that goes with another's edit",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            p.land(0, vec![]);
+            p.edit(1, LABEL, json!({"value": "b"}));
+            p.commit(1, vec![(LABEL, Some(json!({"value": "b"}))), (CARD, None)], vec![]);
+        },
+        &["lost-insert"],
+    );
 }
 
 #[test]
 fn groups() {
-    let builder = |spot: Json, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        p.edit(0, CARD, json!({"x": 1.0, "y": 1.0, "updated_at": at(50)}));
-        p.edit(1, CARD, json!({"x": 2.0, "y": 2.0, "updated_at": at(60)}));
-        p.land(0, vec![]);
-        p.commit(1, vec![(CARD, Some(spot))], records);
+    let builder = |spot: Json, records: Vec<ConflictRecord>| {
+        move |p: &mut Play| {
+            p.edit(0, CARD, json!({"x": 1.0, "y": 1.0, "updated_at": at(50)}));
+            p.edit(1, CARD, json!({"x": 2.0, "y": 2.0, "updated_at": at(60)}));
+            p.land(0, vec![]);
+            p.commit(1, vec![(CARD, Some(spot))], records);
+        }
     };
     let lost = || vec![record(CARD, Some("spot"), "latest", (0, 1), (1, 1))];
     let (_, stats) = check("a group is one register", builder(json!({"x": 2.0, "y": 2.0}), lost()), &[]);
@@ -171,41 +303,57 @@ fn groups() {
 
 #[test]
 fn counters() {
-    let builder = |hits: i64| move |p: &mut Play| {
-        p.edit(0, CARD, json!({"hits": 1}));
-        p.edit(1, CARD, json!({"hits": 1}));
-        p.land(0, vec![]);
-        p.commit(1, vec![(CARD, Some(json!({"hits": hits})))], vec![]);
+    let builder = |hits: i64| {
+        move |p: &mut Play| {
+            p.edit(0, CARD, json!({"hits": 1}));
+            p.edit(1, CARD, json!({"hits": 1}));
+            p.land(0, vec![]);
+            p.commit(1, vec![(CARD, Some(json!({"hits": hits})))], vec![]);
+        }
     };
     let (_, stats) = check("differences add up", builder(2), &[]);
     assert_eq!(stats.merged.get("counter"), Some(&1));
     assert_eq!(stats.overridden.len(), 0);
     check("one of two increments", builder(1), &["lost-increment"]);
-    check("two increments in one transaction, one lost", |p| {
-        p.edit(0, CARD, json!({"hits": 1}));
-        p.builder.tx(1, &[(Op::Patch, CARD, json!({"hits": 1})), (Op::Patch, CARD, json!({"hits": 2}))]);
-        p.land(0, vec![]);
-        p.commit(1, vec![(CARD, Some(json!({"hits": 2})))], vec![]);
-    }, &["lost-increment"]);
+    check(
+        "two increments in one transaction, one lost",
+        |p| {
+            p.edit(0, CARD, json!({"hits": 1}));
+            p.builder.tx(1, &[(Op::Patch, CARD, json!({"hits": 1})), (Op::Patch, CARD, json!({"hits": 2}))]);
+            p.land(0, vec![]);
+            p.commit(1, vec![(CARD, Some(json!({"hits": 2})))], vec![]);
+        },
+        &["lost-increment"],
+    );
     check("three of two increments", builder(3), &["lost-increment"]);
     check("none of two increments", builder(0), &["lost-increment"]);
 }
 
 #[test]
 fn sets() {
-    let builder = |first: &'static str, second: &'static str, after: &'static str| move |p: &mut Play| {
-        p.edit(0, CARD, json!({"tags": r#"["a","b"]"#}));
-        p.land(0, vec![]);
-        p.apply(0);
-        p.apply(1);
-        p.edit(0, CARD, json!({"tags": first}));
-        p.edit(1, CARD, json!({"tags": second}));
-        p.land(0, vec![]);
-        p.commit(1, vec![(CARD, Some(json!({"tags": after})))], vec![]);
+    let builder = |first: &'static str, second: &'static str, after: &'static str| {
+        move |p: &mut Play| {
+            p.edit(0, CARD, json!({"tags": r#"["a","b"]"#}));
+            p.land(0, vec![]);
+            p.apply(0);
+            p.apply(1);
+            p.edit(0, CARD, json!({"tags": first}));
+            p.edit(1, CARD, json!({"tags": second}));
+            p.land(0, vec![]);
+            p.commit(1, vec![(CARD, Some(json!({"tags": after})))], vec![]);
+        }
     };
     check("additions join", builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c","d"]"#), &[]);
-    check("the other's addition is lost", builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","d"]"#), &["lost-element"]);
-    check("its own addition is lost", builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c"]"#), &["lost-element"]);
+    check(
+        "the other's addition is lost",
+        builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","d"]"#),
+        &["lost-element"],
+    );
+    check(
+        "its own addition is lost",
+        builder(r#"["a","b","c"]"#, r#"["a","b","d"]"#, r#"["a","b","c"]"#),
+        &["lost-element"],
+    );
     check("removals join", builder(r#"["b"]"#, r#"["a"]"#, "[]"), &[]);
     check("another's removal is undone", builder(r#"["b"]"#, r#"["a"]"#, r#"["a"]"#), &["lost-element"]);
     check("an element from nowhere", builder(r#"["b"]"#, r#"["a"]"#, r#"["z"]"#), &["lost-element"]);
@@ -213,11 +361,13 @@ fn sets() {
 
 #[test]
 fn greatest() {
-    let builder = |first: i64, second: i64, after: i64, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        p.edit(0, BOX, json!({"beat": at(first), "updated_at": at(first)}));
-        p.edit(1, BOX, json!({"beat": at(second), "updated_at": at(second)}));
-        p.land(0, vec![]);
-        p.commit(1, vec![(BOX, Some(json!({"beat": at(after)})))], records);
+    let builder = |first: i64, second: i64, after: i64, records: Vec<ConflictRecord>| {
+        move |p: &mut Play| {
+            p.edit(0, BOX, json!({"beat": at(first), "updated_at": at(first)}));
+            p.edit(1, BOX, json!({"beat": at(second), "updated_at": at(second)}));
+            p.land(0, vec![]);
+            p.commit(1, vec![(BOX, Some(json!({"beat": at(after)})))], records);
+        }
     };
     let first_lost = || vec![record(BOX, Some("beat"), "max", (0, 1), (1, 1))];
     let second_lost = || vec![record(BOX, Some("beat"), "max", (1, 1), (0, 1))];
@@ -229,11 +379,13 @@ fn greatest() {
 
 #[test]
 fn other_policies() {
-    let builder = |policy: &'static str, second: i64, stays: &'static str, records: Vec<ConflictRecord>| move |p: &mut Play| {
-        policy.clone_into(&mut p.builder.history.header.policy);
-        meet(second, stays, records)(p);
-        let title = p.builder.server[&CARD][2].clone();
-        p.builder.server.insert(CARD, p.builder.changed(CARD, &json!({"title": title.to_json()})));
+    let builder = |policy: &'static str, second: i64, stays: &'static str, records: Vec<ConflictRecord>| {
+        move |p: &mut Play| {
+            policy.clone_into(&mut p.builder.history.header.policy);
+            meet(second, stays, records)(p);
+            let title = p.builder.server[&CARD][2].clone();
+            p.builder.server.insert(CARD, p.builder.changed(CARD, &json!({"title": title.to_json()})));
+        }
     };
     let whole = |rule: &str, column: Option<&str>| vec![record(CARD, column, rule, (1, 1), (0, 1))];
     check("version-check keeps the row", builder("version-check", 60, "a", whole("version-check", None)), &[]);

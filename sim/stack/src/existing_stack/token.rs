@@ -7,9 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value as Json;
 
+use super::args::StackArgs;
 use super::jwk;
 use super::program::{self, NotRun};
-use super::args::StackArgs;
 use crate::signer::{Claims, Signer};
 
 /// How long a token of ours is good for, in seconds.

@@ -56,7 +56,8 @@ impl Told {
     /// everything else is as it was there.
     fn check(&self, what: &str, before: &Self, failed: &[(&str, &str)], skipped: &[&str]) {
         for (name, words) in failed {
-            let (outcome, said) = self.lines.get(*name).unwrap_or_else(|| panic!("{what}: no line {name}\n{}", self.raw));
+            let (outcome, said) =
+                self.lines.get(*name).unwrap_or_else(|| panic!("{what}: no line {name}\n{}", self.raw));
             assert_eq!(outcome, "failed", "{what}: {name}: {said}");
             assert!(said.contains(words), "{what}: {name} does not say `{words}`: {said}");
         }

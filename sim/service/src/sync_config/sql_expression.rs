@@ -1,4 +1,5 @@
-//! Resolves the names of parsed SQL, which gives expressions. What is not supported is refused by name.
+//! Reads a parsed SQL expression: which operators and functions it may have, and what its names mean. The rest is
+//! refused by name.
 
 use fixtures::{Table, Value};
 use sqlparser::ast::{

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 use reqwest::{Client, RequestBuilder, Response};
 
 use super::chain;
+use crate::tls;
 
 /// Greatest size of an answer.
 const BODY_MAX_BYTES: usize = 1 << 20;
@@ -53,12 +54,7 @@ impl Http {
     pub fn new(patience: Duration) -> Result<Self, String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = tls::client_config(roots).map_err(|error| error.to_string())?;
         // Only the addresses that were named are asked: no proxy of the environment, no redirect.
         let client = Client::builder()
             .tls_backend_preconfigured(tls)

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn programs_end() {
-        let said = run("sh", &["-c", "echo out; echo err >&2; exit 3"], Duration::from_secs(10)).expect("there is a shell");
+        let said =
+            run("sh", &["-c", "echo out; echo err >&2; exit 3"], Duration::from_secs(10)).expect("there is a shell");
         assert_eq!((said.success, said.stdout.as_str(), said.stderr.as_str()), (false, "out\n", "err\n"));
         assert_eq!(run("no-such-program", &[], Duration::from_secs(1)).err(), Some(NotRun::Absent));
         let began = Instant::now();

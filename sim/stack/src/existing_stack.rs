@@ -19,10 +19,10 @@ use std::time::Duration;
 use ::backend::store::postgres::tls::Address;
 use fixtures::App;
 
+use self::args::StackArgs;
 use self::deployment::Deployment;
 use self::http::Http;
 use self::token::{Source, Token};
-use self::args::StackArgs;
 
 /// The subject of tokens where the application names no user.
 const USUAL_SUBJECT: &str = "local-user";
@@ -34,7 +34,7 @@ const HIDDEN: &str = "***";
 const SECRET_MIN: usize = 3;
 
 /// A stack.
-pub struct Target {
+pub struct ExistingStack {
     /// The application that it serves.
     pub app: Arc<App>,
     /// The sync service's URL, without a slash at its end.
@@ -68,7 +68,7 @@ pub struct Target {
     secrets: Vec<String>,
 }
 
-impl Target {
+impl ExistingStack {
     /// Reads the arguments. The application is the deployment's own, or FlowState, where none is named.
     ///
     /// # Errors
@@ -82,9 +82,11 @@ impl Target {
         let mongodb = args.mongodb_url.clone().or_else(|| of_folder.and_then(Deployment::mongodb_url));
         let redis = args.redis_url.clone().or_else(|| of_folder.map(Deployment::redis_url));
         if [&service, &backend, &postgres, &mongodb, &redis].iter().all(|place| place.is_none()) {
-            return Err("nothing to look at: name --deployment DIR, or at least one of --powersync-url, --backend-url, \
+            return Err(
+                "nothing to look at: name --deployment DIR, or at least one of --powersync-url, --backend-url, \
                         --postgres-url, --mongodb-url and --redis-url"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let service = service.map(|url| web("--powersync-url", &url, "http://127.0.0.1:8080")).transpose()?;
         let backend = backend.map(|url| web("--backend-url", &url, "http://127.0.0.1:3000")).transpose()?;
@@ -182,7 +184,9 @@ fn web(flag: &str, url: &str, example: &str) -> Result<String, String> {
     let uri = url.parse::<::http::Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
     match uri.as_ref().and_then(::http::Uri::authority) {
         // A name and a password in a URL are sent nowhere and would be shown.
-        Some(authority) if !authority.as_str().contains('@') && !authority.host().is_empty() && !url.contains(['?', '#']) => {
+        Some(authority)
+            if !authority.as_str().contains('@') && !authority.host().is_empty() && !url.contains(['?', '#']) =>
+        {
             Ok(url.trim_end_matches('/').to_owned())
         }
         _ => Err(format!("{flag}: write scheme, host and port, such as {example}")),
@@ -209,7 +213,8 @@ fn check_mongodb(url: &str) -> Result<(), String> {
 }
 
 fn check_redis(url: &str) -> Result<(), String> {
-    let is_one = ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) && redis::Client::open(url).is_ok();
+    let is_one =
+        ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)) && redis::Client::open(url).is_ok();
     let example = "redis://:password@host:6379, or rediss:// for TLS";
     if is_one { Ok(()) } else { Err(format!("--redis-url: must be such as {example}")) }
 }
@@ -287,9 +292,12 @@ mod tests {
     fn addresses_are_read() {
         assert_eq!(web("--x", "http://h:1/", "e"), Ok("http://h:1".to_owned()));
         for url in ["h:1", "ftp://h", "http://", "http://a:b@h", "http://h?x", "/x", ""] {
-            assert!(web("--x", url, "an example").is_err_and(|said| said.contains("--x") && said.contains("an example")));
+            assert!(
+                web("--x", url, "an example").is_err_and(|said| said.contains("--x") && said.contains("an example"))
+            );
         }
-        for (origin, is_one) in [("http://localhost:5173", true), ("https://a.b/", false), ("*", false), ("a.b", false)] {
+        for (origin, is_one) in [("http://localhost:5173", true), ("https://a.b/", false), ("*", false), ("a.b", false)]
+        {
             assert_eq!(check_origin(origin).is_ok(), is_one, "{origin}");
         }
         assert!(check_postgres("postgres://u:hush@h/d?sslmode=always").is_err_and(|said| !said.contains("hush")));

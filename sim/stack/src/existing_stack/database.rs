@@ -63,7 +63,9 @@ impl NoSession {
             Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::NotAllowed(said),
             _ if said.contains("does not support TLS") => Self::NoTls,
             _ if said.contains("certificate") => Self::Certificate(said),
-            _ if said.contains("password missing") => Self::Password("it wants a password, and none was named".to_owned()),
+            _ if said.contains("password missing") => {
+                Self::Password("it wants a password, and none was named".to_owned())
+            }
             _ if said.contains("timed out") => Self::Silent,
             _ => Self::Away(said),
         }

@@ -16,7 +16,8 @@ use self::rig::{Endpoint, Rig};
 
 /// Runs on a runtime with threads of its own, for the servers that run in this process.
 fn with<T>(endpoint: Endpoint, test: impl AsyncFnOnce(&Rig) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let rig = Rig::start(endpoint).await;
         test(&rig).await

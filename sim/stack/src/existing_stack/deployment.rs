@@ -23,12 +23,17 @@ impl Deployment {
     /// When the folder is none of `deploy init`, or may not be read.
     pub fn read(folder: &Path) -> Result<Self, String> {
         let wrong = |name: &str, said: &dyn std::fmt::Display| {
-            format!("--deployment {}: {name}: {said}; name a folder that `syncstorm deploy init DIR` made", folder.display())
+            format!(
+                "--deployment {}: {name}: {said}; name a folder that `syncstorm deploy init DIR` made",
+                folder.display()
+            )
         };
         let text = std::fs::read_to_string(folder.join(".env")).map_err(|error| wrong(".env", &error))?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let settings: BTreeMap<String, String> =
-            lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let settings: BTreeMap<String, String> = lines
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         for name in ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "AUDIENCE", "CORS_ORIGIN"] {
             if !settings.contains_key(name) {
                 return Err(wrong(".env", &format!("{name} is not set there")));
@@ -101,7 +106,8 @@ impl Deployment {
     /// The bucket storage, with its password, where it is MongoDB.
     pub fn mongodb_url(&self) -> Option<String> {
         let (password, port) = (self.setting("MONGODB_PASSWORD"), self.port("MONGODB_PORT", 27017));
-        self.has_mongodb().then(|| format!("mongodb://user:{password}@127.0.0.1:{port}/?replicaSet=rs0&authSource=admin"))
+        self.has_mongodb()
+            .then(|| format!("mongodb://user:{password}@127.0.0.1:{port}/?replicaSet=rs0&authSource=admin"))
     }
 
     /// The backend's own key.

@@ -86,7 +86,10 @@ mod tests {
         let table = [
             (pem.clone(), Ok(Algorithm::ES256)),
             (serde_json::json!({"kid": "a", "private_pem": pem}).to_string(), Ok(Algorithm::ES256)),
-            (serde_json::json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "d": d}).to_string(), Ok(Algorithm::ES256)),
+            (
+                serde_json::json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "d": d}).to_string(),
+                Ok(Algorithm::ES256),
+            ),
             (serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": d, "d": d}).to_string(), Ok(Algorithm::EdDSA)),
             (serde_json::json!({"kty": "oct", "k": d}).to_string(), Ok(Algorithm::HS256)),
             (serde_json::json!({"kid": "a", "secret": d}).to_string(), Ok(Algorithm::HS256)),
