@@ -5,16 +5,16 @@
 //! worlds inject them. To add a fault, add its variant here, its row in the table, and its injection in the worlds.
 
 mod settings;
-mod spec;
 mod table;
+mod table_row;
 mod timing;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::settings::{FaultSettings, Strength};
-pub(crate) use self::spec::{Aim, Draw};
-pub use self::spec::{Carrier, End, FaultSpec, World};
 pub use self::table::{FAULTS, FaultName};
+pub(crate) use self::table_row::{Aim, Draw};
+pub use self::table_row::{Carrier, End, FaultSpec, World};
 use crate::intent::Intent;
 
 /// A kill that waits for an upload strikes after this time at the latest.
