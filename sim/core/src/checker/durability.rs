@@ -26,6 +26,7 @@ mod commits;
 mod deletes;
 mod edit;
 mod ends;
+mod fate_counts;
 mod joins;
 mod judge;
 mod lawful;
@@ -40,6 +41,7 @@ mod structure;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod unintended;
 
 pub use self::commits::{check, examine};
 pub(super) use self::edit::members;

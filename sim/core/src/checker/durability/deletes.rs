@@ -3,10 +3,10 @@
 use fixtures::{Row, Value};
 
 use super::edit::Edit;
+use super::fate_counts::FateCounts;
 use super::judge::Judge;
 use super::lawful::{self, Discipline, Win};
 use super::report::{Loss, RequiredRecord};
-use super::rows::FateCounts;
 use super::state::{Deletion, Write};
 use super::stats::count;
 use super::transaction::JudgedTx;
