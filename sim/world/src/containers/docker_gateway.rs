@@ -1,9 +1,9 @@
 //! A private socket before the Docker engine that speaks the engine's own version of its interface.
 //!
-//! Written by hand because testcontainers speaks one version only, the newest that it knows (`/v1.53/…`), and an engine
-//! refuses whatever is newer than itself: Docker 20.10 knows 1.41, Docker 28 knows 1.51, Podman 4 says 1.41. So the
-//! version in each request's path is replaced by the engine's, where that is older. Nothing else changes: bodies pass in
-//! both directions as they come, and so do the connections that `exec` and `attach` take over.
+//! Written by hand because testcontainers does not negotiate the version (it is made for 1.53), and an engine refuses
+//! whatever is newer than itself: Docker 20.10 knows 1.41, Docker 28 knows 1.51, Podman 4 says 1.41. So a version in a
+//! request's path is replaced by the engine's, where that is older; bollard 0.21.1 happens to send none. Nothing else
+//! changes: bodies pass in both directions as they come, and so do the connections that `exec` and `attach` take over.
 //!
 //! testcontainers finds the engine by `DOCKER_HOST` alone, and a process cannot change its own environment while it has
 //! threads. So [`require_gateway`] starts the program again, once, with `DOCKER_HOST` naming the socket here.
