@@ -95,8 +95,8 @@ impl FaultInjector {
             Fault::PostgresDown { .. } => supervisor.act(StateGuard::start_postgres).await,
             Fault::PostgresPaused { .. } => supervisor.act(StateGuard::resume_postgres).await,
             Fault::Container { part, how, .. } => self.heal_container(*part, *how).await,
-            // The network's or the device's own, without an end, or over by themselves.
-            _ => Ok(()),
+            fault if fault.spec().carrier.is_of_a_device() || fault.duration().is_none() => Ok(()),
+            fault => Err(format!("this world cannot undo {}", fault.name())),
         };
         self.servers.network.end_fault(key);
         healed
