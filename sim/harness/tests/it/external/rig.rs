@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fixtures::App;
 use sim_stack::postgres::{Postgres, Settings};
 use tempfile::TempDir;
+use tokio_postgres::error::SqlState;
 
 use super::sql::SECRET;
 use super::{baseline, postgrest};
@@ -112,9 +113,12 @@ impl Rig {
         keys.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some()).expect("there is one")
     }
 
+    /// As any writer beside a busy backend does: again after a deadlock.
     pub(super) async fn sql(&self, statements: &str) {
         let client = self.cluster.connect(DATABASE).await.expect("the cluster answers");
-        client.batch_execute(statements).await.expect("the statements are lawful");
+        while let Err(error) = client.batch_execute(statements).await {
+            assert_eq!(error.code(), Some(&SqlState::T_R_DEADLOCK_DETECTED), "{error}");
+        }
     }
 
     /// How many rows all tables have.
