@@ -1,7 +1,7 @@
 //! The upload policies, restated: what the server should make of each transaction, given the order of commits.
 //!
-//! This is the oracle that judges the backend, so it shares no line with it. It is written from the contract alone,
-//! and is slow where being plain costs nothing. A [`Model`] holds the rows and what a policy remembers beside them;
+//! This is the oracle that judges the backend, so it shares no line with it. It is written from
+//! `docs/semantics.md` alone, and is slow where being plain costs nothing. A [`Model`] holds the rows and what a policy remembers beside them;
 //! [`Model::predict`] carries one transaction out and says what its commit should show. Values that the server
 //! generates (its clock) are read from the commit.
 //!
@@ -11,7 +11,7 @@
 //! [`simple_policies`] the policies with one line each, [`arrival`] the baseline, [`prediction`] what comes out,
 //! [`explain`] why.
 //!
-//! # Where the contract is silent
+//! # Where docs/semantics.md is silent
 //!
 //! | Question | Reading |
 //! |---|---|

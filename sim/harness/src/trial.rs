@@ -347,7 +347,7 @@ impl Trial {
         self.recorder.add(Who::Run, What::Barrier { barrier, phase, open });
     }
 
-    /// The fence of the contract: queues empty at one moment; a write checkpoint each; each applied.
+    /// Settles as docs/semantics.md, section 2, says: queues empty at one moment; a write checkpoint each; each applied.
     async fn settle(&mut self, barrier: Barrier) -> bool {
         self.barrier(barrier, Phase::Invoke, Vec::new());
         let deadline = self.deadline();
@@ -384,7 +384,7 @@ impl Trial {
         true
     }
 
-    /// Semantics, section 2: 3 x (retry + throttle + longest timeout) + queued transactions x 4 x worst round trip
+    /// The deadline of docs/semantics.md, section 2: 3 x (retry + throttle + longest timeout) + queued transactions x 4 x worst round trip
     /// + 60 s; a scenario may tighten it.
     fn deadline(&self) -> Deadline {
         if let Some(micros) = self.promises.deadline_us {

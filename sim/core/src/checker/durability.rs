@@ -7,7 +7,7 @@
 //! two writes, pick the same winner, and does a conflict record name loser, winner, column and rule? What changed
 //! without any operation, and what was accepted but never reached a commit or a refusal, is lost.
 //!
-//! It restates the rules and shares no code with the backend or with the model. Where the contract leaves a choice
+//! It restates the rules and shares no code with the backend or with the model. Where docs/semantics.md leaves a choice
 //! (which stamp a value gets that two devices wrote alike, what a tombstone's stamp is to the microsecond), every
 //! choice is lawful here; the policy checker holds the backend to one. Values, not outcomes, are the evidence: an
 //! answer is only ever tested against the feed.

@@ -1,4 +1,4 @@
-//! The written form of a history: one JSON object a line, rows in our names (semantics.md section 5 states it).
+//! The written form of a history: one JSON object a line, rows in our names (docs/semantics.md, section 5).
 //!
 //! `{"v","i","t_us","who","kind","f","tx","rows":[{"row","op","set","old","version"}]}`; keys that say nothing are
 //! left out, and each kind of event has keys of its own beside these. The same history gives the same bytes.

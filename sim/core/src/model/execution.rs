@@ -107,7 +107,7 @@ impl<'a> Execution<'_, 'a> {
         self.out.records.push(Expected { row, columns: Some(columns), rule: None, loser, winner, owed });
     }
 
-    /// A record that the contract neither asks for nor forbids: this operation, or the server, over `loser`.
+    /// A record that docs/semantics.md neither asks for nor forbids: this operation, or the server, over `loser`.
     pub(super) fn expect_any(&mut self, row: RowId, loser: Party) {
         let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
         self.out.records.push(Expected { row, columns: None, rule: None, loser, winner, owed: false });

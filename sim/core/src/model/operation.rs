@@ -363,7 +363,7 @@ impl Execution<'_, '_> {
         // The reason says why nothing took effect; of an operation that did in part, records say it by column.
         let reason = draft.reason.filter(|_| outcome == Outcome::Superseded);
         if counted_less {
-            // Several devices contribute to a count: the contract does not say which of them a record names.
+            // Several devices contribute to a count: docs/semantics.md does not say which of them a record names.
             winners.clear();
         }
         Ok(Fate { outcome, reason, winners, merged_into: None })

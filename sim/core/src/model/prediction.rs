@@ -55,9 +55,9 @@ pub struct Predicted {
     pub row: RowId,
     /// Its fate.
     pub outcome: Outcome,
-    /// The reason, where the contract names one.
+    /// The reason, where docs/semantics.md names one.
     pub reason: Option<&'static str>,
-    /// Those who won over it; empty where the contract does not say who did.
+    /// Those who won over it; empty where docs/semantics.md does not say who did.
     pub winners: Vec<Writer>,
     /// The row that a colliding insert was merged into.
     pub merged_into: Option<RowId>,
@@ -79,7 +79,7 @@ pub struct Expected<'a> {
     pub row: RowId,
     /// Lawful contents of the column field; `None` is any.
     pub columns: Option<Vec<Option<&'a str>>>,
-    /// The rule; `None` where the contract does not name it.
+    /// The rule; `None` where docs/semantics.md does not name it.
     pub rule: Option<&'static str>,
     /// Whose value went.
     pub loser: Party,

@@ -1,4 +1,4 @@
-//! Decision tables: what the contract says, case by case. The language of the scripts is [`script`]'s.
+//! Decision tables: what docs/semantics.md says, case by case. The language of the scripts is [`script`]'s.
 
 mod orders;
 pub(crate) mod script;

@@ -396,7 +396,7 @@ pub(super) fn sets_exact(ruling: &mut Ruling<'_, '_, '_>) {
 
 /// Whether the element may be in the set in the end, and whether it may be absent.
 ///
-/// By the contract's sentence it is there if some addition was seen by no removal; by its formula, if the last
+/// By the sentence of docs/semantics.md it is there if some addition was seen by no removal; by its formula, if the last
 /// operation on it in order of commits added it. Where the two differ, both are lawful.
 fn lawful(
     ruling: &Ruling<'_, '_, '_>,

@@ -1,4 +1,4 @@
-//! What a commit did to each row, and whether two images are the same to the contract.
+//! What a commit did to each row, and whether two images are the same by docs/semantics.md.
 
 use std::collections::BTreeMap;
 
