@@ -22,8 +22,10 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     }
     for device in 0..causal::devices(ctx) {
         for applied in timeline.applied(device) {
-            if let State::Wrong(wrong) = &applied.state {
-                state(ctx, timeline, device, applied, wrong, &mut gather);
+            match &applied.state {
+                State::Wrong(wrong) => state(ctx, timeline, device, applied, wrong, &mut gather),
+                State::Torn { at, wrong } => torn(ctx, timeline, device, applied, *at, wrong, &mut gather),
+                _ => {}
             }
         }
     }
@@ -37,6 +39,12 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     gather.finish()
 }
 
+/// Why a device's state after a full apply must be one of the server's.
+const FULL: &str = "A full checkpoint makes a device show exactly what its user sees after some commit.";
+/// Why the rows that a partial apply brought must be as after one commit.
+const PARTIAL: &str = "A partial apply brings all buckets up to its priority to one checkpoint, so what is in these \
+                       buckets is shown as after one commit.";
+
 /// A device that shows what the server never had.
 fn state(
     ctx: &Context<'_>,
@@ -47,7 +55,7 @@ fn state(
     gather: &mut Gather<'_>,
 ) {
     let prefix = applied.prefix;
-    let because = "A full checkpoint makes a device show exactly what its user sees after some commit.";
+    let because = FULL;
     if let Some(ghost) = wrong.rows.iter().find(|differing| differing.shown_since.is_none()) {
         let label = ctx.history.row_label(ctx.app, ghost.row);
         let shown = ghost
@@ -82,10 +90,48 @@ fn state(
         });
         return;
     };
+    let described = Described { device, event: applied.event, priority: None, at: prefix, wrong, first };
+    apart(ctx, timeline, &described, gather);
+}
+
+/// A partial apply that brought some rows of its buckets further than others.
+fn torn(
+    ctx: &Context<'_>,
+    timeline: &Timeline<'_>,
+    device: u32,
+    applied: &Applied,
+    at: u64,
+    wrong: &Wrong,
+    gather: &mut Gather<'_>,
+) {
+    let Some(first) = wrong.rows.first() else { return };
+    let described = Described { device, event: applied.event, priority: applied.priority, at, wrong, first };
+    apart(ctx, timeline, &described, gather);
+}
+
+/// Rows that a device shows after an apply, some of which are not as after the commit `at`.
+struct Described<'a> {
+    device: u32,
+    event: usize,
+    /// Of a partial apply.
+    priority: Option<u32>,
+    at: u64,
+    wrong: &'a Wrong,
+    first: &'a Differing,
+}
+
+/// Says which rows are as after one commit and which as after another.
+fn apart(ctx: &Context<'_>, timeline: &Timeline<'_>, described: &Described<'_>, gather: &mut Gather<'_>) {
+    let Described { device, event, priority, at: prefix, wrong, first } = *described;
+    let (because, rest) = match priority {
+        None => (FULL, "everything else"),
+        Some(_) => (PARTIAL, "the other rows of these buckets"),
+    };
     // A row that is older than the rest leaves out a commit, a newer one runs ahead; is another row of that commit shown?
     let newer = first.shown_since.is_some_and(|since| since > prefix);
     let seq = if newer { first.shown_since.unwrap_or(prefix) } else { first.expected_since };
-    let is_as_expected = |row: RowId| wrong.rows.iter().all(|differing| differing.row != row);
+    let is_brought = |row: RowId| priority.is_none_or(|priority| timeline.brings(device, priority, row));
+    let is_as_expected = |row: RowId| wrong.rows.iter().all(|differing| differing.row != row) && is_brought(row);
     let torn = timeline
         .commit(seq)
         .and_then(|commit| commit.changes.iter().find(|change| is_as_expected(change.row) && effective(change)));
@@ -106,7 +152,7 @@ fn state(
                 )
             }))
         )],
-        events: timeline.commit_event(seq).into_iter().chain([applied.event]).collect(),
+        events: timeline.commit_event(seq).into_iter().chain([event]).collect(),
         ..Case::default()
     };
     gather.add(match torn {
@@ -126,7 +172,7 @@ fn state(
         None => Case {
             code: "torn-state",
             what: format!(
-                "{} shows {label}{others} as after commit {since}, and everything else as after commit {prefix}.",
+                "{} shows {label}{others} as after commit {since}, and {rest} as after commit {prefix}.",
                 client(device)
             ),
             ..base

@@ -6,6 +6,7 @@
 //! reported once and does not falsify every later judgement.
 
 mod build;
+mod partial;
 mod screens;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 use fixtures::Row;
 
+use self::partial::PartialView;
 use super::view::{Version, View};
 use crate::history::{Commit, History, LocalOp, LocalTx, Origin, RowId, What};
 
@@ -30,6 +32,8 @@ pub struct Timeline<'a> {
     devices: Vec<Device>,
     /// The server's rows, then what each distinct audience sees.
     views: Vec<View>,
+    /// What each user sees of the buckets that a partial apply brings: by (user, priority).
+    partial_views: BTreeMap<(usize, u32), PartialView>,
     /// How many columns each table has.
     widths: Vec<usize>,
     /// Why the rows that users should see are not known, if they are not.
@@ -42,6 +46,8 @@ pub struct Timeline<'a> {
 #[derive(Debug, Default)]
 struct Device {
     view: usize,
+    /// The user, as `partial_views` counts them.
+    user: usize,
     /// (op id, event, index in its transaction), sorted.
     ops: Vec<(i64, usize, usize)>,
     /// (transaction, event), sorted.
@@ -89,6 +95,14 @@ pub enum State {
     Repeated,
     /// They are the server's after no commit at all.
     Wrong(Wrong),
+    /// A partial apply after which the rows of the buckets that it brought are the server's after no commit: some are
+    /// newer than others of the same buckets. They differ from the server's after the commit `at`.
+    Torn {
+        /// The newest commit that one of them shows.
+        at: u64,
+        /// The rows that are not as after that commit.
+        wrong: Wrong,
+    },
     /// It is not known, because the sync config is not understood.
     Unknown,
 }

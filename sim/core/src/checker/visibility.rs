@@ -27,11 +27,16 @@ pub struct Visibility {
 }
 
 /// One definition of buckets: the parameters that name a user's buckets, and the rows in each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Definition {
     parameters: Vec<Parameters>,
     data: Vec<Data>,
+    /// The priority of its buckets, unless a parameter query names another.
+    priority: u32,
 }
+
+/// The priority of buckets for which a config names none.
+const DEFAULT_PRIORITY: u32 = 3;
 
 impl Visibility {
     /// Reads the application's sync config.
@@ -86,6 +91,18 @@ impl Visibility {
         })
     }
 
+    /// What users see through buckets of these priorities alone.
+    pub(super) fn of_priorities(&self, includes: impl Fn(u32) -> bool) -> Self {
+        let definitions = (self.definitions.iter())
+            .map(|definition| {
+                let keep = |one: &&Parameters| includes(one.priority.unwrap_or(definition.priority));
+                let parameters = definition.parameters.iter().filter(keep).cloned().collect();
+                Definition { parameters, ..definition.clone() }
+            })
+            .collect();
+        Self { definitions, tables: self.tables }
+    }
+
     fn data(&self) -> impl Iterator<Item = &Data> {
         self.definitions.iter().flat_map(|definition| &definition.data)
     }
@@ -112,9 +129,15 @@ fn texts<'y>(yaml: &'y Yaml, place: &str) -> Result<Vec<&'y str>, String> {
     }
 }
 
+fn priority_of(yaml: &Yaml) -> Result<u32, String> {
+    let level = yaml.as_u64().and_then(|level| u32::try_from(level).ok());
+    level.ok_or_else(|| "`priority` must be a number from 0 to 3".to_owned())
+}
+
 fn bucket_definition(app: &App, name: &str, yaml: &Yaml) -> Result<Definition, String> {
     let mut parameters = Vec::new();
     let mut data = Vec::new();
+    let mut priority = DEFAULT_PRIORITY;
     let fields = entries(yaml, name)?;
     for (key, value) in &fields {
         match *key {
@@ -123,7 +146,8 @@ fn bucket_definition(app: &App, name: &str, yaml: &Yaml) -> Result<Definition, S
                     parameters.push(Parameters::parse(app, sql)?);
                 }
             }
-            "parameters" | "priority" | "accept_potentially_dangerous_queries" | "data" => {}
+            "priority" => priority = priority_of(value)?,
+            "parameters" | "accept_potentially_dangerous_queries" | "data" => {}
             other => return Err(format!("`{other}` is not known here")),
         }
     }
@@ -139,18 +163,20 @@ fn bucket_definition(app: &App, name: &str, yaml: &Yaml) -> Result<Definition, S
             data.push(Data::parse(app, sql, &names)?);
         }
     }
-    Ok(Definition { parameters, data })
+    Ok(Definition { parameters, data, priority })
 }
 
 /// A stream is a definition whose one parameter is the user, if its query mentions the user at all.
 fn stream(app: &App, yaml: &Yaml) -> Result<Vec<Definition>, String> {
     let mut queries = Vec::new();
     let mut subscribed = false;
+    let mut priority = DEFAULT_PRIORITY;
     for (key, value) in entries(yaml, "a stream")? {
         match key {
             "query" | "queries" => queries.extend(texts(value, key)?),
             "auto_subscribe" => subscribed = value.as_bool().unwrap_or_default(),
-            "priority" | "accept_potentially_dangerous_queries" => {}
+            "priority" => priority = priority_of(value)?,
+            "accept_potentially_dangerous_queries" => {}
             other => return Err(format!("`{other}` is not known here")),
         }
     }
@@ -162,7 +188,7 @@ fn stream(app: &App, yaml: &Yaml) -> Result<Vec<Definition>, String> {
         .map(|sql| {
             let data = Data::parse(app, sql, &["auth.user_id()".to_owned()])?;
             let parameters = if data.keys.is_empty() { Parameters::none() } else { Parameters::user() };
-            Ok(Definition { parameters: vec![parameters], data: vec![data] })
+            Ok(Definition { parameters: vec![parameters], data: vec![data], priority })
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Builds the analysis: finds operations and commits, then makes a view for each distinct audience.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fixtures::Row;
@@ -21,6 +22,7 @@ impl<'a> Timeline<'a> {
             origins: Vec::new(),
             devices: history.header.devices.iter().map(|_| Device::default()).collect(),
             views: Vec::new(),
+            partial_views: BTreeMap::new(),
             widths: ctx.app.schema.tables.iter().map(|table| table.columns.len()).collect(),
             blind: None,
             flaws: Vec::new(),
@@ -87,7 +89,6 @@ impl<'a> Timeline<'a> {
         server.seal();
         self.views.push(server);
         let visibility = match Visibility::parse(ctx.app) {
-            Ok(visibility) if visibility.everything() => return,
             Ok(visibility) => visibility,
             Err(why) => {
                 self.blind = Some(why);
@@ -98,10 +99,24 @@ impl<'a> Timeline<'a> {
         users.sort_unstable();
         users.dedup();
         for (device, name) in self.devices.iter_mut().zip(&history.header.devices) {
-            device.view = 1 + users.partition_point(|user| *user < name.user.as_str());
+            device.user = users.partition_point(|user| *user < name.user.as_str());
         }
+        self.build_partial_views(&visibility, &users);
+        if visibility.everything() {
+            return;
+        }
+        for device in &mut self.devices {
+            device.view = 1 + device.user;
+        }
+        let mut views = self.views_of(&visibility, &users);
+        self.views.append(&mut views);
+    }
+
+    /// What each user should see after each commit.
+    pub(super) fn views_of(&self, visibility: &Visibility, users: &[&str]) -> Vec<View> {
+        let history = self.history;
         let mut views: Vec<View> = users.iter().map(|_| View::new(history.rows.len())).collect();
-        let mut audience = Audience::new(&visibility, history, &users);
+        let mut audience = Audience::new(visibility, history, users);
         for (seq, event) in &self.commits {
             let seen = audience.commit(&commit_in(history, *event).changes);
             for run in seen.chunk_by(|one, other| one.0 == other.0) {
@@ -111,7 +126,7 @@ impl<'a> Timeline<'a> {
         for view in &mut views {
             view.seal();
         }
-        self.views.append(&mut views);
+        views
     }
 }
 

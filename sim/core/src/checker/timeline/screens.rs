@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixtures::{Row, Value};
 
+use super::partial::Shown;
 use super::{Applied, Differing, State, Timeline, Wrong};
 use crate::checker::view::row_hash;
 use crate::history::{Apply, Event, Lifecycle, LocalOp, Op, RowId, Scope, What, Who};
@@ -37,6 +38,10 @@ struct Screen {
     /// Rows that the device wrote with values of no lawful type, so that what it shows of them is not known.
     untyped: BTreeSet<RowId>,
     described: usize,
+    /// Rows that the device wrote since its last full apply.
+    own_rows: BTreeSet<RowId>,
+    /// A torn partial apply was reported since its last full apply.
+    is_torn: bool,
 }
 
 impl Timeline<'_> {
@@ -105,6 +110,7 @@ impl Timeline<'_> {
         if !op.unknown.is_empty() {
             screen.untyped.insert(op.row);
         }
+        screen.own_rows.insert(op.row);
         let before = self.image(device, screen, op.row);
         screen.show(op.row, written(op, before.as_ref(), self.widths[table]));
     }
@@ -126,6 +132,8 @@ impl Timeline<'_> {
         if screen.error == 0 {
             screen.images.clear();
         }
+        screen.own_rows.clear();
+        screen.is_torn = false;
         Applied { event, priority: None, prefix, state }
     }
 
@@ -230,11 +238,23 @@ impl Timeline<'_> {
             screen.partial = screen.partial.max(seq);
             self.devices[device as usize].partial.entry(row).or_default().push((event, seq));
         }
+        // A device whose own writes have not come back yet shows these beside what is synced.
+        let is_back = apply.queued == 0 && apply.target.is_none_or(|target| apply.write_checkpoint >= Some(target));
+        let is_comparable = is_back && screen.error == 0 && !screen.is_torn;
+        let torn = || {
+            let (changed, own) = (&screen.images, &screen.own_rows);
+            let shown = Shown { prefix: screen.prefix, hashes: &screen.rows, changed, own };
+            self.torn(device, priority, &shown, DESCRIBED_ROWS)
+        };
         let state = match (wrong.count, &self.blind) {
             (_, Some(_)) => State::Unknown,
-            (0, None) => State::Prefix,
+            (0, None) => match is_comparable.then(torn).flatten() {
+                Some((at, wrong)) => State::Torn { at, wrong },
+                None => State::Prefix,
+            },
             _ => State::Wrong(wrong),
         };
+        screen.is_torn |= matches!(state, State::Torn { .. });
         Applied { event, priority: Some(priority), prefix: screen.prefix, state }
     }
 }

@@ -5,23 +5,25 @@ use fixtures::{App, Row, Table, Value};
 use super::expression::{Comparison, Expression, Key, Operand, Reader, Scope, Token, key, tokens};
 
 /// A parameter query.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Parameters {
     /// The table that it reads; `None`: the user alone decides.
     pub(super) table: Option<usize>,
     outputs: Vec<(String, Operand)>,
     condition: Option<Expression>,
+    /// The priority of the buckets that it gives, where it names one itself.
+    pub(super) priority: Option<u32>,
 }
 
 impl Parameters {
     /// One bucket for everybody.
     pub(super) fn none() -> Self {
-        Self { table: None, outputs: Vec::new(), condition: None }
+        Self { table: None, outputs: Vec::new(), condition: None, priority: None }
     }
 
     /// One bucket a user.
     pub(super) fn user() -> Self {
-        Self { table: None, outputs: vec![(USER.to_owned(), Operand::User)], condition: None }
+        Self { table: None, outputs: vec![(USER.to_owned(), Operand::User)], condition: None, priority: None }
     }
 
     pub(super) fn parse(app: &App, sql: &str) -> Result<Self, String> {
@@ -32,6 +34,7 @@ impl Parameters {
             return Err(reader.unknown("SELECT is missing"));
         }
         let mut outputs = Vec::new();
+        let mut priority = None;
         loop {
             let operand = reader.operand()?;
             let name = if reader.word("as") {
@@ -46,7 +49,12 @@ impl Parameters {
                     _ => return Err(reader.unknown("AS is missing")),
                 }
             };
-            if name != "_priority" {
+            if name == "_priority" {
+                let Operand::Literal(Value::Int(level)) = operand else {
+                    return Err(reader.unknown("_priority must be a number"));
+                };
+                priority = u32::try_from(level).ok();
+            } else {
                 outputs.push((name, operand));
             }
             if !reader.mark(",") {
@@ -60,7 +68,7 @@ impl Parameters {
         {
             return Err(format!("a parameter query cannot name a bucket parameter: {sql}"));
         }
-        Ok(Self { table, outputs, condition })
+        Ok(Self { table, outputs, condition, priority })
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -84,7 +92,7 @@ impl Parameters {
 }
 
 /// A data query.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Data {
     /// Its one table.
     pub(super) table: usize,
