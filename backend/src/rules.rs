@@ -40,6 +40,8 @@ pub struct TableRules {
     pub register_of: Vec<usize>,
     /// The column that carries the writer's clock.
     pub clock: Option<usize>,
+    /// Columns that only the database writes: no statement may name them.
+    pub generated: Vec<usize>,
     /// Whether an edit of a deleted row brings it back.
     pub edit_revives: bool,
     /// Indices into [`Rules::references`] of this table's own columns.
@@ -144,6 +146,7 @@ impl TableRules {
             registers,
             register_of,
             clock: rules.clock,
+            generated: matching(table.columns.len(), &|column| rules.is_generated(column)),
             edit_revives: rules.edit_revives,
             references: matching(policy.references.len(), &|i| policy.references[i].table == index),
             children: matching(policy.references.len(), &|i| policy.references[i].parent == index),

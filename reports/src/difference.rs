@@ -37,7 +37,7 @@ fn is_default(names: &Names<'_>, row: RowId, column: usize, value: &Value) -> bo
     let table = names.table(row).map(|table| &names.app.schema.tables[table]);
     match table.and_then(|table| table.columns.get(column)).map(|column| &column.default) {
         Some(ColumnDefault::Literal(literal)) => literal == value,
-        Some(ColumnDefault::Now) => true,
+        Some(ColumnDefault::Now | ColumnDefault::Expression) => true,
         Some(ColumnDefault::Null) | None => false,
     }
 }

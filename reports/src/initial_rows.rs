@@ -20,7 +20,7 @@ pub(crate) fn initial_rows(plan: &Plan, history: &History, app: &App) -> BTreeMa
             .iter()
             .map(|column| match &column.default {
                 ColumnDefault::Literal(value) => value.clone(),
-                ColumnDefault::Null | ColumnDefault::Now => Value::Null,
+                ColumnDefault::Null | ColumnDefault::Now | ColumnDefault::Expression => Value::Null,
             })
             .collect();
         for (name, expr) in &seed.set {

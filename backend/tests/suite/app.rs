@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use backend::Rules;
 use fixtures::{
-    Column, ColumnDefault, Exclusive, Group, OnMissingParent, OnParentDelete, Policy, Reference, Rule, Schema, Table,
-    TablePolicy, Tree, Type, Unique, Value,
+    Column, ColumnDefault, Exclusive, Group, MadeBy, OnMissingParent, OnParentDelete, Policy, Reference, Rule, Schema,
+    Table, TablePolicy, Tree, Type, Unique, Value,
 };
 
 /// One table: name, columns as `name type[!] [=default]`, one a line.
@@ -75,7 +75,7 @@ fn reference(
     on_missing_parent: OnMissingParent,
     on_parent_delete: OnParentDelete,
 ) -> Reference {
-    Reference { table, column, parent, on_missing_parent, on_parent_delete }
+    Reference { table, column, parent, on_missing_parent, on_parent_delete, made_by: MadeBy::Backend }
 }
 
 fn policy(schema: &Schema) -> Policy {
@@ -102,7 +102,13 @@ fn policy(schema: &Schema) -> Policy {
                 "belts" => groups.push(Group { name: "motion".to_owned(), columns: vec![0, 1] }),
                 _ => {}
             }
-            TablePolicy { clock: Some(clock), edit_revives: table.name == "memos", rules, groups }
+            TablePolicy {
+                clock: Some(clock),
+                edit_revives: table.name == "memos",
+                rules,
+                groups,
+                server_sets: Vec::new(),
+            }
         })
         .collect();
     Policy {

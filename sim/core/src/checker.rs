@@ -21,8 +21,10 @@ pub mod latency;
 pub mod policy;
 pub mod progress;
 pub mod protocol;
+pub mod refusals;
 mod report;
 mod row_ids;
+mod server_sets;
 mod settling;
 #[cfg(test)]
 pub(crate) mod testing;

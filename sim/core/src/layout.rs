@@ -37,6 +37,8 @@ pub(crate) struct TableLayout {
     pub(crate) running: Vec<usize>,
     /// Columns that must name a parent that is there, and cannot be NULL or are refused without it.
     pub(crate) needs_parent: Vec<(usize, usize)>,
+    /// Columns that only the database writes.
+    pub(crate) generated: Vec<usize>,
     /// The column that names the user whose row it is.
     pub(crate) owner: Option<usize>,
     /// Whether a row is one user's: by its own column or through its parent.
@@ -73,6 +75,7 @@ impl TableLayout {
         let plain = columns(&|column| {
             matches!(policy.rules[column], Rule::Latest | Rule::Max)
                 && !is_clock(column)
+                && !policy.is_generated(column)
                 && !keyed(column)
                 && owner != Some(column)
                 && !matches!(generators[column].shape, ValueShape::SetOfRows(_))
@@ -110,6 +113,7 @@ impl TableLayout {
             roomy,
             unique,
             references,
+            generated: columns(&|column| policy.is_generated(column)),
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct FaultGenerator {
     pub(crate) at_s: Option<Range>,
     /// The kinds of device that it may strike; empty: all.
     pub(crate) kinds: Vec<DeviceKind>,
+    /// Whether a plan may do without it: it is one of a swarm.
+    pub(crate) is_swarm: bool,
     strength: Strength,
 }
 
@@ -39,7 +41,7 @@ impl FaultGenerator {
     /// With default strength, in some plans only.
     pub(crate) fn swarm(fault: FaultName) -> Self {
         let strength = Strength::default_of(fault.spec());
-        Self { chance: SWARM_CHANCE, times: Range::new(1.0, 3.0), ..Self::once(fault, strength) }
+        Self { chance: SWARM_CHANCE, times: Range::new(1.0, 3.0), is_swarm: true, ..Self::once(fault, strength) }
     }
 
     /// In every plan, once, with the strength that a file gives.
@@ -56,6 +58,7 @@ impl FaultGenerator {
             aim: fault.spec().aim,
             at_s: None,
             kinds: fault.spec().device_kinds.to_vec(),
+            is_swarm: false,
             strength,
         }
     }

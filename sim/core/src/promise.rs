@@ -94,4 +94,7 @@ pub struct Promises {
     pub latency_p95_ms_max: Option<u64>,
     /// What must occur over all its plans together, such as `unseen-override:latest` or `reply-lost-after-commit`.
     pub must_occur: Vec<String>,
+    /// The greatest percentage of transactions that may be refused, where it is not the usual one.
+    #[serde(default)]
+    pub refused_percent_max: Option<u64>,
 }

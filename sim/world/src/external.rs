@@ -21,5 +21,5 @@ mod row_list;
 pub use config::ExternalConfig;
 pub use environment::{ExternalPool, end_all};
 pub(crate) use isolated_plan::isolate;
-pub use isolated_plan::why_unsupported;
+pub use isolated_plan::{suited, why_unsupported};
 pub use mapping::Mapping;

@@ -191,19 +191,33 @@ impl ActualTable {
         let columns: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
         let list = columns.join(", ");
         let places: Vec<String> = (2..columns.len() + 2).map(|n| format!("${n}")).collect();
-        let mut update = format!("UPDATE {name} SET ");
-        for (index, (column, place)) in columns.iter().zip(&places).enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(update, "{comma}{column} = {place}").expect("memory takes text");
+        let is_generated = |index: usize| table.generated.contains(&index);
+        let written: Vec<usize> = (0..columns.len()).filter(|index| !is_generated(*index)).collect();
+        // PostgreSQL must know the type of each parameter, and no statement may name a generated column.
+        let mut unused = String::new();
+        for index in (0..columns.len()).filter(|index| is_generated(*index)) {
+            let ty = table.columns[index].ty.sql_name();
+            write!(unused, " AND ({}::{ty} IS NULL OR TRUE)", places[index]).expect("memory takes text");
         }
-        update.push_str(" WHERE \"id\" = $1");
+        let part = |of: &dyn Fn(usize) -> String| written.iter().map(|index| of(*index)).collect::<Vec<_>>().join(", ");
+        let assignments = part(&|index| format!("{} = {}", columns[index], places[index]));
+        let names = part(&|index| columns[index].clone());
+        let values = part(&|index| places[index].clone());
+        let insert = if unused.is_empty() {
+            format!("INSERT INTO {name} (\"id\", {names}) VALUES ($1, {values})")
+        } else {
+            format!(
+                "INSERT INTO {name} (\"id\", {names}) SELECT $1::text, {} WHERE TRUE{unused}",
+                part(&|index| { format!("{}::{}", places[index], table.columns[index].ty.sql_name()) })
+            )
+        };
         TableSql {
             lock: format!(
                 "SELECT \"id\", {list} FROM {name} WHERE \"id\" = ANY($1) ORDER BY \"id\" COLLATE \"C\" FOR UPDATE"
             ),
             all: format!("SELECT \"id\", {list} FROM {name} ORDER BY \"id\" COLLATE \"C\""),
-            insert: format!("INSERT INTO {name} (\"id\", {list}) VALUES ($1, {})", places.join(", ")),
-            update,
+            insert,
+            update: format!("UPDATE {name} SET {assignments} WHERE \"id\" = $1{unused}"),
             delete: format!("DELETE FROM {name} WHERE \"id\" = $1"),
             primary: self.primary.clone(),
             name,

@@ -26,6 +26,7 @@ pub(crate) fn app() -> App {
             edit_revives: false,
             rules: vec![Rule::Latest, Rule::Latest, Rule::Max],
             groups: Vec::new(),
+            server_sets: Vec::new(),
         }],
         references: Vec::new(),
         trees: Vec::new(),

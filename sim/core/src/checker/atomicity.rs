@@ -6,7 +6,8 @@ use fixtures::Value;
 
 use super::causal;
 use super::context::Context;
-use super::exactly_once::{Overlap, effective, overlap};
+use super::exactly_once::{Overlap, overlap};
+use super::server_sets::is_effective;
 use super::timeline::{Applied, Differing, State, Timeline, Wrong};
 use super::wording::{Case, Gather, image_text, list, local_op, outcome_name};
 use crate::history::label::client;
@@ -132,9 +133,9 @@ fn apart(ctx: &Context<'_>, timeline: &Timeline<'_>, described: &Described<'_>, 
     let seq = if newer { first.shown_since.unwrap_or(prefix) } else { first.expected_since };
     let is_brought = |row: RowId| priority.is_none_or(|priority| timeline.brings(device, priority, row));
     let is_as_expected = |row: RowId| wrong.rows.iter().all(|differing| differing.row != row) && is_brought(row);
-    let torn = timeline
-        .commit(seq)
-        .and_then(|commit| commit.changes.iter().find(|change| is_as_expected(change.row) && effective(change)));
+    let torn = timeline.commit(seq).and_then(|commit| {
+        commit.changes.iter().find(|change| is_as_expected(change.row) && is_effective(ctx, change))
+    });
     let label = ctx.history.row_label(ctx.app, first.row);
     let since = first.shown_since.unwrap_or_default();
     let others = if wrong.count > 1 { format!(" and {} other rows", wrong.count - 1) } else { String::new() };
@@ -201,16 +202,17 @@ fn split(
     origin: Origin,
     gather: &mut Gather<'_>,
 ) {
-    if !commit.changes.iter().any(effective) {
+    if !commit.changes.iter().any(|change| is_effective(ctx, change)) {
         return;
     }
     let Origin { device, tx_id } = origin;
     let earlier = timeline.commits_of(device, tx_id).take_while(|seq| *seq < commit.seq);
-    let mut earlier =
-        earlier.filter_map(|seq| timeline.commit(seq)).filter(|commit| commit.changes.iter().any(effective));
+    let mut earlier = earlier
+        .filter_map(|seq| timeline.commit(seq))
+        .filter(|commit| commit.changes.iter().any(|change| is_effective(ctx, change)));
     let Some(first) = earlier.next() else { return };
     // Doing the same again is reported by exactly-once.
-    if let Overlap::Twice(_) = overlap(first, commit) {
+    if let Overlap::Twice(_) = overlap(ctx, first, commit) {
         return;
     }
     let row = commit.changes.first().map_or(0, |change| change.row);
@@ -247,7 +249,7 @@ fn partial(
     let Origin { device, tx_id } = origin;
     let Some(local) = timeline.local_tx(device, tx_id) else { return };
     let What::Tx(tx) = &ctx.history.events[local].what else { return };
-    if !commit.changes.iter().any(effective) {
+    if !commit.changes.iter().any(|change| is_effective(ctx, change)) {
         return;
     }
     let mut case = |row: RowId, op_id: i64, what: String| {
@@ -344,7 +346,11 @@ fn without_effect(ctx: &Context<'_>, timeline: &Timeline<'_>, commit: &Commit, t
         let before = timeline.row_at(row, commit.seq - 1);
         let same = match (before, &after) {
             (None, None) => true,
-            (Some(before), Some(after)) => before[..] == after[..],
+            (Some(before), Some(after)) => {
+                let rules = ctx.history.table_of(row).map(|table| &ctx.app.policy.tables[table]);
+                let sets = |column: usize| rules.is_some_and(|rules| rules.is_server_set(column));
+                (0..after.len()).all(|column| before.get(column) == after.get(column) || sets(column))
+            }
             _ => false,
         };
         (!same && unchanged(row)).then_some((row, op_id))

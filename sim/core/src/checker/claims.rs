@@ -17,6 +17,7 @@ mod tests;
 mod wire;
 
 use super::context::Context;
+use super::server_sets;
 use super::timeline::Timeline;
 use crate::promise::Claim;
 use crate::verdict::Finding;
@@ -31,6 +32,8 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     if ctx.promises.claims.is_empty() {
         return finding;
     }
+    let written = server_sets::without(ctx);
+    let ctx = &Context { history: written.as_ref().unwrap_or(ctx.history), ..*ctx };
     let facts = Facts::gather(ctx, timeline);
     for claim in ctx.promises.claims.iter().filter(|claim| claim.is_owed_by(&ctx.history.header.policy)) {
         judge(&facts, *claim, &mut finding);

@@ -19,6 +19,7 @@
 //! | `fault:<name>` | a fault struck |
 //! | `container:PART-HOW` | that befell that container |
 //! | `backend-killed:before-commit`, `:after-commit` | the backend was killed in the middle of an upload of the device, at that instant |
+//! | `operations`, `finished` | operations that were queued; transactions that left a queue, accepted or refused |
 //! | `intents`, `skipped-intents` | intents of local transactions, and those whose row was not visible |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +112,7 @@ pub fn check(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Finding {
 /// Whether this is a name that [`count`] may give; the part after the colon of `fault:` and of rules is open.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    const PLAIN: [&str; 19] = [
+    const PLAIN: [&str; 21] = [
         "copy-restored",
         "new-epoch",
         "storage-lost",
@@ -129,6 +130,8 @@ pub fn is_known(name: &str) -> bool {
         "suspend",
         "stream-cut",
         "half-open",
+        "operations",
+        "finished",
         "intents",
         "skipped-intents",
     ];
@@ -200,6 +203,7 @@ impl Counter<'_, '_> {
                 self.status(*status);
             }
             What::WriteCheckpoint { status, .. } => self.status(*status),
+            What::Complete { .. } => self.one("finished"),
             What::Lifecycle(lifecycle) => self.lifecycle(index, *lifecycle),
             other => self.elsewhere(other),
         }
@@ -208,6 +212,9 @@ impl Counter<'_, '_> {
     fn tx(&mut self, device: usize, tx: &LocalTx) {
         self.add("intents", u64::from(tx.intents));
         self.add("skipped-intents", u64::from(tx.skipped));
+        if tx.failed.is_none() {
+            self.add("operations", tx.ops.len() as u64);
+        }
         if tx.failed.is_none() && !tx.ops.is_empty() && !self.streaming[device] {
             self.one("offline-edit");
         }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::context::Context;
+use super::server_sets::is_effective;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather, answer};
 use crate::history::label::client;
-use crate::history::{Change, Commit, OpAnswer, Origin, RowId, TxOutcome, What, Who};
+use crate::history::{Commit, OpAnswer, Origin, RowId, TxOutcome, What, Who};
 use crate::verdict::Finding;
 
 /// Judges the change feed and the answers.
@@ -18,11 +19,6 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     gather.finish()
 }
 
-/// Whether the change changed anything.
-pub(super) fn effective(change: &Change) -> bool {
-    change.before != change.after
-}
-
 /// What two effective commits of one transaction have in common.
 pub(super) enum Overlap {
     /// An operation, or a row where operations cannot be distinguished, that both changed.
@@ -32,10 +28,10 @@ pub(super) enum Overlap {
 }
 
 /// Compares two effective commits of one transaction.
-pub(super) fn overlap(first: &Commit, second: &Commit) -> Overlap {
-    let changes = || second.changes.iter().filter(|change| effective(change));
+pub(super) fn overlap(ctx: &Context<'_>, first: &Commit, second: &Commit) -> Overlap {
+    let changes = || second.changes.iter().filter(|change| is_effective(ctx, change));
     let same = changes().find(|change| {
-        first.changes.iter().filter(|other| effective(other)).any(|other| match (change.op_id, other.op_id) {
+        first.changes.iter().filter(|other| is_effective(ctx, other)).any(|other| match (change.op_id, other.op_id) {
             (Some(op), Some(other)) => op == other,
             _ => change.row == other.row,
         })
@@ -47,7 +43,7 @@ fn commits(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
     let mut first: BTreeMap<(u32, i64), (usize, &Commit)> = BTreeMap::new();
     for (event, commit) in timeline.commits() {
         let Some(Origin { device, tx_id }) = commit.origin else { continue };
-        let changes = || commit.changes.iter().filter(|change| effective(change));
+        let changes = || commit.changes.iter().filter(|change| is_effective(ctx, change));
         if changes().next().is_none() {
             continue;
         }
@@ -71,7 +67,7 @@ fn commits(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
             first.insert((device, tx_id), (event, commit));
             continue;
         };
-        let Overlap::Twice(row) = overlap(first, commit) else { continue };
+        let Overlap::Twice(row) = overlap(ctx, first, commit) else { continue };
         let ops = changes().filter_map(|change| change.op_id).map(|op| (device, op));
         gather.add(Case {
             code: "applied-twice",

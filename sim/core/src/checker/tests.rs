@@ -10,6 +10,7 @@ mod latency;
 mod progress;
 mod protocol;
 mod scale;
+mod server_made;
 mod visibility;
 
 use serde_json::{Value as Json, json};
@@ -71,4 +72,8 @@ fn a_checker_that_panics_is_unknown() {
     );
     assert_eq!(finding.verdict, Verdict::Unknown);
     assert!(finding.unknown[0].contains("on purpose"));
+}
+
+fn context(builder: &HistoryBuilder) -> Context<'_> {
+    Context { app: &builder.app, history: &builder.history, promises: &builder.promises }
 }

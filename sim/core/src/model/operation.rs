@@ -131,6 +131,7 @@ impl Execution<'_, '_> {
                     ColumnDefault::Now => {
                         (self.upload.generated)(self.row, column).unwrap_or(Value::Time(self.upload.received_us))
                     }
+                    ColumnDefault::Expression => (self.upload.generated)(self.row, column).unwrap_or(Value::Null),
                 };
                 filled.push((column, value.clone()));
                 value

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
+use fixtures::{MadeBy, OnMissingParent, OnParentDelete, Reference, Row, Value};
 
 use super::execution::{Draft, Execution};
 use super::explain::Why;
@@ -171,12 +171,12 @@ impl Execution<'_, '_> {
     /// # Errors
     /// The reason for which the operation is rejected.
     pub(super) fn remove(&mut self, first: RowId) -> Result<(), &'static str> {
-        let mut doomed = vec![first];
-        while let Some(row) = doomed.pop() {
+        let mut doomed = vec![(first, MadeBy::Backend)];
+        while let Some((row, made_by)) = doomed.pop() {
             let Some(image) = self.state.live(row).cloned() else { continue };
             let table = self.names[row as usize].table;
             if row != first {
-                self.cascaded(row, first);
+                self.cascaded(row, first, made_by);
             }
             self.state.write(&self.tables[table], row, None);
             let slot = self.state.edit(row);
@@ -191,8 +191,8 @@ impl Execution<'_, '_> {
                             self.out.left.push(LeftChild { by, table, reference: *index, child, parent: row });
                         }
                         OnParentDelete::Refuse => return Err("referenced"),
-                        OnParentDelete::Cascade => doomed.push(child),
-                        OnParentDelete::Null => self.orphan(child, reference.table, reference.column, row)?,
+                        OnParentDelete::Cascade => doomed.push((child, reference.made_by)),
+                        OnParentDelete::Null => self.orphan(child, reference, row)?,
                     }
                 }
             }
@@ -222,16 +222,16 @@ impl Execution<'_, '_> {
         match reference.on_parent_delete {
             OnParentDelete::Refuse if is_orphan => Err("referenced"),
             OnParentDelete::Cascade if is_orphan => {
-                self.cascaded(left.child, left.parent);
+                self.cascaded(left.child, left.parent, reference.made_by);
                 self.remove(left.child)
             }
             _ => Ok(()),
         }
     }
 
-    fn cascaded(&mut self, row: RowId, parent: RowId) {
+    fn cascaded(&mut self, row: RowId, parent: RowId, made_by: MadeBy) {
         let writers = self.state.slot(row).writers();
-        let owed = writers != [Writer::Server];
+        let owed = writers != [Writer::Server] && made_by == MadeBy::Backend;
         self.out.records.push(Expected {
             row,
             columns: None,
@@ -243,7 +243,8 @@ impl Execution<'_, '_> {
         self.note(row, None, Why::Cascaded { parent });
     }
 
-    fn orphan(&mut self, child: RowId, table: usize, column: usize, parent: RowId) -> Result<(), &'static str> {
+    fn orphan(&mut self, child: RowId, reference: &Reference, parent: RowId) -> Result<(), &'static str> {
+        let Reference { table, column, made_by, .. } = *reference;
         if self.app.schema.tables[table].columns[column].not_null {
             return Err("not-null");
         }
@@ -253,7 +254,9 @@ impl Execution<'_, '_> {
         let loser = stored.map_or(Party::Anyone, |stored| Party::only(stored.writer()));
         let winner = Party::OneOf(vec![self.writer(), Writer::Server]);
         // A child that the transaction goes on to delete itself owes what that delete owes.
-        let owed = !self.goes_later(child) && stored.is_some_and(|stored| self.is_anothers(stored));
+        let owed = made_by == MadeBy::Backend
+            && !self.goes_later(child)
+            && stored.is_some_and(|stored| self.is_anothers(stored));
         self.expect_column(child, table, column, loser, winner, owed);
         self.note(child, Some(facts.registers[register].name), Why::ParentDeleted { parent });
         self.set_by_server(child, table, column, Value::Null);

@@ -122,6 +122,14 @@ impl Scenario {
         self.token_lifetime_s.min < f64::from(TOKEN_OUTLIVES_S)
     }
 
+    /// The scenario where not every fault can be had: its swarm is drawn from those that can.
+    #[must_use]
+    pub fn where_possible(&self, is_possible: impl Fn(&str) -> bool) -> Self {
+        let mut scenario = self.clone();
+        scenario.faults.retain(|fault| !fault.is_swarm || is_possible(fault.fault.spec().name));
+        scenario
+    }
+
     /// The names of all faults that its plans may hold.
     #[must_use]
     pub fn fault_names(&self) -> BTreeSet<&'static str> {

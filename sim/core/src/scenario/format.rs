@@ -154,4 +154,5 @@ pub(super) struct PromisesEntry {
     pub(super) deadline_s: Option<f64>,
     pub(super) latency_p95_ms_max: Option<u64>,
     pub(super) must_occur: Vec<String>,
+    pub(super) refused_percent_max: Option<u64>,
 }

@@ -437,6 +437,10 @@ fn promises(entries: &File) -> Result<Promises, FieldError> {
         deadline_us,
         latency_p95_ms_max: promises.latency_p95_ms_max,
         must_occur: promises.must_occur.clone(),
+        refused_percent_max: match promises.refused_percent_max {
+            Some(101..) => return invalid("promises.refused_percent_max", "is a percentage, at most 100"),
+            percent => percent,
+        },
     })
 }
 

@@ -302,7 +302,10 @@ impl Author<'_> {
             let needs_parent = layout.needs_parent.iter().find(|(child, _)| *child == column);
             let must =
                 layout.required.contains(&column) || key || layout.owner == Some(column) || needs_parent.is_some();
-            if layout.clock == Some(column) || (!must && (least || !rng.random_bool(share))) {
+            if layout.clock == Some(column)
+                || layout.generated.contains(&column)
+                || (!must && (least || !rng.random_bool(share)))
+            {
                 continue;
             }
             let value = if let Some((_, parent)) = needs_parent {

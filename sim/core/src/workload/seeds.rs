@@ -75,6 +75,7 @@ fn columns(
         let value = if let Some((_, term)) = given {
             author.term(rng, who, term, &[], &[])
         } else if layout.clock == Some(column)
+            || layout.generated.contains(&column)
             || layout.running.contains(&column)
             || (!must && !rng.random_bool(OPTIONAL_CHANCE))
         {

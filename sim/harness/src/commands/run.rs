@@ -17,7 +17,7 @@ use sim_world::{TrialConfig, WorldKind};
 use super::exit_code::{self, CommandError};
 use super::failure::{ShrunkFailure, write_failure};
 use super::summary::{failure_to_show, summarize, worst};
-use super::world::{WorldRequest, trial_config, why_not};
+use super::world::{WorldRequest, suited, trial_config, why_not};
 use super::{RUNS, SHRINKING_MAX, workers_for};
 use crate::campaign::{self, Campaign};
 use crate::cli::RunArgs;
@@ -75,6 +75,7 @@ impl RunRequest {
         };
         let promised = args.policy.unwrap_or(PolicyKind::FieldMerge);
         let config = trial_config(app, &args.app.app, Some(promised), &request)?;
+        let chosen: Vec<_> = chosen.into_iter().map(|scenario| suited(scenario, &config.world)).collect();
         let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &config.world)).collect();
         let scenarios = chosen
             .into_iter()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sim_core::checker::coverage;
+use sim_core::checker::{coverage, refusals};
 use sim_core::run::{FailureKind, ScenarioRun};
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Signature, Verdict};
@@ -79,6 +79,13 @@ pub(super) fn summarize(
             verdict = Verdict::Unknown;
             unknown.extend(missing.into_iter().map(|missing| format!("vacuous: {missing}")));
         }
+    }
+    if result.plans > 0
+        && verdict == Verdict::Valid
+        && let Some(why) = refusals::why_nothing_is_proven(&scenario.promises, &result.occurred)
+    {
+        verdict = Verdict::Unknown;
+        unknown.push(why);
     }
     ScenarioRun {
         name: scenario.name.clone(),

@@ -98,6 +98,14 @@ fn system_under_test(app: Arc<App>, promised: Option<PolicyKind>) -> Result<Arc<
     system.map(Arc::new).map_err(|error| CommandError::Usage(format!("sync-config.yaml: {error}")))
 }
 
+/// A scenario as a world can run it: its swarm is drawn from the faults that the world can bring about.
+pub(super) fn suited(scenario: Scenario, world: &WorldKind) -> Scenario {
+    match world {
+        WorldKind::External(pool) => external::suited(&scenario, pool.signs()),
+        _ => scenario,
+    }
+}
+
 /// Why a world does not run a scenario: it is for others, or about something that there is not or may not be touched.
 pub(super) fn why_not(scenario: &Scenario, world: &WorldKind) -> Option<String> {
     let is_for = scenario.worlds.is_empty() || scenario.worlds.iter().any(|name| name == world.name());

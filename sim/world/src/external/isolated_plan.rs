@@ -8,14 +8,21 @@ use sim_core::fault::{FAULTS, World};
 use sim_core::plan::{Expr, Intent};
 use sim_core::scenario::Scenario;
 
-/// Why a scenario does not run on somebody else's servers. Without a signing key (`signs`) there are no tokens for
-/// another audience, and none that expire soon.
+/// Whether a fault can be had there. Without a signing key (`signs`) there are no tokens for another audience, and none
+/// that expire soon.
+fn is_possible(name: &str, signs: bool) -> bool {
+    let spec = FAULTS.iter().find(|spec| spec.name == name).expect("scenarios name faults of the table");
+    spec.worlds.contains(&World::External) && (signs || !spec.needs_signing_key)
+}
+
+/// The scenario as it can run on somebody else's servers: its swarm is drawn from what can be had there.
+pub fn suited(scenario: &Scenario, signs: bool) -> Scenario {
+    scenario.where_possible(|name| is_possible(name, signs))
+}
+
+/// Why a scenario does not run on somebody else's servers.
 pub fn why_unsupported(scenario: &Scenario, signs: bool) -> Option<String> {
-    let is_possible = |name: &str| {
-        let spec = FAULTS.iter().find(|spec| spec.name == name).expect("scenarios name faults of the table");
-        spec.worlds.contains(&World::External) && (signs || !spec.needs_signing_key)
-    };
-    if let Some(fault) = scenario.fault_names().into_iter().find(|name| !is_possible(name)) {
+    if let Some(fault) = scenario.fault_names().into_iter().find(|name| !is_possible(name, signs)) {
         return Some(fault.to_owned());
     }
     (scenario.tokens_expire() && !signs).then(|| "token expiry".to_owned())
@@ -145,6 +152,17 @@ mod tests {
             "rotated",
             "config",
         ];
+        // What a swarm may draw is drawn from what can be had.
+        for name in ["any-edit", "everything"] {
+            let scenario = scenarios.iter().find(|scenario| scenario.name == name).expect("there is one of the name");
+            assert_eq!(why_unsupported(scenario, true).as_deref(), Some("backend-down"));
+            let suited = suited(scenario, true);
+            assert_eq!(why_unsupported(&suited, true), None, "{name}");
+            assert!(suited.fault_names().contains("lossy"), "{name} keeps what can be had");
+        }
+        // A fault that is in every plan is what the scenario is about.
+        let killed = scenarios.iter().find(|scenario| scenario.name == "backend-killed").expect("there is one");
+        assert!(why_unsupported(&suited(killed, true), true).is_some());
         for scenario in scenarios.iter().filter(|scenario| why_unsupported(scenario, true).is_none()) {
             let of_servers = |name: &&str| *name != "stream-cut" && touched.iter().any(|part| name.contains(part));
             assert_eq!(scenario.fault_names().into_iter().find(of_servers), None, "{}", scenario.name);

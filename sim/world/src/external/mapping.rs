@@ -10,7 +10,8 @@
 //! | `put`, `patch`, `delete` | for `operation`: `path` with `{table}` and `{id}`, `method`, `body` (`row` the data with the id, `data`, or none), `headers` |
 //! | `answer` | `refused`: the statuses that end a transaction for good; `code` and `refused_codes`: a field of an error, and the beginnings of its value that do so; `failed`: `{ field, is }`, by which a 2xx says that it failed; `conflicts`: the path of our conflict records |
 //!
-//! Everything that fails otherwise is tried again, as the devices do.
+//! What a client does on a status is the connector's to say: what `refused` and `refused_codes` do not name is tried
+//! again, 400 and 413 too.
 
 mod answer;
 mod file;

@@ -24,9 +24,14 @@ pub(crate) fn typed_literal(value: &Value, ty: Type) -> String {
 pub(crate) fn insert(declared: &Table, id: &str, values: &[(usize, Value)], now_us: i64) -> String {
     let (mut names, mut literals) = (vec!["id".to_owned()], vec![literal(id)]);
     for (index, column) in declared.columns.iter().enumerate() {
+        let is_set = values.iter().any(|(set, _)| *set == index);
+        if column.default == ColumnDefault::Expression && !is_set {
+            // The database alone knows what it is.
+            continue;
+        }
         let set = values.iter().find(|(set, _)| *set == index).map(|(_, value)| value.clone());
         let value = set.unwrap_or_else(|| match &column.default {
-            ColumnDefault::Null => Value::Null,
+            ColumnDefault::Null | ColumnDefault::Expression => Value::Null,
             ColumnDefault::Literal(value) => value.clone(),
             // PostgreSQL's own clock is not the plan's.
             ColumnDefault::Now => Value::Time(now_us),

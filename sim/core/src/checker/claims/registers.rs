@@ -269,7 +269,7 @@ pub(super) fn groups_whole(ruling: &mut Ruling<'_, '_, '_>) {
                 let default = |column: usize| match &app.schema.tables[table].columns[column].default {
                     fixtures::ColumnDefault::Null => Some(Value::Null),
                     fixtures::ColumnDefault::Literal(value) => Some(value.clone()),
-                    fixtures::ColumnDefault::Now => None,
+                    fixtures::ColumnDefault::Now | fixtures::ColumnDefault::Expression => None,
                 };
                 let inserted =
                     |write: &Write<'_>, column: usize| write.data(column).cloned().or_else(|| default(column));

@@ -10,6 +10,7 @@ use super::state::{Net, Register, Write};
 use super::stats::{Stats, count};
 use super::transaction::JudgedTx;
 use crate::checker::context::Context;
+use crate::checker::server_sets;
 use crate::checker::timeline::Timeline;
 use crate::history::{
     Change, Commit, LocalOp, LocalTx, OpAnswer, Origin, Outcome, Phase, RowId, Scope, TxOutcome, Upload, What, Who,
@@ -26,6 +27,8 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
 /// Judges the history, and counts.
 #[must_use]
 pub fn examine(ctx: &Context<'_>, timeline: &Timeline<'_>) -> (Finding, Stats) {
+    let written = server_sets::without(ctx);
+    let ctx = &Context { history: written.as_ref().unwrap_or(ctx.history), ..*ctx };
     let layouts = layouts(ctx.app);
     let records = Records::of(ctx);
     let mut judge = Judge::new(ctx, timeline, &layouts, &records);

@@ -1,6 +1,6 @@
 //! What resolves as one: a column, or a column group.
 
-use fixtures::{App, OnMissingParent, OnParentDelete, Policy, Rule};
+use fixtures::{App, MadeBy, OnMissingParent, OnParentDelete, Policy, Rule};
 
 /// The registers of one table, and what its columns are besides.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(super) struct Parent {
     pub(super) missing: OnMissingParent,
     /// On the deletion of the row that it names.
     pub(super) deleted: OnParentDelete,
+    /// Who does that: the database leaves no records and owes none.
+    pub(super) made_by: MadeBy,
 }
 
 impl Layout<'_> {
@@ -107,6 +109,7 @@ fn mark(policy: &Policy, table: usize, layout: &mut Layout<'_>) {
             table: reference.parent,
             missing: reference.on_missing_parent,
             deleted: reference.on_parent_delete,
+            made_by: reference.made_by,
         });
     }
     for tree in policy.trees.iter().filter(|tree| tree.table == table) {

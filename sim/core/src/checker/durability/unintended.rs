@@ -1,6 +1,6 @@
 //! Changes in a commit that no operation of its transaction meant.
 
-use fixtures::{OnMissingParent, OnParentDelete, Row, Value};
+use fixtures::{MadeBy, OnMissingParent, OnParentDelete, Row, Value};
 
 use super::edit::Edit;
 use super::judge::Judge;
@@ -70,6 +70,10 @@ impl<'a> Judge<'a, '_> {
                 && after[column].is_null()
                 && self.parent_went(at, parent.table, &before[column])
         });
+        if parent_went && layout.parents[column].is_some_and(|parent| parent.made_by == MadeBy::Database) {
+            self.forget_writer(at, net.row, register_index);
+            return;
+        }
         if parent_went {
             let parent = layout.parents[column].and_then(|parent| self.find(parent.table, before[column].as_text()?));
             let winners = self.deleters(at, parent);
@@ -127,11 +131,20 @@ impl<'a> Judge<'a, '_> {
     /// A row that went without an operation that deletes it: lawful if it went with its parent.
     fn unintended_end(&mut self, at: &JudgedTx<'a>, net: &Net, before: &Row) {
         let layout = self.layout(net.row);
-        let cascades = layout.parents.iter().enumerate().any(|(column, parent)| {
-            parent.is_some_and(|parent| {
-                parent.deleted == OnParentDelete::Cascade && self.parent_went(at, parent.table, &before[column])
+        let went_with: Vec<MadeBy> = (layout.parents.iter().enumerate())
+            .filter_map(|(column, parent)| {
+                let parent = parent.filter(|parent| parent.deleted == OnParentDelete::Cascade)?;
+                self.parent_went(at, parent.table, &before[column]).then_some(parent.made_by)
             })
-        });
+            .collect();
+        if went_with.contains(&MadeBy::Database) {
+            self.record_deletion(at, net.row, before, None, true);
+            if let Some(deletion) = &mut self.rows[net.row as usize].deletion {
+                deletion.by = None;
+            }
+            return;
+        }
+        let cascades = !went_with.is_empty();
         if cascades {
             self.check_deletion(at, net.row, None, before, true);
         } else if let Some(by) = self.last_writer(net.row) {

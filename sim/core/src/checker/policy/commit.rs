@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fixtures::Row;
+use fixtures::{OnParentDelete, Row, Value};
 
-use super::compare::{Net, difference};
+use super::compare::{Net, difference, went_with_parent};
 use super::judgement::{Judgement, Wrong, says};
 use crate::history::{ConflictRecord, LocalOp, Op, OpAnswer, Outcome, RowId, Writer, label};
 use crate::model::explain::Note;
@@ -108,11 +108,11 @@ impl<'a> Judgement<'_, 'a> {
         for (row, before) in &touched {
             judged.insert(*row);
             let actual = changes.get(row).map_or(before.as_ref(), |net| net.after);
-            self.judge_row(model, prediction, *row, before.as_ref(), actual);
+            self.judge_row(model, prediction, *row, before.as_ref(), actual, changes);
         }
         for (row, net) in changes.iter().filter(|(row, _)| !judged.contains(row)) {
             let before = model.live(*row).cloned();
-            self.judge_row(model, prediction, *row, before.as_ref(), net.after);
+            self.judge_row(model, prediction, *row, before.as_ref(), net.after, changes);
         }
     }
 
@@ -123,12 +123,20 @@ impl<'a> Judgement<'_, 'a> {
         row: RowId,
         before: Option<&Row>,
         actual: Option<&Row>,
+        changes: &BTreeMap<RowId, Net<'_>>,
     ) {
         let table = self.ctx.history.rows[row as usize].table;
         let predicted = model.live(row).cloned();
+        if let Some(wanted) = &predicted
+            && actual.is_none()
+            && went_with_parent(self.ctx, table, wanted, changes, OnParentDelete::Cascade).next().is_some()
+        {
+            model.adopt(row, actual, None);
+            return;
+        }
         let (column, what) = match (&predicted, actual) {
             (None, None) => return,
-            (Some(wanted), Some(found)) => match difference(self.ctx.app, table, before, wanted, found) {
+            (Some(wanted), Some(found)) => match self.difference(table, before, wanted, found, changes) {
                 Some(at) => {
                     let column = self.ctx.history.column_label(self.ctx.app, row, at);
                     let (found, wanted) = (label::value(&found[at]), label::value(&wanted[at]));
@@ -168,6 +176,24 @@ impl<'a> Judgement<'_, 'a> {
         });
         let stamp = self.tx.ops.get(op.unwrap_or(0)).map(|op| self.received(op.op_id));
         model.adopt(row, actual, stamp);
+    }
+
+    /// The first column in which the server's image is not the predicted one, nor what the database made of it.
+    fn difference(
+        &self,
+        table: usize,
+        before: Option<&Row>,
+        wanted: &Row,
+        found: &Row,
+        changes: &BTreeMap<RowId, Net<'_>>,
+    ) -> Option<usize> {
+        let mut expected = wanted.to_vec();
+        for column in went_with_parent(self.ctx, table, wanted, changes, OnParentDelete::Null) {
+            if found[column].is_null() {
+                expected[column] = Value::Null;
+            }
+        }
+        difference(self.ctx.app, table, before, &expected.into(), found)
     }
 
     fn aliases(&mut self, model: &mut Model<'a>, prediction: &Prediction<'_>) {

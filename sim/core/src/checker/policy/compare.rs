@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fixtures::{App, Row, Rule, Value};
+use fixtures::{App, MadeBy, OnParentDelete, Row, Rule, Value};
 
+use crate::checker::context::Context;
 use crate::history::{Commit, RowId};
 use crate::model::set;
 
@@ -42,11 +43,34 @@ pub(super) fn difference(
 ) -> Option<usize> {
     (0..predicted.len()).find(|column| {
         let (wanted, found) = (&predicted[*column], &actual[*column]);
+        // What the database sets by itself is read from the commit.
         wanted != found
+            && !app.policy.tables[table].is_server_set(*column)
             && !(app.policy.tables[table].rules[*column] == Rule::Set
                 && before.is_none_or(|before| before[*column] != *wanted)
                 && same_list(wanted, found))
     })
+}
+
+/// The references of a row for which the database does this itself, and whose parent goes in this commit.
+pub(super) fn went_with_parent<'c>(
+    ctx: &'c Context<'_>,
+    table: usize,
+    row: &'c Row,
+    changes: &'c BTreeMap<RowId, Net<'_>>,
+    what: OnParentDelete,
+) -> impl Iterator<Item = usize> + 'c {
+    let made = ctx.app.policy.references_of(table);
+    let made = made.filter(move |one| one.made_by == MadeBy::Database && one.on_parent_delete == what);
+    made.filter(|one| {
+        row[one.column].as_text().is_some_and(|id| {
+            changes.iter().any(|(changed, net)| {
+                let name = &ctx.history.rows[*changed as usize];
+                net.after.is_none() && name.table == one.parent && *name.id == *id
+            })
+        })
+    })
+    .map(|one| one.column)
 }
 
 fn same_list(one: &Value, other: &Value) -> bool {

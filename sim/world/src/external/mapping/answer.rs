@@ -49,7 +49,11 @@ impl Mapping {
         let ends = matches!(status, StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE);
         match (self.refusal(&reply).is_some(), ends) {
             (true, false) => plain(StatusCode::BAD_REQUEST),
-            (false, true) => plain(StatusCode::CONFLICT),
+            // Tried again: the device gets a status that it tries again after, and the body says which one it was.
+            (false, true) => {
+                let said = String::from_utf8_lossy(&reply.body).into_owned();
+                UploadAnswer { status: StatusCode::CONFLICT, body: format!("HTTP {status}: {said}").into() }
+            }
             _ => UploadAnswer { status, body: reply.body },
         }
     }

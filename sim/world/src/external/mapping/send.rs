@@ -264,6 +264,17 @@ mod tests {
         assert_eq!((seen.len(), answer.status), (1, StatusCode::INTERNAL_SERVER_ERROR));
     }
 
+    /// The connector of the first handler throws on everything but 2xx, and its SDK tries again.
+    #[test]
+    fn with_the_baseline_every_status_but_success_is_tried_again() {
+        for status in [400, 409, 413, 422, 500] {
+            let (_, answer) = sent(&preset("baseline"), &[(status, "too large")]);
+            assert!(![400, 413].contains(&answer.status.as_u16()), "a device gives up after {status}");
+        }
+        let (_, answer) = sent(&preset("baseline"), &[(413, "too large")]);
+        assert_eq!(&answer.body[..], b"HTTP 413 Payload Too Large: too large");
+    }
+
     #[test]
     fn devices_get_answers_that_they_understand() {
         let answer = "[answer]\nrefused = [409]\nfailed = { field = \"success\", is = false }";
