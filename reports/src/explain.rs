@@ -47,6 +47,23 @@ pub(crate) fn latency_note(run: &Run) -> &'static str {
     }
 }
 
+/// What judged a scenario's own sentence, in one sentence.
+pub(crate) fn what_judged(scenario: &ScenarioRun) -> String {
+    let judged = match &scenario.claims[..] {
+        [] => "No claim of its own was judged: valid means that every checker held.".to_owned(),
+        claims => format!("Claims judged: {}.", claims.join(", ")),
+    };
+    match &scenario.not_owed[..] {
+        [] => judged,
+        not_owed => format!("{judged} Not promised by this policy, and so not judged: {}.", not_owed.join(", ")),
+    }
+}
+
+/// Whether the scenario's own claim is what did not hold.
+pub(crate) fn is_claim_broken(scenario: &ScenarioRun) -> bool {
+    scenario.checkers.get("claims").is_some_and(|count| count.invalid > 0)
+}
+
 /// What a world is made of, for newcomers.
 pub(crate) fn world_words(world: &str) -> &'static str {
     match world {

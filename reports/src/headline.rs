@@ -1,4 +1,4 @@
-//! A run in one sentence: how many claims held, and its figures.
+//! A run in one sentence: how many scenarios are valid, how many claims held, and its figures.
 
 use sim_core::run::{Run, ScenarioRun};
 use sim_core::verdict::Verdict;
@@ -6,9 +6,12 @@ use sim_core::verdict::Verdict;
 use crate::explain::time_name;
 use crate::words::{count, counted, seconds};
 
-/// How many claims have which result.
+/// How many scenarios have which result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClaimCounts {
+    /// Valid, with a claim that was judged by itself.
+    pub(crate) held: u64,
+    /// Valid by the checkers of every run, without a claim of its own.
     pub(crate) valid: u64,
     pub(crate) unknown: u64,
     pub(crate) invalid: u64,
@@ -21,7 +24,8 @@ impl ClaimCounts {
         for scenario in &run.scenarios {
             match (scenario, scenario.verdict) {
                 (ScenarioRun { not_run: Some(_), .. }, _) => counts.not_run += 1,
-                (_, Verdict::Valid) => counts.valid += 1,
+                (_, Verdict::Valid) if scenario.claims.is_empty() => counts.valid += 1,
+                (_, Verdict::Valid) => counts.held += 1,
                 (_, Verdict::Unknown) => counts.unknown += 1,
                 (_, Verdict::Invalid) => counts.invalid += 1,
             }
@@ -34,31 +38,36 @@ impl ClaimCounts {
         match self {
             Self { invalid: 1.., .. } => Some(Verdict::Invalid),
             Self { unknown: 1.., .. } => Some(Verdict::Unknown),
-            Self { valid: 1.., .. } => Some(Verdict::Valid),
-            _ => None,
+            Self { held: 0, valid: 0, .. } => None,
+            _ => Some(Verdict::Valid),
         }
     }
 }
 
-/// The run in one sentence, without its figures: `10 of 27 claims did not hold`.
+/// The run in one sentence, without its figures: `10 of 27 scenarios invalid`.
 pub(crate) fn verdict_sentence(run: &Run) -> String {
     let counts = ClaimCounts::of(run);
-    let judged = counts.valid + counts.unknown + counts.invalid;
-    let claims = counted(judged, "claim", "claims");
+    let good = counts.held + counts.valid;
+    let judged = good + counts.unknown + counts.invalid;
+    let scenarios = counted(judged, "scenario", "scenarios");
     let mut parts = Vec::new();
     match (counts.invalid, counts.unknown) {
         (0, 0) if judged == 0 => parts.push("nothing was judged".to_owned()),
-        (0, 0) => parts.push(format!("{claims} held")),
+        (0, 0) if counts.valid == 0 => parts.push(format!("{} held", counted(judged, "claim", "claims"))),
+        (0, 0) => parts.push(format!("{scenarios} valid")),
         (0, unknown) => {
-            parts.push(format!("{} of {claims} held", count(counts.valid)));
+            parts.push(format!("{} of {scenarios} valid", count(good)));
             parts.push(format!("{} could not be judged", count(unknown)));
         }
         (invalid, unknown) => {
-            parts.push(format!("{} of {claims} did not hold", count(invalid)));
+            parts.push(format!("{} of {scenarios} invalid", count(invalid)));
             if unknown > 0 {
                 parts.push(format!("{} could not be judged", count(unknown)));
             }
         }
+    }
+    if counts.held > 0 && counts.valid > 0 && counts.invalid == 0 {
+        parts.push(format!("{} held", counted(counts.held, "claim", "claims")));
     }
     parts.join(", ")
 }
@@ -67,7 +76,7 @@ pub(crate) fn verdict_sentence(run: &Run) -> String {
 pub(crate) fn figures(run: &Run) -> String {
     let not_run = match ClaimCounts::of(run).not_run {
         0 => String::new(),
-        some => format!("; {} did not run in this world", counted(some, "claim", "claims")),
+        some => format!("; {} did not run in this world", counted(some, "scenario", "scenarios")),
     };
     format!(
         "{}, {}, {} of {}{not_run}",
@@ -94,7 +103,11 @@ mod tests {
     use super::*;
 
     fn run(verdicts: &[Verdict], not_run: usize) -> Run {
-        let judged = verdicts.iter().map(|verdict| ScenarioRun { verdict: *verdict, ..ScenarioRun::default() });
+        let judged = verdicts.iter().map(|verdict| ScenarioRun {
+            verdict: *verdict,
+            claims: vec!["counters-exact"],
+            ..ScenarioRun::default()
+        });
         let left =
             ScenarioRun { not_run: Some("fault".to_owned()), overridden: BTreeMap::new(), ..ScenarioRun::default() };
         Run {
@@ -118,17 +131,26 @@ mod tests {
         check(&[], 0, "nothing was judged");
         check(&[Valid], 0, "1 claim held");
         check(&[Valid, Valid], 1, "2 claims held");
-        check(&[Valid, Unknown], 0, "1 of 2 claims held, 1 could not be judged");
-        check(&[Valid, Unknown, Invalid], 0, "1 of 3 claims did not hold, 1 could not be judged");
-        check(&[Invalid, Invalid], 2, "2 of 2 claims did not hold");
+        check(&[Valid, Unknown], 0, "1 of 2 scenarios valid, 1 could not be judged");
+        check(&[Valid, Unknown, Invalid], 0, "1 of 3 scenarios invalid, 1 could not be judged");
+        check(&[Invalid, Invalid], 2, "2 of 2 scenarios invalid");
         check(&[], 3, "nothing was judged");
+    }
+
+    #[test]
+    fn a_scenario_without_a_claim_of_its_own_holds_none() {
+        let mut some = run(&[Verdict::Valid, Verdict::Valid], 0);
+        some.scenarios[0].claims.clear();
+        assert_eq!(verdict_sentence(&some), "2 scenarios valid, 1 claim held");
+        some.scenarios[1].claims.clear();
+        assert_eq!(verdict_sentence(&some), "2 scenarios valid");
     }
 
     #[test]
     fn the_sentence_ends_with_its_figures() {
         let expect = "1 claim held in 2,431 plans, 61,000 operations, 9 h of simulated time.";
         assert_eq!(sentence(&run(&[Verdict::Valid], 0)), expect);
-        let expect = "1 claim held in 2,431 plans, 61,000 operations, 9 h of simulated time; 2 claims did not run in this world.";
+        let expect = "1 claim held in 2,431 plans, 61,000 operations, 9 h of simulated time; 2 scenarios did not run in this world.";
         assert_eq!(sentence(&run(&[Verdict::Valid], 2)), expect);
     }
 }

@@ -127,11 +127,12 @@ fn tile(figure: &str, what: &str) -> Markup {
 }
 
 fn glossary(run: &Run) -> Markup {
-    let words: [(&str, &str); 8] = [
-        ("held", "No plan contradicted the claim, and every checker could judge every plan."),
+    let words: [(&str, &str); 9] = [
+        ("valid", "No plan contradicted any checker, and every checker could judge every plan."),
+        ("held", "Valid, and the scenario has a claim of its own that was judged by itself."),
         (
-            "did not hold",
-            "At least one plan contradicted the claim. Safety: something bad happened. Liveness: something good did not happen in time. Latency: it happened too slowly.",
+            "invalid",
+            "At least one plan contradicted a checker. It did not hold: the scenario's own claim is contradicted. Safety: something bad happened. Liveness: something good did not happen in time. Latency: it happened too slowly.",
         ),
         ("could not be judged", "The claim was not tested, or a checker could not decide. It never counts as held."),
         ("conflict", "Two devices wrote the same column, neither having seen the other's write."),

@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use sim_core::run::{AnomalyText, Run, ScenarioRun};
 use sim_core::verdict::{Class, Verdict};
 
-use crate::explain::replay_command;
+use crate::explain::{replay_command, what_judged};
 use crate::words::{count, counted};
 
 /// A JUnit report.
@@ -104,8 +104,9 @@ fn figures(scenario: &ScenarioRun) -> String {
     let overridden: Vec<String> =
         scenario.overridden.iter().map(|(rule, writes)| format!("{rule} {}", count(*writes))).collect();
     format!(
-        "{}\nplans {}, concurrent writes {}, overridden by rule: {}",
+        "{}\n{}\nplans {}, concurrent writes {}, overridden by rule: {}",
         scenario.claim,
+        what_judged(scenario),
         count(u64::from(scenario.plans)),
         count(scenario.conflicts),
         if overridden.is_empty() { "none".to_owned() } else { overridden.join(", ") }

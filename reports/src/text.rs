@@ -4,7 +4,7 @@ use sim_core::run::{Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
 pub use crate::explain::replay_command;
-use crate::explain::{class_name, latency_note, latency_title, other_failures, shrunk_size};
+use crate::explain::{class_name, is_claim_broken, latency_note, latency_title, other_failures, shrunk_size};
 use crate::headline;
 pub use crate::terminal::Colour;
 use crate::terminal::{Align, Column, paint, table};
@@ -97,7 +97,8 @@ fn row(scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
 }
 
 fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
-    let title = paint_verdict("did not hold", Verdict::Invalid, colour);
+    let title = if is_claim_broken(scenario) { "did not hold" } else { "invalid" };
+    let title = paint_verdict(title, Verdict::Invalid, colour);
     text.push_str(&format!("\n{title}  {}: {}\n", visible(&scenario.name), visible(&scenario.claim)));
     for anomaly in &scenario.anomalies {
         text.push_str(&format!(

@@ -17,8 +17,8 @@ const HOPS: [(&str, &str); 4] = [
 /// How many claims have which result.
 pub(super) fn claims_bar(counts: ClaimCounts) -> Markup {
     let parts = [
-        ("held", counts.valid, "held"),
-        ("failed", counts.invalid, "did not hold"),
+        ("held", counts.held + counts.valid, "valid"),
+        ("failed", counts.invalid, "invalid"),
         ("unknown", counts.unknown, "could not be judged"),
         ("not-run", counts.not_run, "not run in this world"),
     ];

@@ -6,7 +6,7 @@ use sim_core::verdict::Verdict;
 
 use super::charts;
 use super::parts::{anchor, capital};
-use crate::explain::{class_name, is_simulated, latency_note, latency_title};
+use crate::explain::{class_name, is_claim_broken, is_simulated, latency_note, latency_title, what_judged};
 use crate::words::{count, counted, milliseconds, plain, visible};
 
 /// The table.
@@ -59,9 +59,7 @@ fn row(scenario: &ScenarioRun, latency: &str) -> Markup {
                     strong { (visible(&scenario.name)) }
                 }
                 span { (visible(&scenario.claim)) }
-                @if !scenario.not_owed.is_empty() {
-                    span { em { "Not promised by this policy, and so not judged: " (scenario.not_owed.join(", ")) "." } }
-                }
+                span { em { (what_judged(scenario)) } }
             }
             td data-label="Verdict" {
                 @if ran && scenario.verdict == Verdict::Invalid {
@@ -103,10 +101,11 @@ pub(super) fn chip(scenario: &ScenarioRun) -> Markup {
         return html! { span class="chip not-run" { "not run" } };
     }
     match scenario.verdict {
+        Verdict::Valid if scenario.claims.is_empty() => html! { span class="chip held" { "✓ valid" } },
         Verdict::Valid => html! { span class="chip held" { "✓ held" } },
         Verdict::Unknown => html! { span class="chip unknown" { "? not judged" } },
         Verdict::Invalid => html! {
-            span class="chip failed" { "✗ did not hold" }
+            span class="chip failed" { (if is_claim_broken(scenario) { "✗ did not hold" } else { "✗ invalid" }) }
             @if let Some(class) = scenario.class { small class="bad" { (class_name(class)) } }
         },
     }

@@ -28,7 +28,7 @@ fn the_page_holds_what_a_newcomer_needs() {
     let page = html::render(&sample::run(), &[sample::lost_update(&app), sample::divergence(&app)]);
     let check = |expect: &str| assert!(page.contains(expect), "the page holds {expect:?}");
     check("<title>Syncstorm report</title>");
-    check("2 of 4 claims did not hold, 1 could not be judged");
+    check("2 of 4 scenarios invalid, 1 could not be judged");
     check("800 plans, 41,230 operations, 9 h 12 min of simulated time");
     check("Simulated latency");
     check("no measurement of PowerSync");

@@ -37,6 +37,9 @@ pub struct ScenarioRun {
     pub name: String,
     /// Its claim, one sentence.
     pub claim: String,
+    /// Claims of the scenario that were judged, by name. Where there is none, the checkers of every run judged alone, and
+    /// nothing judged the sentence by itself.
+    pub claims: Vec<&'static str>,
     /// Claims of the scenario that the policy does not owe, by name: nobody judged them.
     pub not_owed: Vec<&'static str>,
     /// How many plans ran.

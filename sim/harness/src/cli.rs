@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use backend::PolicyKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use sim_core::Seed;
 
-use sim_stack::deploy::Storage;
-use sim_stack::existing_stack::args::StackArgs;
 use sim_verify::args::{AuditArgs, VerifyArgs};
+
+use crate::world_args::{ContainerArgs, ExternalArgs, WorldFlags};
 
 /// Does your offline-first sync stack lose, duplicate, resurrect or diverge anything?
 #[derive(Parser)]
@@ -18,6 +18,26 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What is wrong with it, or what `--help` and `--version` print.
+    pub fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut Self::command()))?;
+        let flags = matches.subcommand().map(|(_, matches)| WorldFlags::given(matches)).unwrap_or_default();
+        match &mut cli.command {
+            Command::Run(args) => args.world_flags = flags,
+            Command::Replay(args) => args.world_flags = flags,
+            Command::Shrink(args) => args.world_flags = flags,
+            Command::Mutants(args) => args.world_flags = flags,
+            _ => {}
+        }
+        Ok(cli)
+    }
 }
 
 /// What can be done.
@@ -54,36 +74,6 @@ pub struct AppArgs {
     /// The application: a folder like fixtures/flowstate, or the name of a built-in one.
     #[arg(long, value_name = "DIR", default_value = "flowstate")]
     pub app: String,
-}
-
-/// What a deployment in containers is made of.
-#[derive(Clone, Debug, Default, Args)]
-pub struct ContainerArgs {
-    /// In containers: where the sync service keeps its buckets.
-    #[arg(long, value_enum, default_value = "mongodb")]
-    pub storage: Storage,
-    /// In containers: the locally built images of fixtures/images.toml in the place of a registry's. Without MongoDB.
-    #[arg(long, env = "SYNCSTORM_STAND_INS")]
-    pub stand_ins: bool,
-    /// In containers: another image for a part, as in `postgres=postgres:17.2`; may be given several times. The
-    /// variables SYNCSTORM_IMAGE_POSTGRES and so on do the same.
-    #[arg(long = "image", value_name = "PART=NAME", value_parser = part_and_image)]
-    pub images: Vec<(String, String)>,
-}
-
-/// A stack that somebody else runs, as a world.
-#[derive(Clone, Default, Args)]
-pub struct ExternalArgs {
-    /// Where it is.
-    #[command(flatten)]
-    pub stack: StackArgs,
-    /// Let devices write to it: rows with ids of their own, which are deleted again. Without this nothing runs.
-    #[arg(long)]
-    pub allow_writes: bool,
-    /// How the upload endpoint is spoken to: syncstorm, baseline, supabase, or a file like those in
-    /// sim/harness/src/world/external/mappings.
-    #[arg(long, value_name = "NAME|FILE", default_value = "syncstorm")]
-    pub mapping: String,
 }
 
 /// Arguments of `run`.
@@ -134,6 +124,9 @@ pub struct RunArgs {
     /// What the external world is.
     #[command(flatten, next_help_heading = "The external world")]
     pub external: ExternalArgs,
+    /// Which flags of it are for one world.
+    #[arg(skip)]
+    pub world_flags: WorldFlags,
 }
 
 /// Arguments of `replay`.
@@ -156,6 +149,9 @@ pub struct ReplayArgs {
     /// What the external world is.
     #[command(flatten, next_help_heading = "The external world")]
     pub external: ExternalArgs,
+    /// Which flags of it are for one world.
+    #[arg(skip)]
+    pub world_flags: WorldFlags,
 }
 
 /// Arguments of `shrink`.
@@ -178,6 +174,9 @@ pub struct ShrinkArgs {
     /// What the external world is.
     #[command(flatten, next_help_heading = "The external world")]
     pub external: ExternalArgs,
+    /// Which flags of it are for one world.
+    #[arg(skip)]
+    pub world_flags: WorldFlags,
 }
 
 /// Arguments of `list`.
@@ -228,13 +227,6 @@ pub struct DeployInitArgs {
     pub web_origin: String,
 }
 
-fn part_and_image(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((part, image)) if !part.is_empty() && !image.is_empty() => Ok((part.to_owned(), image.to_owned())),
-        _ => Err("expected PART=NAME, as in postgres=postgres:17.2".to_owned()),
-    }
-}
-
 /// Arguments of `mutants`.
 #[derive(Debug, Args)]
 pub struct MutantsArgs {
@@ -258,6 +250,9 @@ pub struct MutantsArgs {
     /// Print one JSON object to standard output, and nothing else.
     #[arg(long)]
     pub json: bool,
+    /// Which flags of it are for one world.
+    #[arg(skip)]
+    pub world_flags: WorldFlags,
 }
 
 fn seed(text: &str) -> Result<Seed, String> {

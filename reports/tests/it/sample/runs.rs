@@ -58,6 +58,7 @@ pub(crate) fn run() -> Run {
         ScenarioRun {
             name: "different-fields".to_owned(),
             claim: "Edits of different columns of one row all stand, on every device.".to_owned(),
+            claims: vec!["nothing-overridden"],
             plans: 200,
             conflicts: 1312,
             occurred: counts(&[("offline-edit", 812), ("concurrent:column", 1312), ("reply-lost-after-commit", 77)]),

@@ -63,11 +63,15 @@ pub fn of_report(report: &Report) -> u8 {
     of_verdict(report.verdict(), report.class())
 }
 
-/// The exit code of a run: the lowest of its scenarios that is not 0; `worst` has the worst class of each.
+/// The exit code of a run: the lowest of its scenarios that is not 0, and unknown where none of them ran; `worst` has
+/// the worst class of each.
 #[must_use]
 pub(super) fn of_run(run: &Run, worst: &[Option<Class>], broken: &[String], strict: bool) -> u8 {
     if !broken.is_empty() {
         return EXIT_HARNESS;
+    }
+    if run.scenarios.iter().all(|scenario| scenario.not_run.is_some()) {
+        return EXIT_UNKNOWN;
     }
     let codes = run.scenarios.iter().zip(worst).map(|(scenario, worst)| match scenario.not_run {
         Some(_) if strict => EXIT_UNKNOWN,

@@ -39,7 +39,12 @@ pub fn mutants(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Re
     };
     let app = Arc::new(App::named("flowstate").map_err(CommandError::Harness)?);
     let scenarios = scenarios::of_app(&app).map_err(CommandError::Harness)?;
-    let request = WorldRequest { name: &args.world, containers: Some(&args.containers), ..WorldRequest::default() };
+    let request = WorldRequest {
+        name: &args.world,
+        containers: Some(&args.containers),
+        flags: Some(&args.world_flags),
+        ..WorldRequest::default()
+    };
     let sound = trial_config(app, "flowstate", Some(PolicyKind::FieldMerge), &request)?;
     let mut results = Vec::new();
     for mutant in chosen {

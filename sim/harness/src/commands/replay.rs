@@ -47,7 +47,7 @@ pub struct Replayed {
 /// # Errors
 /// What is wrong with the file, or with the harness.
 pub fn replay(args: &ReplayArgs) -> Result<Replayed, CommandError> {
-    let request = WorldRequest::for_case(args.world.as_deref(), &args.containers, &args.external);
+    let request = WorldRequest::for_case(args.world.as_deref(), &args.containers, &args.external, &args.world_flags);
     let (case, config) = open_case(&args.path, &request)?;
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let mut databases = WorkerDatabases::new(&config.system.app).map_err(|error| harness(&error))?;

@@ -72,9 +72,16 @@ impl RunRequest {
             external: Some(&args.external),
             policy: args.policy,
             out,
+            flags: Some(&args.world_flags),
         };
+        let checkers = checkers(args.checkers.as_deref())?;
         let promised = args.policy.unwrap_or(PolicyKind::FieldMerge);
         let config = trial_config(app, &args.app.app, Some(promised), &request)?;
+        for name in checkers.iter().flatten() {
+            why_not_judged(name, &config).map_or(Ok(()), |why| {
+                Err(CommandError::Usage(format!("--checkers {name}: it judges nothing here: {why}")))
+            })?;
+        }
         let chosen: Vec<_> = chosen.into_iter().map(|scenario| suited(scenario, &config.world)).collect();
         let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &config.world)).collect();
         let scenarios = chosen
@@ -99,7 +106,7 @@ impl RunRequest {
             let app = app.unwrap_or_default();
             PathBuf::from(RUNS).join(format!("{app}-{}-{}{world}", config.system.promised_name(), args.seed))
         });
-        Ok(Self { config, scenarios, not_run, checkers: checkers(args.checkers.as_deref())?, folder })
+        Ok(Self { config, scenarios, not_run, checkers, folder })
     }
 
     /// The policy that the backend is held to.
@@ -112,6 +119,19 @@ impl RunRequest {
     #[must_use]
     pub fn plans(&self) -> Vec<(String, u32)> {
         self.scenarios.iter().map(|(scenario, plans)| (scenario.name.clone(), *plans)).collect()
+    }
+}
+
+/// Why a checker judges nothing of these runs.
+fn why_not_judged(checker: &str, config: &TrialConfig) -> Option<String> {
+    match checker {
+        "latency" if !config.world.time().is_virtual() => {
+            Some("a budget is judged where time is simulated, in the deterministic world".to_owned())
+        }
+        "policy" if config.system.promised.is_none() => {
+            Some("the backend promises no policy; name one with --policy".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -161,7 +181,7 @@ pub fn run(
     let mut broken = Vec::new();
     for (((scenario, planned), not_run), result) in request.scenarios.iter().zip(&request.not_run).zip(&results) {
         broken.extend(result.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
-        let mut scenario_run = summarize(scenario, result, *planned, request.checkers.is_none(), &request.policy());
+        let mut scenario_run = summarize(scenario, result, *planned, request.checkers.as_deref(), &request.policy());
         scenario_run.not_run.clone_from(not_run);
         if let Some((failing, signature, class)) = failure_to_show(result) {
             note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));

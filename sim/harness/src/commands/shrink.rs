@@ -21,7 +21,7 @@ use crate::databases::WorkerDatabases;
 /// # Errors
 /// What is wrong with the file, or a case that does not fail as it says.
 pub fn shrink(args: &ShrinkArgs, stop: &AtomicBool) -> Result<(Plan, Plan, PathBuf), CommandError> {
-    let request = WorldRequest::for_case(args.world.as_deref(), &args.containers, &args.external);
+    let request = WorldRequest::for_case(args.world.as_deref(), &args.containers, &args.external, &args.world_flags);
     let (case, config) = open_case(&args.path, &request)?;
     let Some(signature) = case.expected.clone() else {
         return Err(CommandError::Usage(format!("{}: expected: is null; this plan must pass", args.path.display())));

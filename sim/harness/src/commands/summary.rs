@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sim_core::checker::{coverage, refusals};
+use sim_core::checker::{CHECKERS, coverage, refusals};
+use sim_core::promise::Claim;
 use sim_core::run::{FailureKind, ScenarioRun};
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Signature, Verdict};
@@ -58,10 +59,12 @@ pub(super) fn summarize(
     scenario: &Scenario,
     result: &ScenarioResult,
     planned: u32,
-    all_checkers: bool,
+    only: Option<&[&str]>,
     policy: &str,
 ) -> ScenarioRun {
-    let not_owed = scenario.promises.claims.iter().filter(|claim| !claim.is_owed_by(policy));
+    let (owed, not_owed): (Vec<Claim>, Vec<Claim>) =
+        scenario.promises.claims.iter().partition(|claim| claim.is_owed_by(policy));
+    let is_asked = |name: &str| only.is_none_or(|only| only.contains(&name));
     let mut verdict = result.verdict;
     let mut unknown: Vec<String> = result
         .unknown
@@ -73,7 +76,12 @@ pub(super) fn summarize(
         unknown.push(format!("{} of {planned} plans ran", result.plans));
         verdict = verdict.max(Verdict::Unknown);
     }
-    if all_checkers && result.plans > 0 && verdict == Verdict::Valid {
+    let not_asked: Vec<&str> = CHECKERS.iter().map(|(name, _)| *name).filter(|name| !is_asked(name)).collect();
+    if result.plans > 0 && !not_asked.is_empty() {
+        unknown.push(format!("not judged, because --checkers leaves them out: {}", not_asked.join(", ")));
+        verdict = verdict.max(Verdict::Unknown);
+    }
+    if result.plans > 0 && verdict == Verdict::Valid {
         let missing = coverage::missing(&scenario.promises.must_occur, &result.occurred);
         if !missing.is_empty() {
             verdict = Verdict::Unknown;
@@ -90,7 +98,8 @@ pub(super) fn summarize(
     ScenarioRun {
         name: scenario.name.clone(),
         claim: scenario.claim.clone(),
-        not_owed: not_owed.map(|claim| claim.name()).collect(),
+        claims: owed.iter().filter(|_| is_asked("claims")).map(|claim| claim.name()).collect(),
+        not_owed: not_owed.iter().map(|claim| claim.name()).collect(),
         plans: result.plans,
         verdict,
         class: None,

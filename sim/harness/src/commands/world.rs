@@ -11,8 +11,8 @@ use sim_world::{SystemUnderTest, TrialConfig, WorldKind, containers, embedded, e
 
 use super::RUNS;
 use super::exit_code::CommandError;
-use crate::cli::{ContainerArgs, ExternalArgs};
 use crate::invariants::InvariantDatabase;
+use crate::world_args::{ContainerArgs, ExternalArgs, WorldFlags};
 
 /// The world that is asked for, and what it is made of.
 #[derive(Clone, Copy, Default)]
@@ -24,13 +24,20 @@ pub(super) struct WorldRequest<'a> {
     pub(super) policy: Option<PolicyKind>,
     /// The folder of the report, where one is named.
     pub(super) out: Option<&'a Path>,
+    /// The flags that were given for one world.
+    pub(super) flags: Option<&'a WorldFlags>,
 }
 
 impl<'a> WorldRequest<'a> {
     /// For a case: the world in which it was found, unless another is named.
-    pub(super) fn for_case(world: Option<&'a str>, containers: &'a ContainerArgs, external: &'a ExternalArgs) -> Self {
+    pub(super) fn for_case(
+        world: Option<&'a str>,
+        containers: &'a ContainerArgs,
+        external: &'a ExternalArgs,
+        flags: &'a WorldFlags,
+    ) -> Self {
         let name = world.unwrap_or_default();
-        Self { name, containers: Some(containers), external: Some(external), ..Self::default() }
+        Self { name, containers: Some(containers), external: Some(external), flags: Some(flags), ..Self::default() }
     }
 }
 
@@ -45,6 +52,9 @@ pub(super) fn trial_config(
     promised: Option<PolicyKind>,
     request: &WorldRequest<'_>,
 ) -> Result<TrialConfig, CommandError> {
+    if let Some(flags) = request.flags {
+        flags.check(request.name).map_err(CommandError::Usage)?;
+    }
     match request.name {
         "embedded" => {
             let system = system_under_test(app, promised)?;

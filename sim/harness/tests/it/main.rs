@@ -12,6 +12,7 @@ mod embedded_world;
 mod external;
 mod imports;
 mod mutants;
+mod nothing_judged;
 mod regressions;
 mod scenarios;
 mod tidy;

@@ -5,11 +5,13 @@ use std::sync::atomic::AtomicBool;
 use sim_core::Seed;
 use syncstorm::cli::MutantsArgs;
 use syncstorm::commands;
+use syncstorm::world_args::{ContainerArgs, WorldFlags};
 
 #[test]
 fn every_planted_defect_is_caught() {
     let args = MutantsArgs {
-        containers: syncstorm::cli::ContainerArgs::default(),
+        containers: ContainerArgs::default(),
+        world_flags: WorldFlags::default(),
         mutants: Vec::new(),
         seed: Seed(0x7e57),
         plans: 200,

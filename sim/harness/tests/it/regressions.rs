@@ -4,6 +4,7 @@ use std::path::Path;
 
 use syncstorm::cli::ReplayArgs;
 use syncstorm::commands;
+use syncstorm::world_args::{ContainerArgs, ExternalArgs, WorldFlags};
 
 #[test]
 fn every_regression_gives_its_verdict() {
@@ -16,8 +17,9 @@ fn every_regression_gives_its_verdict() {
     assert!(!files.is_empty(), "{} has no regression", folder.display());
     for path in files {
         let args = ReplayArgs {
-            external: syncstorm::cli::ExternalArgs::default(),
-            containers: syncstorm::cli::ContainerArgs::default(),
+            external: ExternalArgs::default(),
+            containers: ContainerArgs::default(),
+            world_flags: WorldFlags::default(),
             path: path.clone(),
             world: None,
             json: false,

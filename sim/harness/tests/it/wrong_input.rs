@@ -35,6 +35,23 @@ fn arguments() {
         (&["run", "--checkers", "convergence,luck"], &["--checkers luck", "durability"]),
         (&["run", "no-such-scenario"], &["no-such-scenario", "same-field"]),
         (&["run", "--app", "no-such-app"], &["--app no-such-app", "flowstate"]),
+        // What is for another world would do nothing.
+        (
+            &["run", "same-field", "--powersync-url", "http://127.0.0.1:1", "--allow-writes"],
+            &["--powersync-url", "--world external"],
+        ),
+        (&["run", "same-field", "--mapping", "baseline"], &["--mapping", "--world external"]),
+        (&["run", "--world", "embedded", "--allow-writes"], &["--allow-writes", "--world external"]),
+        (&["run", "--image", "postgres=postgres:17"], &["--image", "--world containers"]),
+        (&["run", "--stand-ins"], &["--stand-ins", "--world containers"]),
+        (&["mutants", "--storage", "postgresql"], &["--storage", "--world containers"]),
+        (
+            &["replay", "../../scenarios/regressions/all-of-an-edit-gave-way.json", "--allow-writes"],
+            &["--allow-writes", "--world external"],
+        ),
+        // A checker that judges nothing there.
+        (&["run", "--world", "embedded", "--checkers", "latency"], &["--checkers latency", "deterministic"]),
+        (&["run", "--checkers", ""], &["--checkers"]),
         (&["run", "--app"], &["--app"]),
         (&["run", "--colour"], &["--colour"]),
         (&["list", "--app", "/nowhere"], &["/nowhere"]),

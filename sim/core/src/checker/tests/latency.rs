@@ -54,3 +54,24 @@ fn keeps_to_the_budget() {
     still.promises.latency_p95_ms_max = Some(66);
     assert_eq!(still.judge(check).verdict, Verdict::Unknown);
 }
+
+#[test]
+fn decides_exactly_at_the_budget() {
+    let late_by = |micros: i64| {
+        let mut builder = with_seed_rows();
+        builder.promises.latency_p95_ms_max = Some(2000);
+        for round in 0..10 {
+            builder.tx(0, &[(Op::Patch, CARD, json!({"title": format!("edit {round}")}))]);
+            let made = builder.history.events.last().map_or(0, |event| event.at_us);
+            builder.upload(0);
+            let now = builder.history.events.last().map_or(0, |event| event.at_us);
+            // The apply itself takes a millisecond.
+            builder.wait(2_000_000 + micros - (now - made) - 1000);
+            builder.apply(1);
+        }
+        builder
+    };
+    late_by(0).expect(check, &[]);
+    let finding = late_by(1).expect(check, &["over-budget"]);
+    assert!(finding.anomalies[0].what.contains(" is 2000.001 ms "), "{}", finding.anomalies[0].what);
+}
