@@ -158,7 +158,7 @@ pub fn inserted_row(rules: &TableRules, op: &Operation, now_us: i64) -> Row {
                 ColumnDefault::Null => Value::Null,
                 ColumnDefault::Literal(value) => value.clone(),
                 ColumnDefault::Now => Value::Time(now_us),
-                ColumnDefault::Expression => column.ty.stand_in(now_us),
+                ColumnDefault::Expression => Value::stand_in(column.ty, now_us),
             },
         })
         .collect()

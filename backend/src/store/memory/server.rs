@@ -73,7 +73,7 @@ impl MemorySession<'_> {
                 ColumnDefault::Null => Value::Null,
                 ColumnDefault::Literal(value) => value.clone(),
                 ColumnDefault::Now => Value::Time(self.inner.open.now_us),
-                ColumnDefault::Expression => column.ty.stand_in(self.inner.open.now_us),
+                ColumnDefault::Expression => Value::stand_in(column.ty, self.inner.open.now_us),
             })
             .collect()
     }
