@@ -8,6 +8,7 @@
 //! | `retry` | an upload attempt after the first was sent |
 //! | `reply-lost-after-commit` | an attempt ended without an answer, and its commit exists |
 //! | `reply-lost-then-foreign-write` | and another device committed to one of its rows before the next attempt was sent |
+//! | `insert-reply-lost-then-foreign-write` | and the transaction had inserted a row |
 //! | `duplicate-delivery` | a transaction's ledger entries are in the feed twice, or an attempt was answered by the commit of an earlier delivery |
 //! | `crash:<moment>` | the app was killed right after this moment of its upload |
 //! | `refused`, `merged`, `superseded` | a transaction was refused; an operation was answered so |
@@ -112,7 +113,8 @@ pub fn check(must_occur: &[String], totals: &BTreeMap<String, u64>) -> Finding {
 /// Whether this is a name that [`count`] may give; the part after the colon of `fault:` and of rules is open.
 #[must_use]
 pub fn is_known(name: &str) -> bool {
-    const PLAIN: [&str; 21] = [
+    const PLAIN: [&str; 22] = [
+        "insert-reply-lost-then-foreign-write",
         "copy-restored",
         "new-epoch",
         "storage-lost",
@@ -289,13 +291,19 @@ impl Counter<'_, '_> {
         let mut rows = rows.collect::<Vec<_>>();
         rows.sort_unstable();
         rows.dedup();
-        let written = rows.into_iter().any(|row| {
-            let versions = self.timeline.versions(row);
+        let written = rows.iter().any(|row| {
+            let versions = self.timeline.versions(*row);
             let from = versions.partition_point(|version| version.seq <= first);
             versions[from..].iter().take_while(|version| version.seq <= until).any(|version| foreign(version.seq))
         });
         if written {
             self.one("reply-lost-then-foreign-write");
+            let inserts = self.timeline.commit(first).is_some_and(|commit| {
+                commit.changes.iter().any(|change| change.before.is_none() && rows.binary_search(&change.row).is_ok())
+            });
+            if inserts {
+                self.one("insert-reply-lost-then-foreign-write");
+            }
         }
     }
 

@@ -16,7 +16,7 @@
 //! resolves as one, [`edit`] what a transaction means to do to a row, [`state`] what the server holds and who wrote
 //! it, [`records`] who says that a write lost; [`commits`] the replay, [`rows`] inserts and rows that return,
 //! [`deletes`] deletes and tombstones, [`merge`] one register, [`joins`] counters and sets, [`structure`] parents,
-//! trees and leaders, [`lawful`] which loss the rule allows; [`ends`] what never reached a commit; [`report`] the
+//! trees and leaders, [`lawful`] which loss the rule allows; [`undelivered`] rows that nobody is given; [`ends`] what never reached a commit; [`report`] the
 //! words.
 //!
 //! What it does not judge: the clock column (a stamp, no edit), whether a refusal was justified and whether values
@@ -41,6 +41,7 @@ mod structure;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod undelivered;
 mod unintended;
 
 pub use self::commits::{check, examine};

@@ -11,6 +11,7 @@ mod progress;
 mod protocol;
 mod scale;
 mod server_made;
+mod undelivered;
 mod visibility;
 
 use serde_json::{Value as Json, json};

@@ -193,6 +193,18 @@ fn stream(app: &App, yaml: &Yaml) -> Result<Vec<Definition>, String> {
         .collect()
 }
 
+/// The rows of one server that no user is given.
+///
+/// # Errors
+/// What of the sync config this evaluator does not know.
+pub fn seen_by_nobody(app: &App, history: &History, changes: &[Change]) -> Result<Vec<RowId>, String> {
+    let visibility = Visibility::parse(app)?;
+    let users: Vec<&str> = app.users.iter().map(String::as_str).collect();
+    let mut audience = Audience::new(&visibility, history, &users);
+    audience.commit(changes);
+    Ok(changes.iter().map(|change| change.row).filter(|row| !audience.is_shown(*row)).collect())
+}
+
 /// What each user should see, followed from commit to commit.
 #[derive(Debug)]
 pub(super) struct Audience<'a> {
@@ -248,6 +260,32 @@ impl<'a> Audience<'a> {
         }
         let touched = std::mem::take(&mut self.touched);
         touched.into_iter().map(|(user, row)| (user, row, self.image(user, row))).collect()
+    }
+
+    /// The row as the server has it.
+    pub(super) fn on_server(&self, row: RowId) -> Option<&Row> {
+        self.server.get(&row)
+    }
+
+    /// Whether any user sees the row.
+    pub(super) fn is_shown(&self, row: RowId) -> bool {
+        self.shown.iter().any(|shown| shown.contains_key(&row))
+    }
+
+    /// Whether a query gives rows of the table to anybody.
+    pub(super) fn reads(&self, table: usize) -> bool {
+        self.visibility.data().any(|data| data.table == table)
+    }
+
+    /// Whether the user would see the row if it were `other`, and not as it is.
+    pub(super) fn would_show(&mut self, user: usize, row: RowId, image: &Row, other: &Row) -> bool {
+        self.count(row, image, false);
+        self.count(row, other, true);
+        let is_shown = self.shown[user].contains_key(&row);
+        self.count(row, other, false);
+        self.count(row, image, true);
+        self.touched.clear();
+        is_shown
     }
 
     fn image(&self, user: usize, row: RowId) -> Option<Row> {

@@ -76,6 +76,8 @@ pub(super) fn summarize(
         unknown.push(format!("{} of {planned} plans ran", result.plans));
         verdict = verdict.max(Verdict::Unknown);
     }
+    let unproven = refusals::why_nothing_is_proven(&scenario.promises, &result.occurred);
+    let unproven = unproven.filter(|_| result.plans > 0 && verdict != Verdict::Invalid);
     let not_asked: Vec<&str> = CHECKERS.iter().map(|(name, _)| *name).filter(|name| !is_asked(name)).collect();
     if result.plans > 0 && !not_asked.is_empty() {
         unknown.push(format!("not judged, because --checkers leaves them out: {}", not_asked.join(", ")));
@@ -88,12 +90,9 @@ pub(super) fn summarize(
             unknown.extend(missing.into_iter().map(|missing| format!("vacuous: {missing}")));
         }
     }
-    if result.plans > 0
-        && verdict == Verdict::Valid
-        && let Some(why) = refusals::why_nothing_is_proven(&scenario.promises, &result.occurred)
-    {
+    if let Some(why) = unproven {
         verdict = Verdict::Unknown;
-        unknown.push(why);
+        unknown.insert(0, why);
     }
     ScenarioRun {
         name: scenario.name.clone(),

@@ -4,7 +4,9 @@
 mod baseline;
 mod endings;
 mod postgrest;
+mod refusals;
 mod rig;
+mod server_made;
 mod sql;
 mod verdicts;
 

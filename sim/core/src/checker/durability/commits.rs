@@ -9,6 +9,7 @@ use super::registers::layouts;
 use super::state::{Net, Register, Write};
 use super::stats::{Stats, count};
 use super::transaction::JudgedTx;
+use super::undelivered;
 use crate::checker::context::Context;
 use crate::checker::server_sets;
 use crate::checker::timeline::Timeline;
@@ -27,13 +28,18 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
 /// Judges the history, and counts.
 #[must_use]
 pub fn examine(ctx: &Context<'_>, timeline: &Timeline<'_>) -> (Finding, Stats) {
+    let undelivered = undelivered::check(ctx, timeline);
     let written = server_sets::without(ctx);
     let ctx = &Context { history: written.as_ref().unwrap_or(ctx.history), ..*ctx };
     let layouts = layouts(ctx.app);
     let records = Records::of(ctx);
     let mut judge = Judge::new(ctx, timeline, &layouts, &records);
     judge.run();
-    (judge.finding, judge.stats)
+    let mut finding = judge.finding;
+    for anomaly in undelivered.anomalies {
+        finding.invalid(anomaly);
+    }
+    (finding, judge.stats)
 }
 
 impl<'a> Judge<'a, '_> {

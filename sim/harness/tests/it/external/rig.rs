@@ -11,18 +11,34 @@ use sim_stack::postgres::{Postgres, Settings};
 use tempfile::TempDir;
 use tokio_postgres::error::SqlState;
 
+use super::baseline::Manner;
 use super::sql::SECRET;
 use super::{baseline, postgrest};
 use crate::checklists::rig::{Server, free_port, serve};
 
 pub(super) const AUDIENCE: &str = "external";
 const DATABASE: &str = "app";
+/// An endpoint like the first handler, whose client gives up after 400 and which promises no policy.
+const REFUSES: &str = r#"
+unit = "transaction"
+[request]
+path = "/upload"
+list = "batch"
+[request.fields]
+op_id = "op_id"
+op = "op"
+table = "type"
+id = "id"
+data = "data"
+[answer]
+refused = [400]
+"#;
 
 /// Which endpoint takes uploads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
-    /// The first handler.
-    Baseline,
+    /// The first handler, or one that differs from it.
+    Handler(Manner),
     /// PostgREST, as far as connectors use it.
     Postgrest,
     /// Our own, which says in the log what it commits, or does not.
@@ -52,7 +68,7 @@ impl Rig {
         let (backend, service) = (free_port(), free_port());
         let mut servers = Vec::new();
         let backend = match endpoint {
-            Endpoint::Baseline => baseline::start(&cluster.url(DATABASE)).await.port(),
+            Endpoint::Handler(manner) => baseline::start(&cluster.url(DATABASE), manner).await.port(),
             Endpoint::Postgrest => postgrest::start(&cluster.url(DATABASE)).await.port(),
             Endpoint::Own { annotates } => {
                 servers.push(serve(folder.path(), backend, |command| {
@@ -69,7 +85,7 @@ impl Rig {
             command.args(["service", "--sync-config", "sync-config.yaml", "--audience", AUDIENCE]);
             command.args(["--store", "store.sqlite", "--store-sync", "process"]);
             match endpoint {
-                Endpoint::Baseline | Endpoint::Postgrest => command.args(["--jwks-file", "jwks.json"]),
+                Endpoint::Handler(_) | Endpoint::Postgrest => command.args(["--jwks-file", "jwks.json"]),
                 Endpoint::Own { .. } => {
                     command.args(["--jwks-url", &format!("http://127.0.0.1:{backend}/.well-known/jwks.json")])
                 }
@@ -87,7 +103,12 @@ impl Rig {
         command.arg("--backend-url").arg(format!("http://127.0.0.1:{}", self.backend));
         command.args(["--audience", AUDIENCE]).env("SYNCSTORM_POSTGRES_URL", self.cluster.url(DATABASE));
         match self.endpoint {
-            Endpoint::Baseline => {
+            Endpoint::Handler(Manner::Refuses) => {
+                let mapping = self.folder.path().join("refuses.toml");
+                fs::write(&mapping, REFUSES).expect("a file can be written");
+                command.arg("--mapping").arg(mapping).env("SYNCSTORM_TOKEN_SECRET", SECRET);
+            }
+            Endpoint::Handler(_) => {
                 command.args(["--mapping", "baseline"]).env("SYNCSTORM_TOKEN_SECRET", SECRET);
             }
             Endpoint::Postgrest => {

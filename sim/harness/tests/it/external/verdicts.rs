@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::baseline::Manner;
 use super::rig::{Endpoint, Rig};
 use super::{told, with};
 
 /// How the plans of each scenario fail: checker, code and role.
-fn findings(told: &Json) -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn findings(told: &Json) -> BTreeMap<String, BTreeSet<String>> {
     let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
     let scenarios = told["scenarios"].as_array().expect("scenarios");
     let of = |scenario: &Json| {
@@ -35,7 +36,7 @@ fn the_baseline_is_judged_alike() {
     ];
     let folder = tempfile::tempdir().expect("a temporary folder");
     let further = [&scenarios[..], &["--plans", "1"]].concat();
-    let output = with(Endpoint::Baseline, async |rig| {
+    let output = with(Endpoint::Handler(Manner::Plain), async |rig| {
         let output = rig.run(&folder.path().join("external"), &further);
         assert_eq!(rig.rows().await, 0, "rows are left behind: {output:?}");
         output
