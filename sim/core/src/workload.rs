@@ -16,4 +16,4 @@ mod tracker;
 mod values;
 mod weights;
 
-pub use self::generate::{generate, plan_seed};
+pub use self::generate::{beginning, generate, plan_seed};

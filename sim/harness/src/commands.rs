@@ -1,8 +1,9 @@
 //! What each command of the program does: one file a command. Printing is `main`'s; here texts are made.
 //!
 //! Shared by several: [`exit_code`] how a command ends, `world` what plans run against, `case` a failure's folder opened,
-//! `failure` such a folder written, `summary` what the report says of each scenario.
+//! `beginnings` the rows with which plans begin, `failure` such a folder written, `summary` what the report says of each scenario.
 
+mod beginnings;
 mod case;
 mod deploy_init;
 pub mod exit_code;

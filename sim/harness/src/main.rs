@@ -128,6 +128,9 @@ fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
     let request = RunRequest::new(args)?;
     let world = if args.world == "deterministic" { String::new() } else { format!(", world {}", args.world) };
     say(&format!("seed {}, policy {}, app {}{world}", args.seed, request.policy(), args.app.app));
+    for sentence in request.told() {
+        say(&format!("warning: {sentence}"));
+    }
     let plans = request.plans();
     let total: u64 = plans.iter().map(|(_, plans)| u64::from(*plans)).sum();
     let bar = progress_bar(total);

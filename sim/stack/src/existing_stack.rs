@@ -233,7 +233,8 @@ fn user_info(url: &str) -> Option<(usize, &str)> {
     Some((begin, &rest[..end]))
 }
 
-fn password_of(url: &str) -> Option<String> {
+/// The password of a URL.
+pub fn password_of(url: &str) -> Option<String> {
     user_info(url)?.1.split_once(':').map(|(_, password)| password.to_owned()).filter(|password| !password.is_empty())
 }
 

@@ -6,6 +6,7 @@ use super::backend::key_set_url;
 use super::credentials;
 use super::exposure;
 use super::mongodb::ReplicaSet;
+use super::weak_secrets::{PublicFiles, TOKEN_SECRET_BYTES_MIN};
 use super::{Check, Lines};
 use sim_stack::existing_stack::ExistingStack;
 use sim_stack::existing_stack::database::{NoSession, connect};
@@ -16,11 +17,19 @@ const STRANGER: &str = "https://stranger.invalid";
 const PRIVATE_PARTS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// All lines.
-pub(super) async fn checks(target: &ExistingStack, replica_set: Option<&ReplicaSet>) -> Vec<Check> {
+pub(super) async fn checks(
+    target: &ExistingStack,
+    replica_set: Option<&ReplicaSet>,
+    public: &PublicFiles,
+    secret: Option<&str>,
+) -> Vec<Check> {
     let mut guessed = Lines::about("passwords");
-    credentials::passwords(target, replica_set, &mut guessed).await;
+    credentials::passwords(target, replica_set, public, &mut guessed).await;
     let mut tokens = Lines::about("tokens");
-    credentials::tokens(target, &mut tokens).await;
+    if let Some(secret) = secret {
+        passed_in(secret, public, &mut tokens);
+    }
+    credentials::tokens(target, public, &mut tokens).await;
     key_set(target, &mut tokens).await;
     without_token(target, &mut tokens).await;
     hands_out(target, &mut tokens).await;
@@ -32,6 +41,19 @@ pub(super) async fn checks(target: &ExistingStack, replica_set: Option<&ReplicaS
     let mut pages = Lines::about("pages");
     cors(target, &mut pages).await;
     [guessed, tokens, network, pages].into_iter().flat_map(|lines| lines.checks).collect()
+}
+
+/// The secret that signs tokens, as it was passed in.
+fn passed_in(secret: &str, public: &PublicFiles, lines: &mut Lines) {
+    let name = "token secret cannot be found";
+    match public.why_weak(secret, TOKEN_SECRET_BYTES_MIN) {
+        None => lines.ok(name, "it is long, no words, and in no public file of the application"),
+        Some(why) => lines.failed(
+            name,
+            format!("the secret of --token-secret {why}: whoever finds it is any user"),
+            "sign with a key pair of your own, or with 32 random bytes (`openssl rand -hex 32`) that stand in no file of the repository",
+        ),
+    }
 }
 
 async fn key_set(target: &ExistingStack, lines: &mut Lines) {

@@ -10,10 +10,11 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use super::mongodb::{Entry, NoAnswer, ReplicaSet};
 use super::service::stream_request;
 use super::stores::{is_about_password, ping};
+use super::weak_secrets::{PASSWORD_BYTES_MIN, PublicFiles};
 use super::{Lines, Outcome, failed};
-use sim_stack::existing_stack::ExistingStack;
 use sim_stack::existing_stack::database::{NoSession, connect};
 use sim_stack::existing_stack::token::{self, USUAL_KID};
+use sim_stack::existing_stack::{ExistingStack, password_of};
 use sim_stack::signer::Signer;
 
 /// What images, guides and people in a hurry take for a password; the user's own name is tried too.
@@ -67,14 +68,28 @@ impl Tried {
 }
 
 /// The passwords of the three stores.
-pub(super) async fn passwords(target: &ExistingStack, replica_set: Option<&ReplicaSet>, lines: &mut Lines) {
+pub(super) async fn passwords(
+    target: &ExistingStack,
+    replica_set: Option<&ReplicaSet>,
+    public: &PublicFiles,
+    lines: &mut Lines,
+) {
+    // What was refused is well unless the stack's own password is one that anybody could find.
+    let own = |outcome: Outcome, url: Option<&String>, what: &str, fix: &str| {
+        let why = url.and_then(|url| password_of(url)).and_then(|own| public.why_weak(&own, PASSWORD_BYTES_MIN));
+        match (outcome, why) {
+            (Outcome::Ok { .. }, Some(why)) => failed(format!("the password of {what} {why}"), fix),
+            (outcome, _) => outcome,
+        }
+    };
     match &target.postgres {
         None => lines.skipped("PostgreSQL password", "no --postgres-url"),
         Some(url) => {
             let fix = "ALTER ROLE … PASSWORD with a long random one (`openssl rand -hex 32`), scram-sha-256 in pg_hba.conf, \
                        and the same in the settings of the backend and the service";
             let tried = postgres(url, target.patience()).await.unwrap_or_else(Tried::Unknown);
-            lines.add("PostgreSQL password", tried.outcome("PostgreSQL", fix));
+            let outcome = tried.outcome("PostgreSQL", fix);
+            lines.add("PostgreSQL password", own(outcome, Some(url), "PostgreSQL", fix));
         }
     }
     match &target.redis {
@@ -82,7 +97,8 @@ pub(super) async fn passwords(target: &ExistingStack, replica_set: Option<&Repli
         Some(url) => {
             let fix = "set requirepass to a long random one, and the same in the backend's REDIS_URL";
             let tried = redis(url, target.patience()).await.unwrap_or_else(Tried::Unknown);
-            lines.add("Redis password", tried.outcome("Redis", fix));
+            let outcome = tried.outcome("Redis", fix);
+            lines.add("Redis password", own(outcome, Some(url), "Redis", fix));
         }
     }
     match replica_set {
@@ -92,7 +108,8 @@ pub(super) async fn passwords(target: &ExistingStack, replica_set: Option<&Repli
                 "start mongod with --auth (and --keyFile in a replica set), and give its users long random passwords";
             let tried = mongodb(replica_set, target.patience()).await;
             let tried = tried.unwrap_or_else(|none| Tried::Unknown(none.words(replica_set.first())));
-            lines.add("MongoDB password", tried.outcome("MongoDB", fix));
+            let outcome = tried.outcome("MongoDB", fix);
+            lines.add("MongoDB password", own(outcome, target.mongodb.as_ref(), "MongoDB", fix));
         }
     }
 }
@@ -172,7 +189,7 @@ async fn mongodb(replica_set: &ReplicaSet, patience: Duration) -> Result<Tried, 
 }
 
 /// Tokens that anybody could make: of usual secrets, and of no key at all.
-pub(super) async fn tokens(target: &ExistingStack, lines: &mut Lines) {
+pub(super) async fn tokens(target: &ExistingStack, public: &PublicFiles, lines: &mut Lines) {
     for (name, url, who) in [
         ("service takes no usual token", &target.service, "the service"),
         ("backend takes no usual token", &target.backend, "the backend"),
@@ -181,7 +198,7 @@ pub(super) async fn tokens(target: &ExistingStack, lines: &mut Lines) {
             lines.skipped(name, if who == "the service" { "no --powersync-url" } else { "no --backend-url" });
             continue;
         };
-        match accepted(target, url, who == "the service").await {
+        match accepted(target, public, url, who == "the service").await {
             Ok(None) => lines.ok(name, "all were refused with 401"),
             Ok(Some(what)) => lines.failed(
                 name,
@@ -194,20 +211,28 @@ pub(super) async fn tokens(target: &ExistingStack, lines: &mut Lines) {
 }
 
 /// Which forged token is taken.
-async fn accepted(target: &ExistingStack, url: &str, is_service: bool) -> Result<Option<String>, String> {
+async fn accepted(
+    target: &ExistingStack,
+    public: &PublicFiles,
+    url: &str,
+    is_service: bool,
+) -> Result<Option<String>, String> {
     let subject =
         target.token.as_ref().map_or_else(|| "local-user".to_owned(), sim_stack::existing_stack::token::Token::subject);
     let mut kids: Vec<Option<String>> = vec![Some(USUAL_KID.to_owned()), None];
     kids.extend(target.token.iter().map(|token| token.kid.clone()).filter(Option::is_some));
     kids.dedup();
     let mut forged: Vec<(String, String)> = Vec::new();
+    let usual = SECRETS.map(|secret| (secret.to_owned(), "a usual secret".to_owned()));
+    let published = public.candidates().into_iter().map(|(text, file)| (text, format!("a text of {file}")));
+    let secrets: Vec<(String, String)> = usual.into_iter().chain(published).collect();
     for kid in kids {
-        for secret in SECRETS {
+        for (secret, what) in &secrets {
             let key = EncodingKey::from_secret(secret.as_bytes());
             let signer = Signer { algorithm: Algorithm::HS256, key, kid: kid.clone() };
             let token = token::mint(&signer, &subject, &target.audience)?;
             let kid = kid.as_ref().map_or_else(|| "no kid".to_owned(), |kid| format!("kid {kid:?}"));
-            forged.push((token.text, format!("a usual secret ({kid})")));
+            forged.push((token.text, format!("{what} ({kid})")));
         }
     }
     if let Some((text, _)) = forged.first() {
@@ -215,15 +240,19 @@ async fn accepted(target: &ExistingStack, url: &str, is_service: bool) -> Result
         // {"alg":"none"}
         forged.push((format!("eyJhbGciOiJub25lIn0.{payload}."), "nobody (alg none)".to_owned()));
     }
+    // Every one is tried: an answer that tells nothing of one says nothing of the next.
+    let mut untold = None;
     for (token, what) in forged {
         match probed(target, url, is_service, Some(&token)).await? {
             401 | 403 => {}
             // Whatever comes after the token was looked at: it was believed.
             200..=299 | 400 | 413 | 415 | 422 => return Ok(Some(what)),
-            status => return Err(format!("the answer {status} does not tell whether the token was taken")),
+            status => {
+                untold.get_or_insert(format!("the answer {status} does not tell whether a token was taken"));
+            }
         }
     }
-    Ok(None)
+    untold.map_or(Ok(None), Err)
 }
 
 /// The status that a request is answered with which changes nothing: a stream's, or an upload of nothing.

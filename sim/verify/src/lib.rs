@@ -6,7 +6,7 @@
 //!
 //! In reading order: `postgres` with `replication`, `service`, `backend`, `stores` (Redis and MongoDB, over `mongodb`),
 //! `containers`, `both_ways` (over `real_network`) a row from web to Tauri and back, `audit` (with `credentials`,
-//! `exposure`). Where the stack is says [`sim_stack::existing_stack`].
+//! `weak_secrets`, `exposure`). Where the stack is says [`sim_stack::existing_stack`].
 
 pub mod args;
 mod audit;
@@ -22,6 +22,7 @@ mod real_network;
 mod replication;
 mod service;
 mod stores;
+mod weak_secrets;
 
 pub use reports::checklist::{Check, Checklist, Outcome};
 
@@ -101,7 +102,10 @@ pub fn verify(args: &VerifyArgs) -> Result<Checklist, String> {
 pub fn audit(args: &AuditArgs) -> Result<Checklist, String> {
     let target = ExistingStack::new(&args.stack, args.app.as_deref())?;
     let replica_set = mongodb::replica_set(&target)?;
-    let checks = on_a_runtime(audit::checks(&target, replica_set.as_ref()))?;
+    let app = args.app.as_deref();
+    let public = weak_secrets::PublicFiles::read(app);
+    let secret = args.stack.token_secret.as_deref();
+    let checks = on_a_runtime(audit::checks(&target, replica_set.as_ref(), &public, secret))?;
     Ok(finished("audit", &target, checks))
 }
 

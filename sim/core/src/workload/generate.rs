@@ -30,6 +30,30 @@ pub fn plan_seed(run: Seed, scenario: &str, index: u64) -> Seed {
     run.derive("plan", &[name, index])
 }
 
+/// What the plan of this seed begins with: its devices and first rows, without a step.
+#[must_use]
+pub fn beginning(scenario: &Scenario, app: &App, seed: Seed) -> Plan {
+    let mut rng = seed.fork("devices", &[]);
+    let devices = devices(scenario, app, &mut rng);
+    let users = (0..devices.len()).map(|device| (device % app.users.len()) as u32).collect();
+    let mut author = Author::new(app, scenario, users);
+    let seed_rows = seeds::draw(scenario, &mut author, seed);
+    Plan {
+        version: VERSION,
+        app: app.name.clone(),
+        scenario: scenario.name.clone(),
+        seed,
+        identity: None,
+        devices,
+        link: Link { latency_min_us: 0, latency_max_us: 0 },
+        token_lifetime_s: 1,
+        rows: author.rows,
+        seed_rows,
+        steps: Vec::new(),
+        resume: Vec::new(),
+    }
+}
+
 /// The plan that this seed draws from the scenario. `app` is the one that the scenario was parsed for.
 #[must_use]
 pub fn generate(scenario: &Scenario, app: &App, seed: Seed) -> Plan {

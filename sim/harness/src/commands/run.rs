@@ -14,6 +14,7 @@ use sim_core::verdict::Class;
 use sim_stack::files;
 use sim_world::{TrialConfig, WorldKind};
 
+use super::beginnings;
 use super::exit_code::{self, CommandError};
 use super::failure::{ShrunkFailure, write_failure};
 use super::summary::{failure_to_show, summarize, worst};
@@ -48,6 +49,7 @@ pub struct RunRequest {
     not_run: Vec<Option<String>>,
     checkers: Option<Vec<&'static str>>,
     folder: PathBuf,
+    told: Vec<String>,
 }
 
 impl RunRequest {
@@ -100,19 +102,27 @@ impl RunRequest {
                 (scenario, plans)
             })
             .collect();
+        let scenarios: Vec<(Scenario, u32)> = scenarios;
+        let told = beginnings::look(&config.system.app, &scenarios, args.seed, args.first)?;
         let folder = args.out.clone().unwrap_or_else(|| {
             let app = Path::new(&config.system.app.name).file_name().map(|name| name.to_string_lossy().into_owned());
             let world = if config.world.time().is_virtual() { String::new() } else { format!("-{}", args.world) };
             let app = app.unwrap_or_default();
             PathBuf::from(RUNS).join(format!("{app}-{}-{}{world}", config.system.promised_name(), args.seed))
         });
-        Ok(Self { config, scenarios, not_run, checkers, folder })
+        Ok(Self { config, scenarios, not_run, checkers, folder, told })
     }
 
     /// The policy that the backend is held to.
     #[must_use]
     pub fn policy(&self) -> String {
         self.config.system.promised_name()
+    }
+
+    /// What of the application a user should be told of before plans run.
+    #[must_use]
+    pub fn told(&self) -> &[String] {
+        &self.told
     }
 
     /// How many plans each scenario gets, for progress.

@@ -129,3 +129,47 @@ fn out_is_a_file() {
     let folder = folder(&[("taken", "")]);
     check(&["run", "same-field", "--out", &path(&folder.path().join("taken"))], &["--out", "is a file"]);
 }
+
+/// A todo app of one user's rows, in which `owner` selects them.
+fn own_rows(values: &str, invariant: &str) -> tempfile::TempDir {
+    let schema = "CREATE TABLE notes (id TEXT PRIMARY KEY, owner TEXT, stars INTEGER);
+        ALTER TABLE notes REPLICA IDENTITY FULL;
+        CREATE PUBLICATION powersync FOR TABLE notes;";
+    let sync_config = "
+bucket_definitions:
+  mine:
+    parameters: SELECT request.user_id() AS uid
+    data:
+      - SELECT * FROM notes WHERE owner = bucket.uid
+";
+    let policy = format!(
+        "users = [\"ann\"]\n[values.notes]\nstars = {{ int = [1, 5], null = 0.0 }}\n{values}\n[[invariants]]\nname = \"few-stars\"\nsql = \"{invariant}\"\n"
+    );
+    folder(&[("schema.sql", schema), ("sync-config.yaml", sync_config), ("policy.toml", &policy)])
+}
+
+#[test]
+fn an_invariant_that_the_first_rows_break_is_wrong_input() {
+    let owned = "owner = { form = \"user\" }";
+    let broken = own_rows(owned, "SELECT id FROM notes WHERE stars IS NULL OR stars < 9");
+    check(
+        &["run", "any-edit", "--plans", "1", "--app", &path(broken.path())],
+        &["policy.toml: invariants.few-stars", "break it already", "notes#"],
+    );
+}
+
+#[test]
+fn rows_that_nobody_is_given_are_told_before_a_run() {
+    let warned = |values: &str| {
+        let app = own_rows(values, "SELECT id FROM notes WHERE stars > 9999");
+        let out = tempfile::tempdir().expect("a temporary folder can be made");
+        let output = Command::new(env!("CARGO_BIN_EXE_syncstorm"))
+            .args(["run", "any-edit", "--plans", "6", "--no-shrink", "--app", &path(app.path()), "--out"])
+            .arg(out.path())
+            .output()
+            .expect("the program starts");
+        String::from_utf8_lossy(&output.stderr).contains("rows of notes that plans begin with is given to any user")
+    };
+    assert!(warned(""));
+    assert!(!warned("owner = { form = \"user\" }"));
+}

@@ -58,7 +58,7 @@ async fn what_anybody_could_guess_reach_or_read() {
         [(false, vec![("passwords: MongoDB password", "without a password")]), (true, Vec::new())]
     {
         let address = mongod::start(&mongodb::bson::Document::new(), wants_password);
-        let found = audit(&rig, &[("--mongodb-url", format!("mongodb://user:hush@{address}"))]);
+        let found = audit(&rig, &[("--mongodb-url", format!("mongodb://user:hush-4711-2024@{address}"))]);
         let mut well = audit(&rig, &[]);
         let outcome = if wants_password { "ok" } else { "failed" };
         well.lines.insert("passwords: MongoDB password".to_owned(), (outcome.to_owned(), String::new()));
@@ -71,6 +71,30 @@ async fn what_anybody_could_guess_reach_or_read() {
     let found = audit(&rig, &[("--powersync-url", format!("http://127.0.0.1:{port}"))]);
     let line = ("tokens: service takes no usual token", "kid \"local-dev-key\"");
     found.check("a usual secret", &well, &[line], &[]);
+
+    // A service with the secret that the application's own README shows, passed in or not.
+    let app = rig.folder.path().join("published/flowstate");
+    std::fs::create_dir_all(&app).expect("a folder can be made");
+    let built_in = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/flowstate");
+    for name in ["schema.sql", "sync-config.yaml", "policy.toml", "activities.toml"] {
+        std::fs::copy(built_in.join(name), app.join(name)).expect("a file can be copied");
+    }
+    let published = "pub1ished-w1th-the-app-4711-and-l0ng-enough";
+    std::fs::write(app.join("README.md"), format!("Set `TOKEN_SECRET={published}`.")).expect("it can be written");
+    let port = free_port();
+    let _published = rig.service_at(port, &["--hs256-secret", published, "--slot", "published"]);
+    let service = ("--powersync-url", format!("http://127.0.0.1:{port}"));
+    let folder = ("--app", app.display().to_string());
+    let found = audit(&rig, &[service.clone(), folder.clone()]);
+    let line = ("tokens: service takes no usual token", "a text of README.md");
+    found.check("a published secret", &well, &[line], &[]);
+    let args = ["--powersync-url".to_owned(), service.1, "--app".to_owned(), folder.1];
+    let secret = ["--token-secret", published, "--audience", AUDIENCE].map(str::to_owned);
+    let args = [&args[..], &secret].concat();
+    let found = told("audit", &args, None);
+    let failed = ["tokens: service takes no usual token", "tokens: token secret cannot be found"];
+    assert_eq!(found.with("failed"), failed, "{}", found.raw);
+    assert!(!found.raw.contains(published), "{}", found.raw);
 
     // A backend in development mode, which shows its secrets and hands out tokens.
     let port = free_port();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub(super) const AUDIENCE: &str = "checklists";
 pub(super) const ORIGIN: &str = "http://localhost:5173";
 pub(super) const DATABASE: &str = "app";
-const REDIS_PASSWORD: &str = "a-password-of-the-tests";
+const REDIS_PASSWORD: &str = "a-passw0rd-0f-the-tests-4711";
 /// After this something is wrong, on however slow a machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
