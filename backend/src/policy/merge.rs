@@ -129,7 +129,11 @@ impl<'a> Merge<'a> {
 
     /// Stores the operation's value. It overrides nothing that its writer had not seen.
     pub(crate) fn accept(&mut self, edit: &RegisterEdit<'_>, stamp_us: i64) {
-        self.store(edit, edit.values.clone(), stamp_us);
+        // A set whose members stay keeps its text: another order of them, or `[]` in place of NULL, changes nothing.
+        let is_same_set = edit.register.rule == Rule::Set && edit.is_same;
+        let column = edit.register.columns[0];
+        let values = if is_same_set { vec![self.stored.value(column).clone()] } else { edit.values.clone() };
+        self.store(edit, values, stamp_us);
         self.verdicts.push((edit.index, Verdict::Accepted));
     }
 

@@ -156,6 +156,13 @@ fn field_merge() {
         (LIVE, r#"9 b/1 PATCH {"tags":"[]"} was {"tags":"[\"t\",\"u\"]"}"#, "applied tags=[]"),
         // Another order is the same set.
         (LIVE, r#"9 b/1 PATCH {"tags":"[\"u\",\"t\"]"} was {"tags":"[\"t\"]"}"#, r#"applied tags=["u","t"]"#),
+        // Equal members keep the text that is there.
+        (
+            r#"live {"label":"x","tags":"[\"t\",\"u\"]","touched":"@5"} @5 a/1"#,
+            r#"9 b/1 PATCH {"tags":"[\"u\",\"t\"]"} was {"tags":"[\"t\",\"u\"]"}"#,
+            "applied",
+        ),
+        (r#"live {"label":"x","touched":"@5"} @5 a/1"#, r#"9 b/1 PATCH {"tags":"[]"} was {"tags":null}"#, "applied"),
         // Not a set: by stamp.
         (LIVE, r#"9 b/1 PATCH {"tags":"{}","touched":"@3"} was {"tags":"[]"}"#, "superseded ! tags b/1 < a/1"),
         (LIVE, r#"9 b/1 PATCH {"tags":"{}","touched":"@6"} was {"tags":"[]"}"#, "applied tags={} ! tags a/1 < b/1"),

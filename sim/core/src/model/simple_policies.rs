@@ -15,7 +15,7 @@
 //! All else is as under `field-merge`, because each still owes integrity: tombstones, aliases, references, trees,
 //! exclusive invariants, unique keys, counters' ranges, refusals.
 
-use fixtures::{Row, Value};
+use fixtures::{Row, Rule, Value};
 
 use super::explain::Why;
 use super::facts::{Discipline, Register, TableFacts};
@@ -71,8 +71,10 @@ pub(super) fn overwrite(
 ) -> Result<Decision, &'static str> {
     let sent = sides.sent(register);
     in_range(register, &sent)?;
+    // Of a set, equal membership keeps the text that is there.
+    let keeps_text = register.rule == Rule::Set && sides.equals_current(register, &sent);
     Ok(Decision {
-        values: sent,
+        values: if keeps_text { Vec::new() } else { sent },
         effect: Effect::AsSent,
         stamp: Some(sides.op.after(sides.stored)),
         // These policies promise a record of what they supersede, not of what they overwrite.
