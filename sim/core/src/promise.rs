@@ -61,6 +61,19 @@ impl Claim {
         !(by_its_rules && OWN_RULES.contains(&policy))
     }
 
+    /// Whether it says what the writes of devices make of a row, so that it is not true where the server itself writes.
+    #[must_use]
+    pub fn leaves_out_server_writes(self) -> bool {
+        matches!(
+            self,
+            Self::NothingOverridden
+                | Self::GreatestStampStays
+                | Self::GroupsWhole
+                | Self::CountersExact
+                | Self::SetsExact
+        )
+    }
+
     /// Its name, as scenario files write it.
     #[must_use]
     pub fn name(self) -> &'static str {

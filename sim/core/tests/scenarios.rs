@@ -80,6 +80,14 @@ fn what_is_wrong_is_named() {
     check("reply_lost = 100", "after_steps = 1", "faults[0].with.after_steps", "the fault lossy has for_s");
     check("must_occur = [\"retry\"]", "must_occur = [\"rain\"]", "promises.must_occur", "nothing counts rain");
     check("must_occur = [\"retry\"]", "deadline_s = 0", "promises.deadline_s", "above 0");
+    for claim in ["counters-exact", "sets-exact", "greatest-stamp-stays", "nothing-overridden", "groups-whole"] {
+        let text = format!("claims = [\"{claim}\"]\nmust_occur");
+        let both = RIGHT.replace("plans = 3", "plans = 3\nswarm = [\"server-write\"]").replace("must_occur", &text);
+        let error =
+            Scenario::parse("test.toml", &both, &app()).expect_err("the claim does not count the server's writes");
+        assert_eq!(error.field, "promises.claims");
+        assert!(error.problem.contains(claim) && error.problem.contains("server-write"), "{error}");
+    }
     check("must_occur", "claims = [\"all-is-well\"]\nmust_occur", "[promises] claims", "expected one of");
 }
 

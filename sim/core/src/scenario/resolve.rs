@@ -11,7 +11,7 @@ use super::format::{ActEntry, File, MixEntry, RoundEntry, RoundsEntry, SeedEntry
 use super::round::{Act, ActivityRef, ActorSet, Round, RoundTarget, Rounds, When};
 use crate::activity::{self, Activity, Slot, Source, Term, TermEntry, TermScope, resolve_term};
 use crate::checker::coverage;
-use crate::fault::{Aim, World};
+use crate::fault::{Aim, FaultName, World};
 use crate::file_error::{FieldError, ScenarioError, locate};
 use crate::layout::Layout;
 use crate::nemesis::FaultGenerator;
@@ -426,6 +426,15 @@ fn promises(entries: &File) -> Result<Promises, FieldError> {
             let such = "retry, concurrent:column, unseen-override:latest, crash:after-send or fault:lossy";
             return invalid("promises.must_occur", format!("nothing counts {name}; what is counted is such as {such}"));
         }
+    }
+    let server_writes = entries.swarm.contains(&FaultName::ServerWrite)
+        || entries.faults.iter().any(|fault| fault.fault == FaultName::ServerWrite);
+    if let Some(claim) = promises.claims.iter().find(|claim| server_writes && claim.leaves_out_server_writes()) {
+        let problem = format!(
+            "{} counts only what devices write, and the fault server-write changes the same rows: leave one of them out",
+            claim.name()
+        );
+        return invalid("promises.claims", problem);
     }
     let deadline_us = match promises.deadline_s {
         Some(seconds) if seconds > 0.0 && seconds.is_finite() => Some((seconds * 1e6) as u64),
