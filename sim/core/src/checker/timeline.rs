@@ -30,6 +30,8 @@ pub struct Timeline<'a> {
     /// (origin, commit), sorted.
     origins: Vec<(Origin, u64)>,
     devices: Vec<Device>,
+    /// The greatest commit that a full apply showed of each checkpoint, by the checkpoint's last operation.
+    checkpoints: BTreeMap<u64, u64>,
     /// The server's rows, then what each distinct audience sees.
     views: Vec<View>,
     /// What each user sees of the buckets that a partial apply brings: by (user, priority).

@@ -29,10 +29,14 @@ struct Screen {
     images: BTreeMap<RowId, Option<Row>>,
     /// The commit that it shows.
     prefix: u64,
+    /// The least commit that it may show, where several have this state.
+    sure: u64,
     /// By how much the hash differs from that commit's, where the state is wrong.
     error: u64,
     /// The greatest commit of its own that it has completed.
     own: u64,
+    /// The last operation of the checkpoint that it shows.
+    last_op_id: u64,
     /// The greatest commit that partial applies showed.
     partial: u64,
     /// Rows that the device wrote with values of no lawful type, so that what it shows of them is not known.
@@ -76,6 +80,10 @@ impl Timeline<'_> {
                     } else {
                         self.full(device, screen, event, apply, live)
                     };
+                    if apply.priority.is_none() && applied.state == State::Prefix {
+                        let shown = self.checkpoints.entry(apply.last_op_id).or_insert(applied.prefix);
+                        *shown = (*shown).max(applied.prefix);
+                    }
                     self.devices[device as usize].applied.push(applied);
                 }
                 What::Read { scope: Scope::Look, rows } => {
@@ -125,7 +133,10 @@ impl Timeline<'_> {
             screen.show(*row, image.clone());
         }
         screen.untyped.clear();
-        let (prefix, state) = self.locate(device, screen, event, apply, live);
+        let (sure, state) = self.locate(device, screen, event, apply, live);
+        let prefix = if state == State::Prefix { self.shown_again(device, screen, event, apply, sure) } else { sure };
+        screen.sure = sure;
+        screen.last_op_id = apply.last_op_id;
         let view = self.view(device);
         screen.error = screen.sum.wrapping_sub(view.state_at(prefix));
         screen.prefix = prefix;
@@ -139,33 +150,55 @@ impl Timeline<'_> {
 
     fn locate(&self, device: u32, screen: &mut Screen, event: usize, apply: &Apply, live: bool) -> (u64, State) {
         if self.blind.is_some() {
-            return (screen.own.max(screen.partial).max(screen.prefix), State::Unknown);
+            return (screen.own.max(screen.partial).max(screen.sure), State::Unknown);
         }
         let view = self.view(device);
-        let floor = screen.prefix.max(screen.own).max(screen.partial);
+        let floor = screen.sure.max(screen.own).max(screen.partial);
         // Commits without a visible effect up to what was committed when the data arrived count as seen.
-        let arrived = self.commits.partition_point(|(_, at)| self.history.events[*at].at_us <= apply.arrived_us);
-        let arrived = arrived.checked_sub(1).map_or(0, |index| self.commits[index].0).min(self.committed_before(event));
+        let arrived = self.arrived(event, apply);
         let settled = |seq: u64| view.unchanged_until(seq, arrived.max(seq));
         if let Some(seq) = view.find(screen.sum, floor) {
             let early = live && self.commit_event(seq).is_some_and(|commit| commit > event);
             return (settled(seq), if early { State::Future } else { State::Prefix });
         }
-        if let Some(seq) = view.find(screen.sum, screen.prefix) {
+        if let Some(seq) = view.find(screen.sum, screen.sure) {
             let state =
                 if screen.own > seq { State::MissingOwn { own: screen.own } } else { State::Back { from: floor } };
             return (settled(seq), state);
         }
-        if let Some(seq) = view.find_before(screen.sum, screen.prefix) {
-            return (seq, State::Back { from: screen.prefix });
+        if let Some(seq) = view.find_before(screen.sum, screen.sure) {
+            return (seq, State::Back { from: screen.sure });
         }
         if screen.error != 0
             && let Some(seq) = view.find(screen.sum.wrapping_sub(screen.error), floor)
         {
             return (settled(seq), State::Repeated);
         }
-        let nearest = self.nearest(device, apply, floor).unwrap_or(screen.prefix);
+        let nearest = self.nearest(device, apply, floor).unwrap_or(screen.sure);
         (nearest, State::Wrong(self.describe(device, screen, nearest)))
+    }
+
+    /// The last commit when an apply's data arrived.
+    fn arrived(&self, event: usize, apply: &Apply) -> u64 {
+        let arrived = self.commits.partition_point(|(_, at)| self.history.events[*at].at_us <= apply.arrived_us);
+        arrived.checked_sub(1).map_or(0, |index| self.commits[index].0).min(self.committed_before(event))
+    }
+
+    /// The last commit with the state that the device shows, where the server came back to that state: a checkpoint
+    /// with operations that the device did not have shows what was last committed when it arrived, unless a checkpoint
+    /// that is no older shows what was before.
+    fn shown_again(&self, device: u32, screen: &Screen, event: usize, apply: &Apply, sure: u64) -> u64 {
+        let (view, arrived) = (self.view(device), self.arrived(event, apply));
+        let again = view.find_before(screen.sum, arrived.saturating_add(1)).filter(|again| *again > sure);
+        let later = self.checkpoints.range(apply.last_op_id..).next().map(|(_, shown)| *shown);
+        match again {
+            Some(again) if apply.last_op_id > screen.last_op_id && later.is_none_or(|shown| shown >= again) => {
+                view.unchanged_until(again, arrived.max(again))
+            }
+            // It still shows what it showed.
+            _ if view.state_at(screen.prefix) == screen.sum => screen.prefix.max(sure),
+            _ => sure,
+        }
     }
 
     /// The first commit from `floor` on after which every listed row is as shown.

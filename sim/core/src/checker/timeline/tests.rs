@@ -41,17 +41,50 @@ fn follows_own_and_others_commits() {
 }
 
 #[test]
-fn goes_by_the_first_commit_that_fits_and_by_own_ones() {
+fn goes_by_own_commits() {
     let mut builder = with_seed_rows();
     builder.server_write(&[(CARD, Some(json!({"title": "x"})))]);
     builder.tx(0, &[(Op::Patch, CARD, json!({"title": "y"}))]);
     builder.upload(0);
     builder.server_write(&[(CARD, Some(json!({"title": "x"})))]);
-    // Both apply title x: device 0 after its own commit 3, device 1 may not have seen more than commit 2.
+    // Device 0 applies title x after its own commit 3.
     builder.apply(0);
-    builder.apply(1);
     assert_eq!(prefixes(&builder, 0).0, [1, 4]);
-    assert_eq!(prefixes(&builder, 1).0, [1, 2]);
+}
+
+#[test]
+fn of_equal_states_the_checkpoint_tells_which_was_seen() {
+    let shows = |last_op_id: u64, other: Option<u64>| {
+        let title = |title: &str| (CARD, Some(json!({"title": title})));
+        let mut builder = with_seed_rows();
+        builder.server_write(&[title("x")]);
+        builder.apply(1);
+        builder.server_write(&[title("y")]);
+        let between = builder.server[&CARD].clone();
+        builder.server_write(&[title("x")]);
+        let mut apply = |device, last_op_id, rows| {
+            let apply = Apply {
+                priority: None,
+                last_op_id,
+                write_checkpoint: None,
+                target: None,
+                queued: 0,
+                rows,
+                arrived_us: i64::MAX,
+                whole: false,
+            };
+            builder.apply_event(device, apply);
+        };
+        if let Some(other) = other {
+            apply(0, other, vec![(CARD, Some(between))]);
+        }
+        apply(1, last_op_id, Vec::new());
+        prefixes(&builder, 1).0
+    };
+    assert_eq!(shows(2, None), [1, 2, 2], "nothing new came");
+    assert_eq!(shows(4, None), [1, 2, 4], "the row came back to what it was");
+    assert_eq!(shows(4, Some(3)), [1, 2, 4], "an earlier checkpoint shows what was in between");
+    assert_eq!(shows(4, Some(5)), [1, 2, 2], "a later checkpoint shows what was in between");
 }
 
 #[test]
