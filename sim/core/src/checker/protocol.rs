@@ -21,8 +21,13 @@ struct Checkpoints {
     acknowledged: u64,
     /// Requests whose answer has not come.
     asked: u32,
-    /// Whether it may have been issued numbers that it never learnt: a lost answer, a request delivered twice.
-    in_doubt: bool,
+    /// How many numbers it may have been issued that it never learnt: answers that were lost, requests that may have
+    /// been delivered twice.
+    unlearnt: u64,
+    /// How many faults that repeat messages are going on.
+    repeating: u32,
+    /// Whether nothing is known of its numbers: it shares them with the database that it is a copy of.
+    is_copy: bool,
 }
 
 /// Judges what devices saw of the protocol.
@@ -30,14 +35,21 @@ struct Checkpoints {
 pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
     let mut gather = Gather::new(ctx, "protocol");
     // A copy shares its client id, and so its counter, with the database that it was made of.
-    let known = |device: &DeviceName| Checkpoints { in_doubt: device.copy.is_some(), ..Checkpoints::default() };
+    let known = |device: &DeviceName| Checkpoints { is_copy: device.copy.is_some(), ..Checkpoints::default() };
     let mut devices: Vec<Checkpoints> = ctx.history.header.devices.iter().map(known).collect();
     for (event, seen) in ctx.history.events.iter().enumerate() {
-        if let What::Fault { phase: Phase::Invoke, fault: Fault::Lossy { device, duplicated: 1.., .. }, .. } =
-            &seen.what
+        if let What::Fault { phase, fault: Fault::Lossy { device, duplicated: 1.., .. }, .. } = &seen.what
             && let Some(device) = devices.get_mut(*device as usize)
         {
-            device.in_doubt = true;
+            match phase {
+                // What is under way already may be repeated as well.
+                Phase::Invoke => {
+                    device.repeating += 1;
+                    device.unlearnt += u64::from(device.asked);
+                }
+                Phase::Ok => device.repeating = device.repeating.saturating_sub(1),
+                _ => {}
+            }
         }
         let Who::Client(device) = seen.who else { continue };
         let Some(known) = devices.get_mut(device as usize) else { continue };
@@ -49,7 +61,10 @@ pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
                 events: vec![event],
                 ..Case::default()
             }),
-            What::WriteCheckpoint { phase: Phase::Invoke, .. } => known.asked += 1,
+            What::WriteCheckpoint { phase: Phase::Invoke, .. } => {
+                known.asked += 1;
+                known.unlearnt += u64::from(known.repeating > 0);
+            }
             What::WriteCheckpoint { phase: Phase::Ok, number, .. } => {
                 known.asked = known.asked.saturating_sub(1);
                 if let Some(number) = number
@@ -58,12 +73,12 @@ pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
                     known.issued = Some((*number, event));
                 }
             }
-            What::WriteCheckpoint { phase, .. } => {
+            What::WriteCheckpoint { .. } => {
                 known.asked = known.asked.saturating_sub(1);
-                known.in_doubt |= *phase == Phase::Info;
+                known.unlearnt += 1;
             }
             // A kill leaves requests without an answer.
-            What::Lifecycle(_) => known.in_doubt |= known.asked > 0,
+            What::Lifecycle(_) => known.unlearnt += u64::from(std::mem::take(&mut known.asked)),
             What::Apply(apply) => {
                 known.acknowledged = known.acknowledged.max(apply.write_checkpoint.unwrap_or(0));
                 acknowledged(&mut gather, device, event, known, apply.write_checkpoint);
@@ -79,7 +94,8 @@ pub fn check(ctx: &Context<'_>, _timeline: &Timeline<'_>) -> Finding {
 
 fn acknowledged(gather: &mut Gather<'_>, device: u32, event: usize, known: &Checkpoints, number: Option<u64>) {
     let Some(number) = number else { return };
-    if known.in_doubt || known.asked > 0 || known.issued.is_some_and(|(issued, _)| number <= issued) {
+    let most = known.issued.map_or(0, |(issued, _)| issued).saturating_add(known.unlearnt);
+    if known.is_copy || known.asked > 0 || number <= most {
         return;
     }
     let issued = known.issued.map_or_else(|| "none".to_owned(), |(issued, _)| format!("no more than {issued}"));

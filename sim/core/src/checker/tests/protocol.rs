@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{CARD, sound};
 use crate::checker::protocol::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
+use crate::fault::{Fault, Server};
 use crate::history::{Apply, Op, Phase, What, Who};
 
 fn apply(change: impl FnOnce(&mut Apply)) -> HistoryBuilder {
@@ -44,12 +45,41 @@ fn nothing_is_acknowledged_that_was_not_issued() {
     let mut builder = with_seed_rows();
     builder.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Invoke, number: None, status: None });
     builder.event(Who::Client(0), What::WriteCheckpoint { phase: Phase::Info, number: None, status: None });
-    let mut acknowledged = apply(|apply| apply.write_checkpoint = Some(7)).history.events.pop().expect("an apply").what;
+    let mut acknowledged = apply(|apply| apply.write_checkpoint = Some(1)).history.events.pop().expect("an apply").what;
     if let What::Apply(apply) = &mut acknowledged {
         apply.target = None;
     }
     builder.event(Who::Client(0), acknowledged);
     builder.expect(check, &[]);
+}
+
+#[test]
+fn a_fault_that_repeats_messages_excuses_only_the_numbers_that_it_can_explain() {
+    let applied = |number: u64| {
+        let mut builder = with_seed_rows();
+        let lossy = Fault::Lossy {
+            device: 0,
+            server: Server::Both,
+            request_lost: 0,
+            reply_lost: 0,
+            duplicated: 50,
+            for_us: 1_000_000,
+        };
+        for phase in [Phase::Invoke, Phase::Ok] {
+            builder.event(Who::Run, What::Fault { phase, key: 7, fault: lossy.clone() });
+            builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+            builder.upload(0);
+        }
+        let mut acknowledged = apply(|_| {}).history.events.pop().expect("an apply").what;
+        if let What::Apply(apply) = &mut acknowledged {
+            (apply.write_checkpoint, apply.target) = (Some(number), None);
+        }
+        builder.event(Who::Client(0), acknowledged);
+        builder
+    };
+    applied(2).expect(check, &[]);
+    applied(3).expect(check, &[]);
+    applied(4).expect(check, &["acknowledged-not-issued"]);
 }
 
 #[test]
