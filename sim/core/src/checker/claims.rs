@@ -11,6 +11,7 @@ mod facts;
 mod registers;
 mod rows;
 mod ruling;
+mod stamps;
 mod structure;
 #[cfg(test)]
 mod tests;

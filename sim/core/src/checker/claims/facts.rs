@@ -149,6 +149,11 @@ impl<'a, 't> Facts<'a, 't> {
         earlier.tx.seq.is_some_and(|seq| seq <= self.timeline.seen_row(later.tx.device, later.tx.event, earlier.row))
     }
 
+    /// Whether the device began as a copy that holds what another had done by this event.
+    pub(super) fn began_with(&self, device: u32, other: u32, event: usize) -> bool {
+        self.installations.has_seen(device, other, event)
+    }
+
     /// The server's row in the end.
     pub(super) fn last(&self, row: RowId) -> Option<&Row> {
         self.timeline.row_at(row, self.timeline.last_commit())

@@ -6,6 +6,7 @@ use fixtures::{Rule, Value};
 
 use super::facts::Write;
 use super::ruling::{Contradiction, Ruling};
+use super::stamps::Stamps;
 use crate::checker::durability::members;
 use crate::history::{Op, RowId, label};
 
@@ -166,16 +167,7 @@ pub(super) fn greatest_stamp_stays(ruling: &mut Ruling<'_, '_, '_>) {
 fn stamps_of(ruling: &mut Ruling<'_, '_, '_>, row: RowId, columns: &[usize], writes: &[&Write<'_>]) {
     let facts = ruling.facts;
     let clock = ruling.ctx().app.policy.tables[facts.table(row)].clock;
-    let mut stamps: Vec<i64> = Vec::with_capacity(writes.len());
-    for (index, write) in writes.iter().enumerate() {
-        let seen = writes[..index].iter().zip(&stamps).filter(|(earlier, _)| facts.saw(write, earlier));
-        let floor = seen.map(|(_, stamp)| stamp.saturating_add(1)).max().unwrap_or(i64::MIN);
-        stamps.push(write.clock_us(clock).max(floor));
-    }
-    let is_last = |index: usize| {
-        !writes.iter().enumerate().any(|(other, write)| other != index && facts.saw(write, writes[index]))
-    };
-    let last: Vec<usize> = (0..writes.len()).filter(|index| is_last(*index)).collect();
+    let Stamps { stamps, last } = Stamps::of(facts, clock, writes);
     let client = |index: usize| {
         ruling
             .ctx()

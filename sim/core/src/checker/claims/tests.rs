@@ -391,6 +391,36 @@ fn one_refusal_per_expiry() {
 }
 
 #[test]
+fn a_wrong_audience_lasts_until_the_last_fault_of_it_ends() {
+    use crate::plan::Fault;
+    let fault = |phase, key| What::Fault { phase, key, fault: Fault::WrongAudience { device: 0, for_us: 1_000_000 } };
+    let stream = |status| What::Stream {
+        phase: if status == 200 { Phase::Ok } else { Phase::Fail },
+        status: Some(status),
+        reason: "",
+    };
+    let builder = |second_end: bool| {
+        move |builder: &mut HistoryBuilder| {
+            builder.event(Who::Run, fault(Phase::Invoke, 1));
+            builder.event(Who::Run, fault(Phase::Invoke, 2));
+            builder.event(Who::Client(0), stream(401));
+            builder.event(Who::Run, fault(Phase::Ok, 1));
+            if second_end {
+                builder.event(Who::Run, fault(Phase::Ok, 2));
+            }
+            builder.event(Who::Client(0), stream(401));
+            builder.event(Who::Client(0), stream(401));
+            if !second_end {
+                builder.event(Who::Run, fault(Phase::Ok, 2));
+            }
+            builder.event(Who::Client(0), stream(200));
+        }
+    };
+    check("refused while the second lasts", Claim::OneRefusalPerExpiry, true, builder(false));
+    check("refused twice after both", Claim::OneRefusalPerExpiry, false, builder(true));
+}
+
+#[test]
 fn old_tokens_stay_good() {
     use crate::plan::Fault;
     let rotation = |phase| What::Fault { phase, key: 7, fault: Fault::KeyRotated { lag_us: 1_000_000 } };

@@ -120,9 +120,15 @@ pub(super) fn one_refusal_per_expiry(ruling: &mut Ruling<'_, '_, '_>) {
         if let What::Fault { phase, fault: Fault::WrongAudience { device, .. }, .. } = &entry.what {
             match phase {
                 Phase::Invoke => *wrong.entry(*device).or_default() += 1,
+                // Another fault of the kind may go on: the tokens are right when the last one is over.
                 Phase::Ok => {
-                    wrong.remove(device);
-                    refused.retain(|(refused, _), _| refused != device);
+                    let lasting = wrong.get(device).map_or(0, |lasting| lasting.saturating_sub(1));
+                    if lasting == 0 {
+                        wrong.remove(device);
+                        refused.retain(|(refused, _), _| refused != device);
+                    } else {
+                        wrong.insert(*device, lasting);
+                    }
                 }
                 _ => {}
             }

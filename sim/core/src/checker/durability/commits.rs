@@ -56,8 +56,14 @@ impl<'a> Judge<'a, '_> {
     }
 
     /// Rows that were there before the feed begins: those whose first change has an image before it, and those that
-    /// no change names but somebody reads in the end.
+    /// no change names but the server shows in the end.
     fn begin(&mut self) {
+        let is_server_read = self
+            .ctx
+            .history
+            .events
+            .iter()
+            .any(|event| event.who == Who::Server && matches!(event.what, What::Read { scope: Scope::Final, .. }));
         let mut known = vec![false; self.rows.len()];
         for event in &self.ctx.history.events {
             match &event.what {
@@ -70,7 +76,8 @@ impl<'a> Judge<'a, '_> {
                         }
                     }
                 }
-                What::Read { scope: Scope::Final, rows } => {
+                // What only a device shows was never on the server, where the server was read as well.
+                What::Read { scope: Scope::Final, rows } if event.who == Who::Server || !is_server_read => {
                     for (row, image) in rows {
                         if known.get(*row as usize) == Some(&false) && image.is_some() {
                             self.set_live(*row, image.clone());
@@ -93,7 +100,9 @@ impl<'a> Judge<'a, '_> {
             }
             return self.server_commit(commit);
         };
-        let first = self.timeline.commits_of(origin.device, origin.tx_id).next();
+        // A note of a refusal decides nothing about a later commit that says that the transaction took effect.
+        let mut effects = self.timeline.commits_of(origin.device, origin.tx_id);
+        let first = effects.find(|seq| self.timeline.commit(*seq).is_some_and(|commit| !is_refusal(commit)));
         if is_refusal(commit) || (commit.changes.is_empty() && first != Some(commit.seq)) {
             return;
         }
@@ -238,6 +247,10 @@ impl<'a> Judge<'a, '_> {
         for net in nets {
             let touched = net.before != net.after || net.edit.is_some();
             let heartbeat = self.heartbeat_written(&net);
+            let by = net.edit.map(|edit| edits[edit].op_id).or_else(|| at.ops.last().map(|op| op.op_id));
+            let (layout, by) = (self.layout(net.row), by.map(|op_id| at.write(op_id)));
+            let sets = &mut self.rows[net.row as usize].sets;
+            sets.follow(layout, net.before.as_ref(), net.after.as_ref(), by, at.seq);
             self.set_live(net.row, net.after);
             let state = &mut self.rows[net.row as usize];
             if touched {
@@ -265,6 +278,7 @@ impl<'a> Judge<'a, '_> {
             }
             let layout = self.layout(change.row);
             let state = &mut self.rows[change.row as usize];
+            state.sets.follow(layout, change.before.as_ref(), change.after.as_ref(), None, commit.seq);
             match (&change.before, &change.after) {
                 (Some(before), Some(after)) => {
                     for (index, register) in layout.registers.iter().enumerate() {
@@ -279,7 +293,7 @@ impl<'a> Judge<'a, '_> {
                                 high: commit.received_us,
                             };
                             // Whose value it was is overridden by the server, which may.
-                            state.writes.retain(|(at, _)| *at != index);
+                            state.writes.forget(index);
                             state.alike.retain(|(at, _)| *at != index);
                         }
                     }
@@ -343,6 +357,11 @@ impl<'a> Judge<'a, '_> {
                 None => self.rows[parent as usize].live.is_none(),
             },
         }
+    }
+
+    /// As [`Judge::parent_went`], of a row that there has been: what never was cannot go and take another row along.
+    pub(super) fn known_parent_went(&self, at: &JudgedTx<'_>, table: usize, id: &Value) -> bool {
+        id.as_text().is_some_and(|text| self.find(table, text).is_some()) && self.parent_went(at, table, id)
     }
 
     /// Whether the commit started another row of the exclusive invariant after this one's lease had ended.

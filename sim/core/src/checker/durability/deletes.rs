@@ -145,7 +145,6 @@ impl<'a> Judge<'a, '_> {
         let layout = self.layout(row);
         let state = &self.rows[row as usize];
         let seen = self.timeline.seen_row(at.device, at.tx_event, row);
-        let recent = &state.writes[state.writes.partition_point(|(_, write)| write.seq <= seen)..];
         let mut edited = Vec::new();
         for (index, register) in layout.registers.iter().enumerate() {
             let stored = state.register(index);
@@ -155,9 +154,7 @@ impl<'a> Judge<'a, '_> {
             writes.extend(course.into_iter().flat_map(|course| self.tx_writes(course)));
             let joins = matches!(register.rule, fixtures::Rule::Counter { .. } | fixtures::Rule::Set);
             if joins && self.discipline == Discipline::Rules {
-                writes.extend(
-                    recent.iter().rev().filter(|(at_register, _)| *at_register == index).map(|(_, write)| *write),
-                );
+                writes.extend(state.writes.since(index, seen).iter().rev().copied());
             }
             writes.retain(|write| !self.saw(at, row, write));
             let both_unseen = stored.also.is_none() || writes.len() >= 2;

@@ -6,9 +6,10 @@ use super::edit::{Edit, members};
 use super::judge::Judge;
 use super::merge::{NULL, RegisterFate, Sides, get};
 use super::report::Loss;
+use super::state::Write;
 use super::stats::count;
 use super::transaction::JudgedTx;
-use crate::history::{Op, label};
+use crate::history::{Op, RowId, label};
 
 impl<'a> Judge<'a, '_> {
     /// Differences add up. `None` if something is no integer: then the rule is latest.
@@ -58,14 +59,25 @@ impl<'a> Judge<'a, '_> {
         if after != current {
             writes.extend(stored.by);
         }
-        if writes.is_empty() {
+        if writes.is_empty() && (cell.blind || cell.base.is_none()) {
             return Some(RegisterFate::Joined);
+        }
+        let replaces = writes.is_empty();
+        if replaces {
+            writes.push(at.write(cell.op_id));
         }
         let what = format!("is {after} after commit {}, not {expected}", at.seq);
         let because = if cell.blind {
             format!("It was {current}, and an insert wrote {new}: the greater value stays")
         } else {
             format!("It was {current}, and client/{} added {}: differences add up", at.device, new - base)
+        };
+        let because = if replaces {
+            format!(
+                "{because}; what was lost is what the server itself had written, replaced by a value that had not seen it"
+            )
+        } else {
+            because
         };
         self.report_loss(
             at,
@@ -94,16 +106,17 @@ impl<'a> Judge<'a, '_> {
         let base = if cell.blind { Default::default() } else { members(cell.base)? };
         let stored = self.rows[edit.row as usize].register(index);
         let unseen = stored.by.filter(|by| !self.saw(at, edit.row, by));
+        for element in new.difference(&base) {
+            self.rows[edit.row as usize].sets.note_addition(index, element, at.write(cell.op_id));
+        }
         let mut mine = Vec::new();
         let mut others = Vec::new();
         if !(sides.base_equal && sides.is_new) {
             mine.extend(new.difference(&base).filter(|element| !after.contains(*element)));
             let removed = |element: &&String| !new.contains(*element) && !cell.blind;
-            mine.extend(
-                base.iter()
-                    .filter(removed)
-                    .filter(|element| after.contains(*element) && (unseen.is_none() || !current.contains(*element))),
-            );
+            mine.extend(base.iter().filter(removed).filter(|element| after.contains(*element)).filter(|element| {
+                !current.contains(*element) || !self.is_addition_unseen(at, edit.row, index, element)
+            }));
             others.extend(
                 current
                     .iter()
@@ -120,6 +133,10 @@ impl<'a> Judge<'a, '_> {
             for element in unintended {
                 if base.contains(element) { others.push(element) } else { mine.push(element) }
             }
+        }
+        // Without the old value, what the operation replaced knowingly is not told from what it had not seen.
+        if cell.base.is_none() && !cell.blind {
+            others.retain(|element| self.is_addition_unseen(at, edit.row, index, element));
         }
         if mine.is_empty() && others.is_empty() {
             if unseen.is_some() && !sides.base_equal && !sides.equal {
@@ -149,10 +166,15 @@ impl<'a> Judge<'a, '_> {
         if !mine.is_empty() {
             writes.push(at.write(cell.op_id));
         }
-        if !others.is_empty() {
+        let victims: Vec<Write> = others.iter().flat_map(|element| self.hands(edit.row, index, element)).collect();
+        writes.extend(victims.iter().filter(|write| write.device != at.device || write.op_id != cell.op_id));
+        if writes.is_empty() && !others.is_empty() {
             writes.extend(stored.by);
         }
-        // What went had been there before any device wrote.
+        // What the server itself had written was replaced, and the operation had been told what it replaces.
+        if writes.is_empty() && !others.is_empty() && !cell.blind && cell.base.is_some() {
+            writes.push(at.write(cell.op_id));
+        }
         if !writes.is_empty() {
             self.report_loss(
                 at,
@@ -162,5 +184,22 @@ impl<'a> Judge<'a, '_> {
             );
         }
         Some(if mine.is_empty() { RegisterFate::Joined } else { RegisterFate::Lost })
+    }
+
+    /// Whether somebody added the element without the edit's device having seen the addition.
+    fn is_addition_unseen(&self, at: &JudgedTx<'_>, row: RowId, index: usize, element: &str) -> bool {
+        let Some(history) = self.rows[row as usize].sets.element(index, element) else { return false };
+        let seen = self.timeline.seen_row(at.device, at.tx_event, row);
+        history.added_by_server.is_some_and(|seq| seq > seen)
+            || history.added.values().any(|write| !self.saw(at, row, write))
+    }
+
+    /// The writes that made an element what it was before the commit: those that added it, or that removed it.
+    fn hands(&self, row: RowId, index: usize, element: &str) -> Vec<Write> {
+        let Some(history) = self.rows[row as usize].sets.element(index, element) else { return Vec::new() };
+        match history.removed {
+            Some(by) => by.into_iter().collect(),
+            None => history.added.values().copied().collect(),
+        }
     }
 }

@@ -336,11 +336,7 @@ impl<'a, 't> Judge<'a, 't> {
         let layout = self.layout(edit.row);
         let register = &layout.registers[index];
         let seen = self.timeline.seen_row(at.device, at.tx_event, edit.row);
-        let writes = &self.rows[edit.row as usize].writes;
-        let unseen = writes[writes.partition_point(|(_, write)| write.seq <= seen)..]
-            .iter()
-            .filter(|(at_register, write)| *at_register == index && write.device != at.device)
-            .count() as u64;
+        let unseen = self.rows[edit.row as usize].writes.unseen(index, at.device, seen);
         if unseen == 0 {
             return;
         }
@@ -360,7 +356,7 @@ impl<'a, 't> Judge<'a, 't> {
         let write = at.write(self.register_author(edit, index));
         let registers = self.layout(edit.row).registers.len();
         let state = &mut self.rows[edit.row as usize];
-        state.writes.push((index, write));
+        state.writes.push(index, write);
         if state.registers.is_empty() {
             state.registers = vec![state::SERVER; registers];
         }

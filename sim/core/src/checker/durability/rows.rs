@@ -61,11 +61,8 @@ impl<'a> Judge<'a, '_> {
         let layout = self.layout(edit.row);
         let seen = self.timeline.seen_row(at.device, at.tx_event, edit.row);
         let writes = &self.rows[edit.row as usize].writes;
-        let unseen = &writes[writes.partition_point(|(_, write)| write.seq <= seen)..];
-        let beside = unseen
-            .iter()
-            .filter(|(index, write)| write.device != at.device && !written(edit, layout).any(|mine| mine == *index));
-        let beside = beside.count() as u64;
+        let others = (0..layout.registers.len()).filter(|index| !written(edit, layout).any(|mine| mine == *index));
+        let beside: u64 = others.map(|index| writes.unseen(index, at.device, seen)).sum();
         if beside > 0 && written(edit, layout).next().is_some() {
             count(&mut self.stats.concurrent, "row", beside);
         }
@@ -75,6 +72,7 @@ impl<'a> Judge<'a, '_> {
         let layout = self.layout(edit.row);
         let mut counts = FateCounts::default();
         self.count_beside(at, edit);
+        self.count_left_out(at, edit, before, after);
         for index in written(edit, layout) {
             match self.register(at, edit, index, before, after) {
                 RegisterFate::Stands => counts.stands += 1,
@@ -228,8 +226,9 @@ impl<'a> Judge<'a, '_> {
             register.by = Some(at.write(edit.op_id));
         }
         let state = &mut self.rows[edit.row as usize];
-        *state = State { registers, filled, mark: state.mark, live: state.live.take(), ..State::default() };
-        state.writes.extend(written(edit, layout).map(|index| (index, at.write(edit.op_id))));
+        let sets = std::mem::take(&mut state.sets);
+        *state = State { registers, filled, sets, mark: state.mark, live: state.live.take(), ..State::default() };
+        written(edit, layout).for_each(|index| state.writes.push(index, at.write(edit.op_id)));
         counts
     }
 
@@ -312,7 +311,7 @@ impl<'a> Judge<'a, '_> {
         }
         let state = &mut self.rows[edit.row as usize];
         state.registers = registers;
-        state.writes.extend(written(edit, layout).map(|index| (index, write)));
+        written(edit, layout).for_each(|index| state.writes.push(index, write));
         counts
     }
 

@@ -5,6 +5,8 @@
 
 use fixtures::Row;
 
+use super::set_history::SetHistory;
+use super::write_log::WriteLog;
 use crate::history::RowId;
 
 /// A device's write.
@@ -68,10 +70,12 @@ pub(super) struct State {
     pub(super) registers: Vec<Register>,
     /// Columns that hold the default which the row's own insert left to the server; empty for none.
     pub(super) filled: Vec<bool>,
-    /// The writes of devices: (register, write), in commit order.
-    pub(super) writes: Vec<(usize, Write)>,
+    /// The writes of devices, in commit order.
+    pub(super) writes: WriteLog,
     /// Writes of the value that a register holds, beside the one that made it: (register, write).
     pub(super) alike: Vec<(usize, Write)>,
+    /// Who added and removed the elements of its sets.
+    pub(super) sets: SetHistory,
     /// Whoever wrote anything of the row, its clock alone included, or let structure write it: a policy that
     /// supersedes operations whole may name any of them. Empty under the others.
     pub(super) everyone: Vec<Write>,

@@ -125,7 +125,7 @@ impl<'a> Judge<'a, '_> {
             if at.received_us.saturating_sub(state.touched_us.max(state.heartbeat_us)) <= lease_us {
                 writers.extend([state.register(register).by, state.register(register).also, None]);
                 // The transaction itself may have written the holder since.
-                writers.extend(state.writes.iter().filter(|(at, _)| *at == register).map(|(_, write)| Some(*write)));
+                writers.extend(state.writes.of(register).iter().copied().map(Some));
             }
         }
         for net in at.nets.iter().filter(|net| net.row != row && self.table(net.row) == rule.table) {

@@ -2,6 +2,7 @@
 
 mod false_answers;
 mod installations;
+mod joins;
 mod overrides;
 mod structure;
 

@@ -68,7 +68,7 @@ impl<'a> Judge<'a, '_> {
         let parent_went = layout.parents[column].is_some_and(|parent| {
             (parent.deleted == OnParentDelete::Null || parent.missing == OnMissingParent::Null)
                 && after[column].is_null()
-                && self.parent_went(at, parent.table, &before[column])
+                && self.known_parent_went(at, parent.table, &before[column])
         });
         if parent_went && layout.parents[column].is_some_and(|parent| parent.made_by == MadeBy::Database) {
             self.forget_writer(at, net.row, register_index);
@@ -134,7 +134,7 @@ impl<'a> Judge<'a, '_> {
         let went_with: Vec<MadeBy> = (layout.parents.iter().enumerate())
             .filter_map(|(column, parent)| {
                 let parent = parent.filter(|parent| parent.deleted == OnParentDelete::Cascade)?;
-                self.parent_went(at, parent.table, &before[column]).then_some(parent.made_by)
+                self.known_parent_went(at, parent.table, &before[column]).then_some(parent.made_by)
             })
             .collect();
         if went_with.contains(&MadeBy::Database) {

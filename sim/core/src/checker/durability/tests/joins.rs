@@ -1,0 +1,168 @@
+//! Counters and sets where a stale value replaces the whole: by devices, by the server itself, over seed rows.
+
+use super::*;
+
+fn tags(tags: &str) -> Json {
+    json!({"tags": tags})
+}
+
+#[test]
+fn a_removal_that_stays_undone_is_lost_though_another_element_was_added_meanwhile() {
+    let play = |added: &'static str, kept: &'static str| {
+        move |p: &mut Play| {
+            p.builder.server_write(&[(CARD, Some(tags(r#"["x"]"#)))]);
+            p.apply(0);
+            p.apply(1);
+            p.edit(0, CARD, tags("[]"));
+            p.edit(1, CARD, tags(added));
+            p.commit(1, vec![(CARD, Some(tags(added)))], vec![]);
+            p.commit(0, vec![(CARD, Some(tags(kept)))], vec![]);
+        }
+    };
+    check("x is still there", play(r#"["x","y"]"#, r#"["x","y"]"#), &["lost-element"]);
+    check("x went, y stays", play(r#"["x","y"]"#, r#"["y"]"#), &[]);
+}
+
+#[test]
+fn an_element_that_somebody_added_anew_meanwhile_may_stay() {
+    check(
+        "removed and added concurrently",
+        |p| {
+            p.builder.server_write(&[(CARD, Some(tags(r#"["x"]"#)))]);
+            p.apply(0);
+            p.apply(1);
+            p.edit(0, CARD, tags("[]"));
+            p.edit(1, CARD, tags("[]"));
+            p.edit(1, CARD, tags(r#"["x"]"#));
+            p.commit(1, vec![(CARD, Some(tags("[]")))], vec![]);
+            p.commit(1, vec![(CARD, Some(tags(r#"["x"]"#)))], vec![]);
+            p.commit(0, vec![], vec![]);
+        },
+        &[],
+    );
+}
+
+#[test]
+fn a_stale_set_that_replaces_what_the_server_wrote_loses_elements() {
+    let play = |after: &'static str| {
+        move |p: &mut Play| {
+            p.edit(0, CARD, tags(r#"["a"]"#));
+            p.edit(1, CARD, tags(r#"["b"]"#));
+            p.commit(0, vec![(CARD, Some(tags(r#"["a"]"#)))], vec![]);
+            p.builder.server_write(&[(CARD, Some(tags(r#"["a","s"]"#)))]);
+            p.commit(1, vec![(CARD, Some(tags(after)))], vec![]);
+        }
+    };
+    check("all replaced", play(r#"["b"]"#), &["lost-element"]);
+    check("the server's element replaced", play(r#"["a","b"]"#), &["lost-element"]);
+    check("united", play(r#"["a","s","b"]"#), &[]);
+}
+
+#[test]
+fn a_stale_set_that_replaces_elements_which_only_the_server_ever_wrote_loses_them() {
+    check(
+        "no device wrote it before",
+        |p| {
+            p.edit(1, CARD, tags(r#"["b"]"#));
+            p.builder.server_write(&[(CARD, Some(tags(r#"["s"]"#)))]);
+            p.commit(1, vec![(CARD, Some(tags(r#"["b"]"#)))], vec![]);
+        },
+        &["lost-element"],
+    );
+    check(
+        "a removal of a seed element that comes back with a stale value",
+        |p| {
+            p.builder.server_write(&[(CARD, Some(tags(r#"["x"]"#)))]);
+            p.apply(0);
+            p.apply(1);
+            p.edit(0, CARD, tags("[]"));
+            p.edit(1, CARD, tags(r#"["x","y"]"#));
+            p.commit(0, vec![(CARD, Some(tags("[]")))], vec![]);
+            p.builder.server_write(&[(CARD, Some(tags(r#"["s"]"#)))]);
+            p.commit(1, vec![(CARD, Some(tags(r#"["x","y","s"]"#)))], vec![]);
+        },
+        &["lost-element"],
+    );
+}
+
+#[test]
+fn a_stale_count_that_replaces_what_the_server_added_loses_increments() {
+    let play = |after: i64| {
+        move |p: &mut Play| {
+            p.edit(0, CARD, json!({"hits": 5}));
+            p.edit(1, CARD, json!({"hits": 1}));
+            p.commit(0, vec![(CARD, Some(json!({"hits": 5})))], vec![]);
+            p.builder.server_write(&[(CARD, Some(json!({"hits": 6})))]);
+            p.commit(1, vec![(CARD, Some(json!({"hits": after})))], vec![]);
+        }
+    };
+    check("replaced", play(1), &["lost-increment"]);
+    check("added", play(7), &[]);
+}
+
+#[test]
+fn a_commit_that_only_says_applied_after_a_note_of_a_refusal_is_a_lost_write() {
+    check(
+        "refused, then said to be applied, and nothing changed",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            let tx = p.builder.queued[0][0].clone();
+            p.builder.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
+            p.commit(0, vec![], vec![]);
+        },
+        &["lost-update"],
+    );
+    check(
+        "refused, then applied",
+        |p| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            let tx = p.builder.queued[0][0].clone();
+            p.builder.commit(Some((0, &tx)), &[], vec![answer(1, Outcome::Rejected)], vec![]);
+            p.land(0, vec![]);
+        },
+        &[],
+    );
+}
+
+#[test]
+fn a_row_that_only_its_device_shows_is_no_row_of_the_server() {
+    let mut scene = Play { builder: with_seed_rows() };
+    let row = scene.builder.row("boxes");
+    scene.insert(0, row, json!({"name": "b"}));
+    scene.commit(0, vec![], vec![]);
+    scene.builder.apply(1);
+    scene.builder.end();
+    assert!(scene.builder.shown[0].contains_key(&row), "the device still shows it");
+    expect("the insert never came", &scene.builder, &["lost-insert"]);
+}
+
+#[test]
+fn a_row_does_not_go_with_a_parent_that_never_was() {
+    let play = |parent: Option<&'static str>| {
+        move |p: &mut Play| {
+            let parent = parent.map_or_else(|| p.builder.id(BOX), Json::from);
+            p.builder.server_write(&[(CARD, Some(json!({"box_id": parent, "title": "card", "tags": "[]"})))]);
+            p.apply(0);
+            p.apply(1);
+            p.edit(0, CARD, json!({"title": "a"}));
+            p.land(0, vec![]);
+            p.apply(1);
+            p.delete(1, BOX);
+            p.commit(1, vec![(BOX, None), (CARD, None)], vec![]);
+        }
+    };
+    check("the parent went", play(None), &[]);
+    check("there was no such parent", play(Some("nobody")), &["lost-insert"]);
+}
+
+#[test]
+fn a_value_that_a_replace_leaves_out_stays_and_is_counted() {
+    let played = |set: Json| {
+        move |p: &mut Play| {
+            p.insert(0, CARD, set.clone());
+            p.commit(0, vec![(CARD, Some(json!({"title": "b"})))], vec![]);
+        }
+    };
+    let (_, stats) = check("hits and tags are left out", played(json!({"title": "b"})), &[]);
+    assert!(counted(&stats, "left-out-by-replace") >= 2, "{stats:?}");
+}
