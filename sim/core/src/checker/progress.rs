@@ -4,11 +4,13 @@
 //! failure of liveness. Where it is real it is one only if nothing advanced for a third of the wait; while something moves,
 //! it is unknown.
 
+use std::collections::BTreeSet;
+
 use super::context::Context;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather, barrier_name};
 use crate::history::label::{client, time};
-use crate::history::{Barrier, Event, Phase, TxOutcome, Upload, What, Who};
+use crate::history::{Barrier, Phase, TxOutcome, Upload, What, Who};
 use crate::verdict::{Class, Finding};
 
 /// Judges the barriers.
@@ -20,11 +22,13 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     let mut healed = None;
     let mut failed = Vec::new();
     let mut reached = None;
+    let mut not_injected = Vec::new();
     for (event, seen) in ctx.history.events.iter().enumerate() {
         let (barrier, phase, open) = match &seen.what {
             What::Barrier { barrier, phase, open } => (barrier, phase, open),
             What::Fault { phase: Phase::Fail, fault, .. } => {
                 gather.unknown(format!("the fault {} was to strike and could not be injected", fault.name()));
+                not_injected.push((event, fault.device()));
                 continue;
             }
             _ => continue,
@@ -46,15 +50,26 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
     if failed.is_empty() && reached != Some(Barrier::SettleAgain) {
         gather.unknown("the history ends before the run has settled".to_owned());
     }
-    // Nobody promises to overcome what is left of a fault that could not be injected completely.
-    let is_half_struck = |seen: &Event| matches!(&seen.what, What::Fault { phase: Phase::Fail, .. });
-    if ctx.history.events.iter().any(is_half_struck) {
-        return gather.finish();
-    }
     for (barrier, entered, event, open) in failed {
-        judge(ctx, timeline, barrier, (entered, event), open, &mut gather);
+        let work_again = servers_work(ctx, healed.unwrap_or(entered), event);
+        // Nobody promises to overcome what is left of a fault that could not be injected completely: on its device, or
+        // on the servers, unless they are seen to work.
+        let excused = |(at, device): &(usize, Option<u32>)| device.is_none() && (*at > event || !work_again);
+        if not_injected.iter().any(excused) {
+            continue;
+        }
+        let devices: BTreeSet<u32> = not_injected.iter().filter_map(|(_, device)| *device).collect();
+        judge(ctx, timeline, barrier, (entered, event), open, &devices, &mut gather);
     }
     gather.finish()
+}
+
+/// Whether, between two events, an upload was answered for good and synced data was applied: both servers work.
+fn servers_work(ctx: &Context<'_>, from: usize, until: usize) -> bool {
+    let between = ctx.history.events.get(from..until).unwrap_or_default();
+    let is_final = |outcome: TxOutcome| outcome != TxOutcome::NotAttempted;
+    between.iter().any(|seen| matches!(&seen.what, What::Upload(upload) if upload.outcome.is_some_and(is_final)))
+        && between.iter().any(|seen| matches!(&seen.what, What::Apply(_)))
 }
 
 /// A scenario may promise to settle sooner than every run must.
@@ -96,15 +111,22 @@ fn judge(
     barrier: Barrier,
     (entered, failed): (usize, usize),
     open: &[String],
+    excused: &BTreeSet<u32>,
     gather: &mut Gather<'_>,
 ) {
+    let is_excused = |sentence: &&String| {
+        excused.iter().any(|device| sentence.strip_prefix(&client(*device)).is_some_and(|rest| rest.starts_with(' ')))
+    };
+    let open: Vec<&String> = open.iter().filter(|sentence| !is_excused(sentence)).collect();
     let history = ctx.history;
     let mut standings: Vec<Standing> = history.header.devices.iter().map(|_| Standing::default()).collect();
     let mut oldest: Vec<Option<i64>> = vec![None; standings.len()];
     let installations = super::installations::Installations::of(history);
     for (event, seen) in history.events[..failed].iter().enumerate() {
         let Who::Client(device) = seen.who else { continue };
-        let Some(standing) = standings.get_mut(device as usize).filter(|_| !installations.is_gone(device)) else {
+        let Some(standing) =
+            standings.get_mut(device as usize).filter(|_| !installations.is_gone(device) && !excused.contains(&device))
+        else {
             continue;
         };
         match &seen.what {
@@ -128,6 +150,9 @@ fn judge(
             }
             _ => {}
         }
+    }
+    if !excused.is_empty() && open.is_empty() && standings.iter().all(|standing| standing.open.is_empty()) {
+        return;
     }
     let at = |event: usize| history.events[event].at_us;
     let (waited, idle) =

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::{CARD, sound};
+use super::{BOX, CARD, sound};
 use crate::checker::progress::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
-use crate::history::{Barrier, Op, Phase, Time, Upload, What, Who};
+use crate::history::{Barrier, Event, Op, Phase, Time, Upload, What, Who};
 use crate::plan::Fault;
 use crate::verdict::{Class, Verdict};
 
@@ -58,6 +58,40 @@ fn a_fault_that_did_not_strike_whole_is_no_promise_to_overcome() {
     let finding = builder.judge(check);
     assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
     assert!(finding.unknown[0].contains("service-paused was to strike and could not be injected"), "{finding:#?}");
+}
+
+/// A fault that is not injected before device 0, and only it, gets stuck.
+fn wedged_after_a_fault_that_failed(fault: Fault, others_work: bool) -> HistoryBuilder {
+    let mut builder = wedged(Time::Virtual);
+    let failed = builder.history.events.pop().expect("the barrier is missed");
+    let what = What::Fault { phase: Phase::Fail, key: 1, fault };
+    builder.history.events.insert(0, Event { at_us: 0, who: Who::Run, what });
+    if others_work {
+        builder.tx(1, &[(Op::Patch, BOX, json!({"name": "theirs"}))]);
+        builder.upload(1);
+        builder.apply(1);
+    }
+    builder.event(failed.who, failed.what);
+    builder
+}
+
+#[test]
+fn a_fault_that_was_not_injected_excuses_only_what_it_could_touch() {
+    let device = |device| Fault::Offline { device, for_us: 1 };
+    let servers = Fault::ServicePaused { for_us: 1 };
+    let verdict = |fault: &Fault, others_work| {
+        let finding = wedged_after_a_fault_that_failed(fault.clone(), others_work).judge(check);
+        assert!(finding.unknown[0].contains("could not be injected"), "{finding:#?}");
+        let codes: Vec<&str> = finding.anomalies.iter().map(|anomaly| anomaly.code).collect();
+        assert_eq!(finding.verdict, if codes.is_empty() { Verdict::Unknown } else { Verdict::Invalid });
+        codes
+    };
+    for others_work in [false, true] {
+        assert_eq!(verdict(&device(0), others_work), [""; 0], "what is stuck is the fault's own device");
+        assert_eq!(verdict(&device(1), others_work), ["stuck-queue"], "another device is stuck");
+    }
+    assert_eq!(verdict(&servers, false), [""; 0], "a server may be what does not work");
+    assert_eq!(verdict(&servers, true), ["stuck-queue"], "the servers work for others");
 }
 
 #[test]
