@@ -1,342 +1,317 @@
 //! The written form of a history: one JSON object a line, rows in our names (docs/semantics.md, section 5).
 //!
-//! `{"v","i","t_us","who","kind","f","tx","rows":[{"row","op","set","old","version"}]}`; keys that say nothing are
+//! `{"v","f","i","t_us","who","kind","tx","rows":[{"row","op","set","old","version"}]}`; keys that say nothing are
 //! left out, and each kind of event has keys of its own beside these. The same history gives the same bytes.
 
-use std::fmt::Write as _;
+mod names;
+mod text;
+mod versions;
 
-use fixtures::{App, Row, Value};
-use serde_json::{Map, Value as Json, json};
+use fixtures::{App, Row};
+use serde::Serialize;
 
 use super::label::{who, writer};
 use super::{
-    Commit, ConflictRecord, Event, History, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Phase, RowId,
-    Scope, Upload, VERSION, What,
+    Apply, Change, Commit, ConflictRecord, Event, History, InvariantAnswer, Lifecycle, LocalOp, LocalTx, Op, OpAnswer,
+    Phase, RowId, Scope, Upload, VERSION, What,
 };
-
-/// An object in the making whose keys keep their order.
-struct Line<'a> {
-    history: &'a History,
-    app: &'a App,
-    text: String,
-    /// What each row has been on the server so far.
-    versions: Vec<Vec<Version<'a>>>,
-}
-
-/// A commit and operation that made a row what it is.
-struct Version<'a> {
-    seq: u64,
-    op_id: Option<i64>,
-    row: Option<&'a Row>,
-}
-
-impl Version<'_> {
-    fn json(&self) -> Json {
-        self.op_id.map_or(json!([self.seq]), |op_id| json!([self.seq, op_id]))
-    }
-}
+use names::Names;
+use text::Text;
+use versions::{Version, Versions};
 
 impl History {
     /// The JSONL form: the header, then an event a line.
     #[must_use]
     pub fn to_jsonl(&self, app: &App) -> String {
-        let mut out = String::new();
-        let header = serde_json::to_value(&self.header).expect("a header is plain data");
-        let rows: Vec<Json> =
-            (0..).zip(&self.rows).map(|(row, name)| json!([self.row_label(app, row), &*name.id])).collect();
-        let versions = self.rows.iter().map(|_| Vec::new()).collect();
-        let mut line = Line { history: self, app, text: String::new(), versions };
-        line.open("header");
-        line.put("header", &header);
-        line.put("rows", &Json::Array(rows));
-        line.close(&mut out);
+        let mut lines =
+            Lines { names: Names::new(self, app), versions: Versions::new(self.rows.len()), text: Text::default() };
+        lines.header(self);
         for (index, event) in self.events.iter().enumerate() {
-            line.event(index, event);
-            line.close(&mut out);
+            lines.event(index, event);
         }
-        out
+        lines.text.finish()
     }
 }
 
-impl<'a> Line<'a> {
-    fn open(&mut self, f: &str) {
-        let _ = write!(self.text, "{{\"v\":{VERSION},\"f\":\"{f}\"");
-    }
+/// The lines in the making.
+struct Lines<'a> {
+    names: Names<'a>,
+    versions: Versions<'a>,
+    text: Text,
+}
 
-    fn close(&mut self, out: &mut String) {
-        out.push_str(&self.text);
-        out.push_str("}\n");
-        self.text.clear();
-    }
-
-    fn put(&mut self, key: &str, value: &Json) {
-        let _ = write!(self.text, ",\"{key}\":{value}");
-    }
-
-    fn put_some<T: Into<Json>>(&mut self, key: &str, value: Option<T>) {
-        if let Some(value) = value {
-            self.put(key, &value.into());
-        }
+impl<'a> Lines<'a> {
+    fn header(&mut self, history: &History) {
+        let names = &self.names;
+        self.text.object(|text| {
+            text.key("v").value(&VERSION);
+            text.key("f").value("header");
+            text.key("header").value(&history.header);
+            text.key("rows").array((0..).zip(&history.rows), |text, (row, name)| {
+                text.array(
+                    [true, false],
+                    |text, is_label| {
+                        if is_label { names.row(text, row) } else { text.value(&*name.id) }
+                    },
+                );
+            });
+        });
+        self.text.end_line();
     }
 
     fn event(&mut self, index: usize, event: &'a Event) {
+        if let What::Commit(commit) = &event.what {
+            for change in &commit.changes {
+                self.versions.add(commit.seq, change);
+            }
+        }
         let (kind, f) = kind(&event.what);
-        let _ = write!(
-            self.text,
-            "{{\"v\":{VERSION},\"i\":{index},\"t_us\":{},\"who\":\"{}\"",
-            event.at_us,
-            who(event.who)
-        );
-        let _ = write!(self.text, ",\"kind\":\"{}\",\"f\":\"{f}\"", phase_name(kind));
-        match &event.what {
+        let (names, versions) = (&self.names, &self.versions);
+        self.text.object(|text| {
+            text.key("v").value(&VERSION);
+            text.key("f").value(f);
+            text.key("i").value(&index);
+            text.key("t_us").value(&event.at_us);
+            text.key("who").value(&who(event.who));
+            text.key("kind").value(phase_name(kind));
+            Line { names, versions, text }.what(&event.what);
+        });
+        self.text.end_line();
+    }
+}
+
+/// One event in the making.
+struct Line<'l, 'a> {
+    names: &'l Names<'a>,
+    versions: &'l Versions<'a>,
+    text: &'l mut Text,
+}
+
+impl Line<'_, '_> {
+    fn what(&mut self, what: &What) {
+        match what {
             What::Tx(tx) => self.local_tx(tx),
             What::Upload(upload) => self.upload(upload),
-            What::Complete { tx_id } => self.put("tx", &json!(tx_id)),
+            What::Complete { tx_id } => self.put("tx", tx_id),
             What::WriteCheckpoint { number, status, .. } => {
-                self.put_some("number", *number);
-                self.put_some("status", *status);
+                self.put_some("number", number.as_ref());
+                self.put_some("status", status.as_ref());
             }
             What::Stream { status, reason, .. } => {
-                self.put_some("status", *status);
-                if !reason.is_empty() {
-                    self.put("reason", &json!(reason));
-                }
+                self.put_some("status", status.as_ref());
+                self.put_some("reason", Some(reason).filter(|reason| !reason.is_empty()));
             }
-            What::Apply(apply) => {
-                self.put_some("priority", apply.priority);
-                self.put("last_op_id", &json!(apply.last_op_id));
-                self.put_some("write_checkpoint", apply.write_checkpoint);
-                self.put_some("target", apply.target);
-                self.put("queued", &json!(apply.queued));
-                self.put("arrived_us", &json!(apply.arrived_us));
-                if apply.whole {
-                    self.put("whole", &json!(true));
-                }
-                self.images(&apply.rows);
-            }
-            What::Protocol { message } => self.put("message", &json!(message)),
+            What::Apply(apply) => self.apply(apply),
+            What::Protocol { message } => self.put("message", message),
             What::Read { scope, rows } => {
                 self.put(
                     "scope",
-                    &json!(match scope {
+                    match scope {
                         Scope::Look => "look",
                         Scope::Final => "final",
-                    }),
+                    },
                 );
                 self.images(rows);
             }
             What::Lifecycle(lifecycle) => self.lifecycle(*lifecycle),
             What::Commit(commit) => self.commit(commit),
             What::Conflicts { user, records } => {
-                self.put("user", &json!(user));
-                self.put("conflicts", &Json::Array(records.iter().map(|record| self.conflict(record)).collect()));
+                self.put("user", user);
+                self.conflicts(records);
             }
-            What::Invariants { answers } => {
-                let answers = answers.iter().map(|(name, answer)| match answer {
-                    InvariantAnswer::Holds => json!({ "name": name }),
-                    InvariantAnswer::Broken(rows) => json!({ "name": name, "returned": rows }),
-                    InvariantAnswer::NotAsked(why) => json!({ "name": name, "not_asked": why }),
-                });
-                self.put("invariants", &Json::Array(answers.collect()));
-            }
+            What::Invariants { answers } => self.invariants(answers),
             What::Fault { key, fault, .. } => {
-                self.put("key", &json!(key));
-                self.put("fault", &serde_json::to_value(fault).expect("a fault is plain data"));
+                self.put("key", key);
+                self.put("fault", fault);
             }
             What::Barrier { barrier, open, .. } => {
-                self.put("barrier", &serde_json::to_value(barrier).expect("a barrier is plain data"));
-                if !open.is_empty() {
-                    self.put("open", &json!(open));
-                }
+                self.put("barrier", barrier);
+                self.put_some("open", Some(open).filter(|open| !open.is_empty()));
             }
+        }
+    }
+
+    fn put(&mut self, key: &str, value: &(impl Serialize + ?Sized)) {
+        self.text.key(key).value(value);
+    }
+
+    fn put_some(&mut self, key: &str, value: Option<&(impl Serialize + ?Sized)>) {
+        if let Some(value) = value {
+            self.put(key, value);
         }
     }
 
     fn local_tx(&mut self, tx: &LocalTx) {
-        self.put_some("tx", tx.tx_id);
-        self.put("step", &json!(tx.step));
-        self.put("activity", &json!(tx.activity));
-        self.put("clock_us", &json!(tx.clock_us));
-        self.put("intents", &json!(tx.intents));
-        if tx.skipped > 0 {
-            self.put("skipped", &json!(tx.skipped));
-        }
-        self.put_some("failed", tx.failed.clone());
-        let rows = tx.ops.iter().map(|op| self.local_op(op)).collect();
-        self.put("rows", &Json::Array(rows));
-    }
-
-    fn local_op(&self, op: &LocalOp) -> Json {
-        let mut row = Map::new();
-        row.insert("row".to_owned(), json!(self.label(op.row)));
-        row.insert("op_id".to_owned(), json!(op.op_id));
-        row.insert("op".to_owned(), json!(op_name(op.op)));
-        if !op.data.is_empty() {
-            row.insert("set".to_owned(), self.columns(op.row, op.data.iter().map(|(column, value)| (*column, value))));
-        }
-        if !op.old.is_empty() {
-            row.insert("old".to_owned(), self.columns(op.row, op.old.iter().map(|(column, value)| (*column, value))));
-        }
-        if !op.unknown.is_empty() {
-            row.insert("unknown".to_owned(), json!(op.unknown));
-        }
-        Json::Object(row)
+        self.put_some("tx", tx.tx_id.as_ref());
+        self.put("step", &tx.step);
+        self.put("activity", &tx.activity);
+        self.put("clock_us", &tx.clock_us);
+        self.put("intents", &tx.intents);
+        self.put_some("skipped", Some(&tx.skipped).filter(|skipped| **skipped > 0));
+        self.put_some("failed", tx.failed.as_ref());
+        let names = self.names;
+        self.text.key("rows").array(&tx.ops, |text, op| local_op(names, text, op));
     }
 
     fn upload(&mut self, upload: &Upload) {
-        self.put("tx", &json!(upload.tx_id));
-        self.put("attempt", &json!(upload.attempt));
-        self.put_some("status", upload.status);
-        self.put_some(
-            "outcome",
-            upload.outcome.map(|outcome| serde_json::to_value(outcome).expect("an outcome is plain data")),
-        );
+        self.put("tx", &upload.tx_id);
+        self.put("attempt", &upload.attempt);
+        self.put_some("status", upload.status.as_ref());
+        self.put_some("outcome", upload.outcome.as_ref());
         self.answers("answers", &upload.ops);
     }
 
     fn answers(&mut self, key: &str, answers: &[OpAnswer]) {
-        if !answers.is_empty() {
-            let answers = answers.iter().map(|answer| self.answer(answer)).collect();
-            self.put(key, &Json::Array(answers));
+        if answers.is_empty() {
+            return;
         }
+        let names = self.names;
+        self.text.key(key).array(answers, |text, answer| {
+            text.object(|text| {
+                text.key("op_id").value(&answer.op_id);
+                text.key("outcome").value(&answer.outcome);
+                if let Some(reason) = &answer.reason {
+                    text.key("reason").value(reason);
+                }
+                if let Some(by) = &answer.by {
+                    text.key("by").value(&writer(by));
+                }
+                if let Some(row) = answer.merged_into {
+                    names.row(text.key("merged_into"), row);
+                }
+            });
+        });
     }
 
-    fn answer(&self, answer: &OpAnswer) -> Json {
-        let mut object = Map::new();
-        object.insert("op_id".to_owned(), json!(answer.op_id));
-        object.insert("outcome".to_owned(), json!(answer.outcome));
-        if let Some(reason) = &answer.reason {
-            object.insert("reason".to_owned(), json!(reason));
-        }
-        if let Some(by) = &answer.by {
-            object.insert("by".to_owned(), json!(writer(by)));
-        }
-        if let Some(row) = answer.merged_into {
-            object.insert("merged_into".to_owned(), json!(self.label(row)));
-        }
-        Json::Object(object)
+    fn apply(&mut self, apply: &Apply) {
+        self.put_some("priority", apply.priority.as_ref());
+        self.put("last_op_id", &apply.last_op_id);
+        self.put_some("write_checkpoint", apply.write_checkpoint.as_ref());
+        self.put_some("target", apply.target.as_ref());
+        self.put("queued", &apply.queued);
+        self.put("arrived_us", &apply.arrived_us);
+        self.put_some("whole", Some(&apply.whole).filter(|whole| **whole));
+        self.images(&apply.rows);
     }
 
     fn lifecycle(&mut self, lifecycle: Lifecycle) {
         match lifecycle {
             Lifecycle::Killed(moment) => {
-                self.put("state", &json!("killed"));
-                self.put("at", &serde_json::to_value(moment).expect("a moment is plain data"));
+                self.put("state", "killed");
+                self.put("at", &moment);
             }
-            other => self.put("state", &serde_json::to_value(other).expect("a lifecycle is plain data")),
+            other => self.put("state", &other),
         }
     }
 
-    fn commit(&mut self, commit: &'a Commit) {
-        for change in &commit.changes {
-            if let Some(versions) = self.versions.get_mut(change.row as usize) {
-                versions.push(Version { seq: commit.seq, op_id: change.op_id, row: change.after.as_ref() });
-            }
-        }
-        self.put("seq", &json!(commit.seq));
-        self.put("received_us", &json!(commit.received_us));
+    fn commit(&mut self, commit: &Commit) {
+        self.put("seq", &commit.seq);
+        self.put("received_us", &commit.received_us);
         if let Some(origin) = commit.origin {
-            self.put("origin", &json!(format!("client/{}", origin.device)));
-            self.put("tx", &json!(origin.tx_id));
+            self.text.key("origin").plain(format_args!("client/{}", origin.device));
+            self.put("tx", &origin.tx_id);
         }
-        if commit.foreign {
-            self.put("foreign", &json!(true));
-        }
-        let rows = commit.changes.iter().map(|change| {
-            let mut row = Map::new();
-            row.insert("row".to_owned(), json!(self.label(change.row)));
-            let op = match (&change.before, &change.after) {
-                (_, None) => Op::Delete,
-                (None, Some(_)) => Op::Put,
-                (Some(_), Some(_)) => Op::Patch,
-            };
-            row.insert("op".to_owned(), json!(op_name(op)));
-            match (&change.before, &change.after) {
-                (Some(before), Some(after)) => {
-                    let changed =
-                        || before.iter().zip(after.iter()).enumerate().filter(|(_, (before, after))| before != after);
-                    row.insert(
-                        "set".to_owned(),
-                        self.columns(change.row, changed().map(|(column, (_, after))| (column, after))),
-                    );
-                    row.insert(
-                        "old".to_owned(),
-                        self.columns(change.row, changed().map(|(column, (before, _))| (column, before))),
-                    );
-                }
-                (Some(before), None) => {
-                    row.insert("old".to_owned(), self.image(change.row, before));
-                }
-                (None, Some(after)) => {
-                    row.insert("set".to_owned(), self.image(change.row, after));
-                }
-                (None, None) => {}
-            }
-            row.insert("version".to_owned(), Version { seq: commit.seq, op_id: change.op_id, row: None }.json());
-            Json::Object(row)
-        });
-        let rows = rows.collect();
-        self.put("rows", &Json::Array(rows));
+        self.put_some("foreign", Some(&commit.foreign).filter(|foreign| **foreign));
+        let names = self.names;
+        self.text.key("rows").array(&commit.changes, |text, change| committed(names, text, commit.seq, change));
         self.answers("ledger", &commit.ledger);
         if !commit.conflicts.is_empty() {
-            let records = commit.conflicts.iter().map(|record| self.conflict(record)).collect();
-            self.put("conflicts", &Json::Array(records));
+            self.conflicts(&commit.conflicts);
         }
         if !commit.aliases.is_empty() {
-            let aliases: Vec<Json> =
-                commit.aliases.iter().map(|(from, to)| json!([self.label(*from), self.label(*to)])).collect();
-            self.put("aliases", &Json::Array(aliases));
+            self.text.key("aliases").array(&commit.aliases, |text, (from, to)| {
+                text.array([*from, *to], |text, row| names.row(text, row));
+            });
         }
     }
 
-    fn conflict(&self, record: &ConflictRecord) -> Json {
-        let mut object = Map::new();
-        object.insert("row".to_owned(), json!(self.label(record.row)));
-        if let Some(column) = &record.column {
-            object.insert("column".to_owned(), json!(column));
-        }
-        object.insert("rule".to_owned(), json!(record.rule));
-        object.insert("loser".to_owned(), json!(writer(&record.loser)));
-        object.insert("winner".to_owned(), json!(writer(&record.winner)));
-        Json::Object(object)
+    fn conflicts(&mut self, records: &[ConflictRecord]) {
+        let names = self.names;
+        self.text.key("conflicts").array(records, |text, record| {
+            text.object(|text| {
+                names.row(text.key("row"), record.row);
+                if let Some(column) = &record.column {
+                    text.key("column").value(column);
+                }
+                text.key("rule").value(&record.rule);
+                text.key("loser").value(&writer(&record.loser));
+                text.key("winner").value(&writer(&record.winner));
+            });
+        });
+    }
+
+    fn invariants(&mut self, answers: &[(String, InvariantAnswer)]) {
+        self.text.key("invariants").array(answers, |text, (name, answer)| {
+            text.object(|text| {
+                text.key("name").value(name);
+                match answer {
+                    InvariantAnswer::Holds => {}
+                    InvariantAnswer::Broken(rows) => text.key("returned").value(rows),
+                    InvariantAnswer::NotAsked(why) => text.key("not_asked").value(why),
+                }
+            });
+        });
     }
 
     fn images(&mut self, rows: &[(RowId, Option<Row>)]) {
-        let rows = rows.iter().map(|(row, image)| {
-            let mut object = Map::new();
-            object.insert("row".to_owned(), json!(self.label(*row)));
-            match image {
-                Some(image) => object.insert("set".to_owned(), self.image(*row, image)),
-                None => object.insert("op".to_owned(), json!(op_name(Op::Delete))),
-            };
-            // The version is the last that looks like this; a device's own write has none yet.
-            let versions = self.versions.get(*row as usize).map_or(&[][..], Vec::as_slice);
-            if let Some(version) = versions.iter().rev().find(|version| version.row == image.as_ref()) {
-                object.insert("version".to_owned(), version.json());
-            }
-            Json::Object(object)
+        let (names, versions) = (self.names, self.versions);
+        self.text.key("rows").array(rows, |text, (row, image)| {
+            text.object(|text| {
+                names.row(text.key("row"), *row);
+                match image {
+                    Some(image) => names.image(text.key("set"), *row, image),
+                    None => text.key("op").value(op_name(Op::Delete)),
+                }
+                if let Some(version) = versions.of(*row, image.as_ref()) {
+                    version.write(text.key("version"));
+                }
+            });
         });
-        let rows = rows.collect();
-        self.put("rows", &Json::Array(rows));
     }
+}
 
-    fn image(&self, row: RowId, image: &Row) -> Json {
-        self.columns(row, image.iter().enumerate().filter(|(_, value)| !value.is_null()))
-    }
+fn local_op(names: &Names<'_>, text: &mut Text, op: &LocalOp) {
+    text.object(|text| {
+        names.row(text.key("row"), op.row);
+        text.key("op_id").value(&op.op_id);
+        text.key("op").value(op_name(op.op));
+        for (key, columns) in [("set", &op.data), ("old", &op.old)] {
+            if !columns.is_empty() {
+                names.columns(text.key(key), op.row, columns.iter().map(|(column, value)| (*column, value)));
+            }
+        }
+        if !op.unknown.is_empty() {
+            text.key("unknown").value(&op.unknown);
+        }
+    });
+}
 
-    fn columns<'v>(&self, row: RowId, values: impl Iterator<Item = (usize, &'v Value)>) -> Json {
-        let table = self.history.table_of(row).and_then(|table| self.app.schema.tables.get(table));
-        let name = |column: usize| {
-            table
-                .and_then(|table| table.columns.get(column))
-                .map_or_else(|| format!("?{column}"), |column| column.name.clone())
+fn committed(names: &Names<'_>, text: &mut Text, seq: u64, change: &Change) {
+    text.object(|text| {
+        names.row(text.key("row"), change.row);
+        let op = match (&change.before, &change.after) {
+            (_, None) => Op::Delete,
+            (None, Some(_)) => Op::Put,
+            (Some(_), Some(_)) => Op::Patch,
         };
-        Json::Object(values.map(|(column, value)| (name(column), value.to_json())).collect())
-    }
-
-    fn label(&self, row: RowId) -> String {
-        self.history.row_label(self.app, row)
-    }
+        text.key("op").value(op_name(op));
+        match (&change.before, &change.after) {
+            (Some(before), Some(after)) => {
+                let changed =
+                    || before.iter().zip(after.iter()).enumerate().filter(|(_, (before, after))| before != after);
+                let (set, old) = (
+                    changed().map(|(column, (_, after))| (column, after)),
+                    changed().map(|(column, (before, _))| (column, before)),
+                );
+                names.columns(text.key("set"), change.row, set);
+                names.columns(text.key("old"), change.row, old);
+            }
+            (Some(before), None) => names.image(text.key("old"), change.row, before),
+            (None, Some(after)) => names.image(text.key("set"), change.row, after),
+            (None, None) => {}
+        }
+        Version { seq, op_id: change.op_id }.write(text.key("version"));
+    });
 }
 
 fn op_name(op: Op) -> &'static str {
