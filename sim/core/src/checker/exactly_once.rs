@@ -1,4 +1,5 @@
-//! Each operation took effect once at most, whatever was lost or repeated, and its repeats got the first answer.
+//! Each operation took effect once at most, whatever was lost or repeated, its repeats got the first answer,
+//! and answers say what the ledger says.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +92,7 @@ fn commits(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
     }
 }
 
-/// The answer that an operation was given first.
+/// What became of an operation, as it was said first.
 struct Given<'a> {
     event: usize,
     answer: &'a OpAnswer,
@@ -99,12 +100,36 @@ struct Given<'a> {
 
 fn answers(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
     let mut given: BTreeMap<(u32, i64), Given<'_>> = BTreeMap::new();
+    let ledger = ledger(timeline);
     for (event, seen) in ctx.history.events.iter().enumerate() {
         let (Who::Client(device), What::Upload(upload)) = (seen.who, &seen.what) else { continue };
         if matches!(upload.outcome, None | Some(TxOutcome::NotAttempted)) {
             continue;
         }
         for answered in &upload.ops {
+            if let Some(stored) = ledger.get(&(device, answered.op_id))
+                && stored.event < event
+                && stored.answer.outcome != answered.outcome
+            {
+                let op = timeline.op(device, answered.op_id).map(|(op, ..)| op.row);
+                gather.add(Case {
+                    code: "answer-contradicts-ledger",
+                    role: op.map_or_else(String::new, |row| ctx.history.row_role(ctx.app, row)),
+                    what: format!(
+                        "{} was answered \"{}\", and the ledger says \"{}\".",
+                        client(device),
+                        answer(answered),
+                        answer(stored.answer)
+                    ),
+                    because: "An answer says what was committed, and the ledger was written with the commit."
+                        .to_owned(),
+                    events: vec![stored.event, event],
+                    about: op.into_iter().collect(),
+                    operations: vec![(device, answered.op_id)],
+                    ..Case::default()
+                });
+                continue;
+            }
             let first = given.entry((device, answered.op_id)).or_insert(Given { event, answer: answered });
             if first.answer == answered {
                 continue;
@@ -129,4 +154,16 @@ fn answers(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) 
             });
         }
     }
+}
+
+/// What the ledger says of each operation, by the first commit that notes it.
+fn ledger<'a>(timeline: &Timeline<'a>) -> BTreeMap<(u32, i64), Given<'a>> {
+    let mut ledger = BTreeMap::new();
+    for (event, commit) in timeline.commits() {
+        let Some(origin) = commit.origin else { continue };
+        for answer in &commit.ledger {
+            ledger.entry((origin.device, answer.op_id)).or_insert(Given { event, answer });
+        }
+    }
+    ledger
 }

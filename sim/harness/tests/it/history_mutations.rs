@@ -87,8 +87,7 @@ fn lawful_histories() -> Vec<Lawful> {
                 let run = campaign::judge(&config, &scenario.promises, &plan, None, databases).expect("it runs");
                 let is_short = run.history.events.len() <= EVENTS_MAX;
                 if is_short && run.failure.is_none() && run.examined.report.verdict() == Verdict::Valid {
-                    let lawful =
-                        Lawful { app: app.clone(), promises: scenario.promises.clone(), history: run.history };
+                    let lawful = Lawful { app: app.clone(), promises: scenario.promises.clone(), history: run.history };
                     found.lock().unwrap_or_else(PoisonError::into_inner).insert(job, lawful);
                     break;
                 }

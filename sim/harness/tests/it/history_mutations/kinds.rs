@@ -94,9 +94,8 @@ fn value_swapped(rng: &mut ChaCha8Rng, app: &App, history: &History) -> Option<C
     let all = updates(app, history);
     let (cell, before, after) = one(rng, &all)?;
     let table = history.table_of(cell.row)?;
-    let same_column = |other: &&(Cell, Value, Value)| {
-        history.table_of(other.0.row) == Some(table) && other.0.column == cell.column
-    };
+    let same_column =
+        |other: &&(Cell, Value, Value)| history.table_of(other.0.row) == Some(table) && other.0.column == cell.column;
     let values: Vec<Value> = all
         .iter()
         .filter(same_column)
@@ -310,7 +309,8 @@ fn record_dropped(rng: &mut ChaCha8Rng, _: &App, history: &History) -> Option<Ch
             records.retain(|record| *record != gone);
         }
     }
-    Some(Changed { history: changed, what: format!("{gone:?}"), lawful: None })
+    let lawful = lawful::record_not_owed(history, &gone);
+    Some(Changed { history: changed, what: format!("{gone:?}"), lawful })
 }
 
 fn winner_swapped(rng: &mut ChaCha8Rng, _: &App, history: &History) -> Option<Changed> {
@@ -325,7 +325,8 @@ fn winner_swapped(rng: &mut ChaCha8Rng, _: &App, history: &History) -> Option<Ch
             records.iter_mut().filter(|record| **record == before).for_each(|record| *record = after.clone());
         }
     }
-    Some(Changed { history: changed, what: format!("{before:?}"), lawful: None })
+    let lawful = lawful::record_not_owed(history, &before);
+    Some(Changed { history: changed, what: format!("{before:?}"), lawful })
 }
 
 fn apply_torn(rng: &mut ChaCha8Rng, app: &App, history: &History) -> Option<Changed> {
@@ -339,11 +340,16 @@ fn apply_torn(rng: &mut ChaCha8Rng, app: &App, history: &History) -> Option<Chan
                 tx.ops.iter().for_each(|op| drop(shown.remove(&(device, op.row))));
             }
             (What::Apply(apply), Who::Client(device)) if apply.priority.is_none() && !apply.whole => {
+                let mut changes = Vec::new();
                 for (index, (row, image)) in apply.rows.iter().enumerate() {
                     let before = shown.insert((device, *row), image.clone());
-                    if before.is_some_and(|before| before != *image) {
-                        places.push((event, index));
+                    if before.as_ref() != Some(image) {
+                        changes.push((index, before.is_some()));
                     }
+                }
+                // Without its only row it is an apply of an earlier checkpoint.
+                if changes.len() > 1 {
+                    places.extend(changes.iter().filter(|(_, known)| *known).map(|(index, _)| (event, *index)));
                 }
             }
             (What::Apply(apply), Who::Client(device)) => {
