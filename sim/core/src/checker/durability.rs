@@ -45,6 +45,7 @@ mod tests;
 mod transaction;
 mod undelivered;
 mod unintended;
+mod write;
 mod write_log;
 
 pub use self::commits::{check, examine};

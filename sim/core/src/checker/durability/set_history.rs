@@ -6,7 +6,7 @@ use fixtures::{Row, Rule};
 
 use super::edit::members;
 use super::registers::Layout;
-use super::state::Write;
+use super::write::Write;
 
 /// Who last added an element, for each writer, and who last removed it.
 #[derive(Clone, Debug, Default)]

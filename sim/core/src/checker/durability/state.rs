@@ -6,21 +6,9 @@
 use fixtures::Row;
 
 use super::set_history::SetHistory;
+pub(super) use super::write::Write;
 use super::write_log::WriteLog;
 use crate::history::RowId;
-
-/// A device's write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Write {
-    /// The device.
-    pub(super) device: u32,
-    /// The event of its local transaction.
-    pub(super) event: usize,
-    /// The operation.
-    pub(super) op_id: i64,
-    /// The commit that brought it to the server.
-    pub(super) seq: u64,
-}
 
 /// Who wrote a register, and with which stamp.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::state::Write;
+use super::write::Write;
 
 /// Every device's writes to one row.
 #[derive(Clone, Debug, Default)]
