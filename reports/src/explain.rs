@@ -49,6 +49,9 @@ pub(crate) fn latency_note(run: &Run) -> &'static str {
 
 /// What judged a scenario's own sentence, in one sentence.
 pub(crate) fn what_judged(scenario: &ScenarioRun) -> String {
+    if scenario.not_run.is_some() {
+        return "It did not run, so nothing was judged.".to_owned();
+    }
     let judged = match &scenario.claims[..] {
         [] => "No claim of its own was judged: valid means that every checker held.".to_owned(),
         claims => format!("Claims judged: {}.", claims.join(", ")),

@@ -132,7 +132,7 @@ fn glossary(run: &Run) -> Markup {
         ("held", "Valid, and the scenario has a claim of its own that was judged by itself."),
         (
             "invalid",
-            "At least one plan contradicted a checker. It did not hold: the scenario's own claim is contradicted. Safety: something bad happened. Liveness: something good did not happen in time. Latency: it happened too slowly.",
+            "At least one plan contradicted a checker. Where the scenario's own claim is contradicted, it says: did not hold. Safety: something bad happened. Liveness: something good did not happen in time. Latency: it happened too slowly.",
         ),
         ("could not be judged", "The claim was not tested, or a checker could not decide. It never counts as held."),
         ("conflict", "Two devices wrote the same column, neither having seen the other's write."),

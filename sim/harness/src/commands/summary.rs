@@ -97,7 +97,7 @@ pub(super) fn summarize(
     ScenarioRun {
         name: scenario.name.clone(),
         claim: scenario.claim.clone(),
-        claims: owed.iter().filter(|_| is_asked("claims")).map(|claim| claim.name()).collect(),
+        claims: owed.iter().filter(|_| result.plans > 0 && is_asked("claims")).map(|claim| claim.name()).collect(),
         not_owed: not_owed.iter().map(|claim| claim.name()).collect(),
         plans: result.plans,
         verdict,
