@@ -20,6 +20,7 @@ pub mod plan;
 pub mod promise;
 mod range;
 pub mod regression;
+mod row_hash;
 pub mod run;
 pub mod scenario;
 pub mod seed;

@@ -11,7 +11,7 @@ use super::seeds;
 use super::tracker::Viewer;
 use super::values::Mark;
 use super::weights::weighted;
-use crate::plan::{Action, Device, DeviceKind, Fault, Intent, Link, Plan, Step, VERSION};
+use crate::plan::{Action, Device, DeviceKind, Fault, Intent, Link, Plan, SeedRow, Step, VERSION};
 use crate::scenario::{ActivityRef, Mix, Scenario};
 use crate::seed::{Rng, Seed};
 
@@ -30,14 +30,30 @@ pub fn plan_seed(run: Seed, scenario: &str, index: u64) -> Seed {
     run.derive("plan", &[name, index])
 }
 
+/// What is drawn before the first step.
+struct Beginning<'a> {
+    devices: Vec<Device>,
+    token_lifetime_s: u32,
+    author: Author<'a>,
+    seed_rows: Vec<SeedRow>,
+}
+
+impl<'a> Beginning<'a> {
+    fn draw(scenario: &'a Scenario, app: &'a App, seed: Seed) -> Self {
+        let mut rng = seed.fork("devices", &[]);
+        let devices = devices(scenario, app, &mut rng);
+        let token_lifetime_s = scenario.token_lifetime_s.count(&mut rng).max(1);
+        let users = (0..devices.len()).map(|device| (device % app.users.len()) as u32).collect();
+        let mut author = Author::new(app, scenario, users);
+        let seed_rows = seeds::draw(scenario, &mut author, seed);
+        Self { devices, token_lifetime_s, author, seed_rows }
+    }
+}
+
 /// What the plan of this seed begins with: its devices and first rows, without a step.
 #[must_use]
 pub fn beginning(scenario: &Scenario, app: &App, seed: Seed) -> Plan {
-    let mut rng = seed.fork("devices", &[]);
-    let devices = devices(scenario, app, &mut rng);
-    let users = (0..devices.len()).map(|device| (device % app.users.len()) as u32).collect();
-    let mut author = Author::new(app, scenario, users);
-    let seed_rows = seeds::draw(scenario, &mut author, seed);
+    let Beginning { devices, author, seed_rows, .. } = Beginning::draw(scenario, app, seed);
     Plan {
         version: VERSION,
         app: app.name.clone(),
@@ -57,12 +73,7 @@ pub fn beginning(scenario: &Scenario, app: &App, seed: Seed) -> Plan {
 /// The plan that this seed draws from the scenario. `app` is the one that the scenario was parsed for.
 #[must_use]
 pub fn generate(scenario: &Scenario, app: &App, seed: Seed) -> Plan {
-    let mut rng = seed.fork("devices", &[]);
-    let devices = devices(scenario, app, &mut rng);
-    let token_lifetime_s = scenario.token_lifetime_s.count(&mut rng).max(1);
-    let users = (0..devices.len()).map(|device| (device % app.users.len()) as u32).collect();
-    let mut author = Author::new(app, scenario, users);
-    let seed_rows = seeds::draw(scenario, &mut author, seed);
+    let Beginning { devices, token_lifetime_s, mut author, seed_rows } = Beginning::draw(scenario, app, seed);
     let schedule = Schedule::draw(scenario, &mut author, &devices, seed);
     for event in &schedule.events {
         if let What::Fault(fault) = &event.what

@@ -80,9 +80,9 @@ impl RunRequest {
         let promised = args.policy.unwrap_or(PolicyKind::FieldMerge);
         let config = trial_config(app, &args.app.app, Some(promised), &request)?;
         for name in checkers.iter().flatten() {
-            why_not_judged(name, &config).map_or(Ok(()), |why| {
-                Err(CommandError::Usage(format!("--checkers {name}: it judges nothing here: {why}")))
-            })?;
+            if let Some(why) = why_not_judged(name, &config) {
+                return Err(CommandError::Usage(format!("--checkers {name}: it judges nothing here: {why}")));
+            }
         }
         let chosen: Vec<_> = chosen.into_iter().map(|scenario| suited(scenario, &config.world)).collect();
         let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &config.world)).collect();

@@ -49,7 +49,7 @@ impl Stamps {
         let is_last = |write: &Write<'_>| {
             let device = write.tx.device;
             let own = by_device.get(&device).and_then(|own| own.last());
-            !own.is_some_and(|(_, op_id, _)| *op_id > write.op.op_id)
+            own.is_none_or(|(_, op_id, _)| *op_id <= write.op.op_id)
                 && seen_by.iter().filter(|(other, _)| **other != device).all(|(other, seen)| {
                     write.tx.seq.is_none_or(|seq| seq > *seen) && !facts.began_with(*other, device, write.tx.event)
                 })

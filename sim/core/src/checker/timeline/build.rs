@@ -21,7 +21,7 @@ impl<'a> Timeline<'a> {
             commits: Vec::new(),
             origins: Vec::new(),
             devices: history.header.devices.iter().map(|_| Device::default()).collect(),
-            checkpoints: std::collections::BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
             views: Vec::new(),
             partial_views: BTreeMap::new(),
             widths: ctx.app.schema.tables.iter().map(|table| table.columns.len()).collect(),

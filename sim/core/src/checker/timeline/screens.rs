@@ -10,8 +10,8 @@ use fixtures::{Row, Value};
 
 use super::partial::Shown;
 use super::{Applied, Differing, State, Timeline, Wrong};
-use crate::checker::view::row_hash;
 use crate::history::{Apply, Event, Lifecycle, LocalOp, Op, RowId, Scope, What, Who};
+use crate::row_hash::row_hash;
 
 /// How many wrong states of a device are described row by row.
 const DESCRIBED: usize = 4;

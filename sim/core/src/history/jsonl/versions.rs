@@ -1,12 +1,12 @@
 //! Which version of a row an image of it is: the last commit and operation after which it looked like that.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use fixtures::{Row, Value};
+use fixtures::Row;
 
 use super::text::Text;
 use crate::history::{Change, RowId};
+use crate::row_hash::row_hash;
 
 /// A commit, and the operation in it that is known to have made a row what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,14 @@ pub(super) struct Version {
     pub(super) op_id: Option<i64>,
 }
 
-/// What each row has been on the server so far. Images are found by their digest, so a row that changes very often is
+/// The images of one row by their hash, each with its last version.
+type ByHash<'a> = BTreeMap<u64, Vec<(Option<&'a Row>, Version)>>;
+
+/// What each row has been on the server so far. Images are found by their hash, so a row that changes very often is
 /// no slower to look up than another.
 #[derive(Debug)]
 pub(super) struct Versions<'a> {
-    rows: Vec<BTreeMap<u64, Vec<(Option<&'a Row>, Version)>>>,
+    rows: Vec<ByHash<'a>>,
 }
 
 impl<'a> Versions<'a> {
@@ -34,7 +37,7 @@ impl<'a> Versions<'a> {
     pub(super) fn add(&mut self, seq: u64, change: &'a Change) {
         let Some(known) = self.rows.get_mut(change.row as usize) else { return };
         let (image, version) = (change.after.as_ref(), Version { seq, op_id: change.op_id });
-        let alike = known.entry(digest(image)).or_default();
+        let alike = known.entry(row_hash(change.row, image)).or_default();
         match alike.iter_mut().find(|(known, _)| *known == image) {
             Some((_, known)) => *known = version,
             None => alike.push((image, version)),
@@ -43,7 +46,7 @@ impl<'a> Versions<'a> {
 
     /// The last version that looks like this; a device's own write has none yet.
     pub(super) fn of(&self, row: RowId, image: Option<&Row>) -> Option<Version> {
-        let alike = self.rows.get(row as usize)?.get(&digest(image))?;
+        let alike = self.rows.get(row as usize)?.get(&row_hash(row, image))?;
         alike.iter().find(|(known, _)| *known == image).map(|(_, version)| *version)
     }
 }
@@ -56,21 +59,4 @@ impl Version {
             Some(op_id) => text.value(&(self.seq, op_id)),
         }
     }
-}
-
-/// The same for equal images, in every run.
-fn digest(image: Option<&Row>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for value in image.into_iter().flat_map(|image| image.iter()) {
-        match value {
-            Value::Null => 0u8.hash(&mut hasher),
-            Value::Int(int) => (1u8, int).hash(&mut hasher),
-            // As PostgreSQL compares them, -0 is 0, and any NaN is any other.
-            Value::Real(real) if real.is_nan() => 2u8.hash(&mut hasher),
-            Value::Real(real) => (3u8, (real + 0.0).to_bits()).hash(&mut hasher),
-            Value::Text(string) => (4u8, &**string).hash(&mut hasher),
-            Value::Time(at_us) => (5u8, at_us).hash(&mut hasher),
-        }
-    }
-    hasher.finish()
 }

@@ -6,15 +6,9 @@ use sim_core::history::{Change, Commit, ConflictRecord, What, Who, Writer};
 
 use super::carry::{Cell, writes};
 
-/// Why a value of a commit may be another.
-pub(super) fn other_value(app: &App, history: &History, cell: Cell) -> Option<&'static str> {
-    let table = history.table_of(cell.row)?;
-    let policy = &app.policy.tables[table];
-    let What::Commit(commit) = &history.events[cell.event].what else { return None };
-    if commit.origin.is_none() {
-        return Some("the server writes what it likes");
-    }
-    (policy.clock == Some(cell.column)).then_some("the clock column is a stamp and no edit")
+/// Whether the value may be another without a write being lost: the clock column is a stamp and no edit.
+pub(super) fn may_be_other(app: &App, history: &History, cell: Cell) -> bool {
+    history.table_of(cell.row).is_some_and(|table| app.policy.tables[table].clock == Some(cell.column))
 }
 
 /// Whether two commits that follow each other have no row in common, so that they could have come in the other order.
