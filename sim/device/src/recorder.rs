@@ -40,6 +40,8 @@ struct Inner {
     /// The instant that is plan time 0.
     start: Instant,
     harness_failure: Option<String>,
+    /// Why the plan was given up, and how many events had been seen by then.
+    given_up: Option<(String, usize)>,
     /// Rows from this one on are not the plan's, and are left out; `None`: nobody else uses the database.
     planned_rows: Option<RowId>,
 }
@@ -81,6 +83,7 @@ impl Recorder {
             images: BTreeMap::new(),
             start: Instant::now(),
             harness_failure: None,
+            given_up: None,
             planned_rows: None,
         };
         Self { inner: Rc::new(RefCell::new(inner)), app }
@@ -121,6 +124,19 @@ impl Recorder {
         self.inner.borrow().harness_failure.clone()
     }
 
+    /// The plan is given up: what is seen from now on says nothing of the stack, and the history ends here.
+    pub fn record_given_up(&self, reason: String) {
+        let mut inner = self.inner.borrow_mut();
+        let events = inner.events.len();
+        inner.given_up.get_or_insert((reason, events));
+    }
+
+    /// Why it was.
+    #[must_use]
+    pub fn given_up(&self) -> Option<String> {
+        self.inner.borrow().given_up.as_ref().map(|(reason, _)| reason.clone())
+    }
+
     /// The finished history.
     #[must_use]
     pub fn finish(&self) -> History {
@@ -130,7 +146,11 @@ impl Recorder {
             rows.truncate(end as usize);
         }
         let header = Header { devices: inner.installations.devices().to_vec(), ..inner.header.clone() };
-        History { header, rows, events: std::mem::take(&mut inner.events) }
+        let mut events = std::mem::take(&mut inner.events);
+        if let Some((_, seen)) = &inner.given_up {
+            events.truncate(*seen);
+        }
+        History { header, rows, events }
     }
 
     // ---- Plan time ----

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// A device's status.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,8 @@ pub struct Status {
     pub online: bool,
     /// Its stream is open.
     pub connected: bool,
+    /// When the open stream last brought anything; `None` without one.
+    pub last_received: Option<Instant>,
     /// Operations queued.
     pub queued: u32,
     /// An upload, or the write checkpoint that follows it, is not finished.

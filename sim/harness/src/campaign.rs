@@ -41,8 +41,9 @@ pub struct Campaign<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Runs all plans; `progress` gets the scenario's number after each.
-pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<ScenarioResult> {
+/// Runs all plans, and adds what was found to the result of their scenario; `progress` gets the scenario's number after
+/// each.
+pub fn run(campaign: &Campaign<'_>, results: &[Mutex<ScenarioResult>], progress: &(dyn Fn(usize) + Sync)) {
     let jobs: Vec<(usize, u32)> = campaign
         .scenarios
         .iter()
@@ -51,16 +52,14 @@ pub fn run(campaign: &Campaign<'_>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Sc
             (0..*plans).map(move |index| (scenario, campaign.first.saturating_add(index)))
         })
         .collect();
-    let mut results = campaign.scenarios.iter().map(|_| ScenarioResult::default()).collect();
-    work(campaign, &jobs, &mut results, progress);
-    results
+    work(campaign, &jobs, results, progress);
 }
 
 /// Runs further plans, two at a time and `plans_max` in all, of scenarios that are valid so far and in which not
 /// everything has occurred that must: where plans are dear, few are run, and few may miss something by chance.
 pub fn further(
     campaign: &Campaign<'_>,
-    results: &mut Vec<ScenarioResult>,
+    results: &[Mutex<ScenarioResult>],
     plans_max: u32,
     progress: &(dyn Fn(usize) + Sync),
 ) {
@@ -69,8 +68,9 @@ pub fn further(
             result.verdict == Verdict::Valid
                 && !coverage::missing(&scenario.promises.must_occur, &result.occurred).is_empty()
         };
+        let known: Vec<ScenarioResult> = results.iter().map(|result| lock(result).clone()).collect();
         let jobs: Vec<(usize, u32)> = (0..)
-            .zip(campaign.scenarios.iter().zip(results.iter()))
+            .zip(campaign.scenarios.iter().zip(&known))
             .filter(|(_, ((scenario, planned), result))| {
                 // One that did not run as often as it was to has another reason to be unknown.
                 *planned > 0 && result.plans >= *planned && result.plans < plans_max && is_vacuous(scenario, result)
@@ -90,17 +90,15 @@ pub fn further(
 fn work(
     campaign: &Campaign<'_>,
     jobs: &[(usize, u32)],
-    results: &mut Vec<ScenarioResult>,
+    results: &[Mutex<ScenarioResult>],
     progress: &(dyn Fn(usize) + Sync),
 ) {
     let next = AtomicUsize::new(0);
-    let shared: Vec<Mutex<ScenarioResult>> = std::mem::take(results).into_iter().map(Mutex::new).collect();
     std::thread::scope(|scope| {
         for _ in 0..campaign.workers.clamp(1, jobs.len().max(1)) {
-            scope.spawn(|| worker(campaign, jobs, &next, &shared, progress));
+            scope.spawn(|| worker(campaign, jobs, &next, results, progress));
         }
     });
-    results.extend(shared.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)));
 }
 
 fn worker(
@@ -130,11 +128,18 @@ fn worker(
         let seed = workload::plan_seed(campaign.seed, &definition.name, u64::from(index));
         let plan = Arc::new(workload::generate(definition, &campaign.config.system.app, seed));
         let judged = judge(campaign.config, &definition.promises, &plan, campaign.checkers.as_deref(), databases);
+        if judged.as_ref().is_ok_and(|judged| judged.interrupted) {
+            if let Ok(Some(left)) = judged.map(|judged| judged.left_behind) {
+                lock(&results[scenario]).left_behind.insert(index, left);
+            }
+            return;
+        }
         lock(&results[scenario]).add(index, &plan, judged, began.elapsed());
         progress(scenario);
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// What is known of a scenario.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

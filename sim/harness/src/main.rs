@@ -15,11 +15,15 @@ use syncstorm::cli::{
     Cli, Command, DeployCommand, DeployInitArgs, ListArgs, MutantsArgs, ReplayArgs, RunArgs, ShrinkArgs, UpArgs,
 };
 use syncstorm::commands::{self, CommandError, RunRequest, exit_code};
+use syncstorm::interruption::Interruption;
 use tracing_subscriber::EnvFilter;
 
 /// SQLite allocates through it as well; a plan is a million small allocations.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Set at the second Ctrl-C.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let cli = match Cli::read() {
@@ -38,10 +42,10 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run(&args, &interrupted()),
         Command::Replay(args) => replay(&args),
-        Command::Shrink(args) => shrink(&args, &interrupted()),
+        Command::Shrink(args) => shrink(&args, interrupted().stop()),
         Command::List(args) => list(&args),
-        Command::Mutants(args) => plant(&args, &interrupted()),
-        Command::Up(args) => up(&args, &interrupted()),
+        Command::Mutants(args) => plant(&args, interrupted().stop()),
+        Command::Up(args) => up(&args, interrupted().stop()),
         Command::Verify(args) => checklist(sim_verify::verify(&args), args.json),
         Command::Audit(args) => checklist(sim_verify::audit(&args), args.json),
         Command::Deploy(DeployCommand::Init(args)) => deploy_init(&args),
@@ -61,6 +65,10 @@ fn main() -> ExitCode {
             Ok(())
         }),
     };
+    while IS_ENDING.load(Ordering::SeqCst) {
+        // The second Ctrl-C is cleaning up, and ends the process when it has.
+        std::thread::park();
+    }
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -70,13 +78,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Set when Ctrl-C was pressed: the run ends at the next plan, and what was judged is reported. A second one ends the
-/// process.
-fn interrupted() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
+/// Listens for Ctrl-C and SIGTERM from now on.
+fn interrupted() -> Arc<Interruption> {
+    let interruption = Arc::new(Interruption::default());
+    let asked = interruption.clone();
     let handler = ctrlc::set_handler(move || {
-        if asked.swap(true, Ordering::SeqCst) {
+        if asked.ask() {
+            IS_ENDING.store(true, Ordering::SeqCst);
+            asked.report_now();
             // The servers of plans end with this process; their databases must be stopped.
             postgres::end_all();
             sim_world::containers::end_all();
@@ -89,7 +98,7 @@ fn interrupted() -> Arc<AtomicBool> {
     if let Err(error) = handler {
         say(&format!("Ctrl-C will end the program at once: {error}"));
     }
-    stop
+    interruption
 }
 
 /// Runs a server until it is told to end; it logs to standard error.
@@ -124,8 +133,8 @@ fn print(text: &str) {
     }
 }
 
-fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
-    let request = RunRequest::new(args)?;
+fn run(args: &RunArgs, interruption: &Interruption) -> Result<u8, CommandError> {
+    let request = RunRequest::new(args, interruption.stop().clone())?;
     let world = if args.world == "deterministic" { String::new() } else { format!(", world {}", args.world) };
     say(&format!("seed {}, policy {}, app {}{world}", args.seed, request.policy(), args.app.app));
     for sentence in request.told() {
@@ -139,7 +148,7 @@ fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
         bar.inc(1);
     };
     let note = |text: &str| bar.set_message(text.to_owned());
-    let outcome = commands::run(args, &request, stop, &progress, &note)?;
+    let outcome = commands::run(args, &request, interruption, &progress, &note)?;
     bar.finish_and_clear();
     if args.json {
         print(&reports::json::render(&outcome.run));
@@ -147,6 +156,9 @@ fn run(args: &RunArgs, stop: &AtomicBool) -> Result<u8, CommandError> {
         print(&reports::text::summary_in(&outcome.run, reports::text::Colour::Ansi));
     } else {
         print(&reports::text::summary(&outcome.run));
+    }
+    for left in &outcome.left_behind {
+        say(left);
     }
     for broken in &outcome.broken {
         say(&format!("the harness failed: {broken}"));

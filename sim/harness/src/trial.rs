@@ -1,9 +1,13 @@
 //! One plan, from a world brought up to a finished history. The phases read in order in [`run`].
 
+mod fault_commands;
+mod unsettled;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fixtures::App;
@@ -22,6 +26,8 @@ use sim_world::{TrialConfig, World};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
+use self::fault_commands::command_for;
+use self::unsettled::unsettled;
 use crate::databases::{DatabaseError, WorkerDatabases};
 
 /// What came of a plan.
@@ -34,12 +40,20 @@ pub struct Outcome {
     pub simulated: Duration,
     /// Why this is no evidence: the harness itself failed.
     pub failure: Option<String>,
+    /// Why the plan was given up before its end: it took too long. The history ends there.
+    pub given_up: Option<String>,
+    /// Whether the user ended it: there is nothing to judge.
+    pub interrupted: bool,
+    /// What stays in somebody else's database.
+    pub left_behind: Option<String>,
 }
 
 /// Devices get this long to start and fetch the seed rows before plan time 0. Virtual, so it costs nothing.
 const WARM_UP: Duration = Duration::from_secs(60);
 /// From the last step of a plan to the end of its faults.
 const AFTER_LAST_STEP: Duration = Duration::from_secs(2);
+/// How often a plan that takes real time looks whether the user wants no more, in plan time.
+const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// Runs a plan.
 ///
@@ -90,8 +104,15 @@ async fn execute(
         Ok(world) => world,
         Err(problem) => {
             let failure = Some(format!("the world did not come up: {problem}"));
-            let outcome =
-                Outcome { history: recorder.finish(), sqlite_time: Duration::ZERO, simulated: Duration::ZERO, failure };
+            let outcome = Outcome {
+                history: recorder.finish(),
+                sqlite_time: Duration::ZERO,
+                simulated: Duration::ZERO,
+                failure,
+                given_up: None,
+                interrupted: false,
+                left_behind: None,
+            };
             return (outcome, databases.into_iter().map(Some).collect());
         }
     };
@@ -107,37 +128,45 @@ async fn execute(
         active: BTreeMap::new(),
     };
     trial.start(&system.app, databases);
-    trial.warm_up(began + WARM_UP).await;
 
-    // 3. The plan.
-    let steps = trial.plan.steps.clone();
-    trial.play(&steps, began + WARM_UP).await;
-
-    // 4. Every fault is undone, and everything settles.
-    trial.heal().await;
-    let settled = trial.settle(Barrier::Settle).await;
-
-    // 5. A little more traffic tells stuck from slow.
-    recorder.add(Who::Run, What::Barrier { barrier: Barrier::Resume, phase: Phase::Invoke, open: Vec::new() });
-    let resume = trial.plan.resume.clone();
-    trial.play(&resume, Instant::now()).await;
-    let settled_again = trial.settle(Barrier::SettleAgain).await;
-
-    // 6. Final reads everywhere.
-    if settled || settled_again {
-        trial.read_conflicts().await;
-    }
-    trial.send_all(|| Command::FinalRead);
-    if let Err(problem) = trial.world.final_read().await {
-        recorder.record_harness_failure(format!("the server's rows: {problem}"));
-    }
+    // 3. to 6., unless the user ends it: then only what a fault has broken is undone.
+    let interrupted = if kind.time().is_virtual() {
+        trial.execute(began + WARM_UP).await;
+        false
+    } else {
+        let interrupted = tokio::select! {
+            biased;
+            () = asked_to_stop(&config) => true,
+            () = trial.execute(began + WARM_UP) => false,
+        };
+        if interrupted {
+            trial.heal().await;
+        }
+        interrupted
+    };
     let (databases, sqlite_time, world) = trial.stop().await;
     let simulated = Instant::now() - began;
-    if let Err(problem) = world.down().await {
+    let ending = world.down().await;
+    if let Some(problem) = ending.failure {
         recorder.record_harness_failure(problem);
     }
-    let outcome = Outcome { history: recorder.finish(), sqlite_time, simulated, failure: recorder.harness_failure() };
+    let outcome = Outcome {
+        history: recorder.finish(),
+        sqlite_time,
+        simulated,
+        failure: recorder.harness_failure().filter(|_| !interrupted),
+        given_up: recorder.given_up(),
+        interrupted,
+        left_behind: ending.left_behind,
+    };
     (outcome, databases)
+}
+
+/// Waits until the user wants no more.
+async fn asked_to_stop(config: &TrialConfig) {
+    while !config.stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(STOP_POLL).await;
+    }
 }
 
 struct RunningDevice {
@@ -149,9 +178,17 @@ struct RunningDevice {
 /// When something is late.
 #[derive(Clone, Copy)]
 struct Deadline {
+    /// From when it was set to the usual one.
+    patience: Duration,
     usual: Instant,
-    /// For a device that may wait on a silent stream; not for one whose uploads are refused.
+    /// For a device that may wait on a silent stream, or gets on slowly; not for one whose uploads are refused.
     longest: Instant,
+}
+
+/// A time in which a device should have got on.
+struct Window {
+    began: Instant,
+    began_us: i64,
 }
 
 struct Trial {
@@ -211,22 +248,41 @@ impl Trial {
         }
     }
 
-    async fn warm_up(&mut self, until: Instant) {
-        let synced = |status: &Status| status.applied > 0;
-        if !self.wait_until(until, synced).await {
-            self.recorder.record_harness_failure("a device did not fetch the seed rows before plan time 0".to_owned());
+    /// The phases from the seed rows on the devices to the final reads.
+    async fn execute(&mut self, start: Instant) {
+        // 2. A device that has not fetched the seed rows when the plan begins fetches them later. If it never does, the
+        // run does not settle, which is the verdict.
+        sleep_until(start).await;
+
+        // 3. The plan.
+        let steps = self.plan.steps.clone();
+        self.play(&steps, start).await;
+
+        // 4. Every fault is undone, and everything settles.
+        self.heal().await;
+        let settled = self.settle(Barrier::Settle).await;
+
+        // 5. A little more traffic tells stuck from slow.
+        self.barrier(Barrier::Resume, Phase::Invoke, Vec::new());
+        let resume = self.plan.resume.clone();
+        self.play(&resume, Instant::now()).await;
+        let settled_again = self.settle(Barrier::SettleAgain).await;
+
+        // 6. Final reads everywhere.
+        if settled || settled_again {
+            self.read_conflicts().await;
         }
-        sleep_until(until).await;
+        self.send_all(|| Command::FinalRead);
+        if let Err(problem) = self.world.final_read().await {
+            self.recorder.record_harness_failure(format!("the server's rows: {problem}"));
+        }
     }
 
-    /// Waits until every device is as wished, or the deadline.
-    async fn wait_until(&self, deadline: Instant, wish: impl Fn(&Status) -> bool) -> bool {
-        self.wait(Deadline { usual: deadline, longest: deadline }, wish).await
-    }
-
-    /// The same; longer than usual only while a device may wait on a silent stream.
+    /// Waits until every device is as wished, or the deadline. It waits longer than usual only while a device that is not
+    /// there yet waits on a stream that was silent all the time, or has got on meanwhile.
     async fn wait(&self, deadline: Deadline, wish: impl Fn(&Status) -> bool) -> bool {
-        let mut until = deadline.usual;
+        let window = || Window { began: Instant::now(), began_us: self.recorder.now_us() };
+        let (mut last, mut until) = (window(), deadline.usual);
         loop {
             if self.devices.iter().all(|running| wish(&running.status.current.borrow())) {
                 return true;
@@ -236,11 +292,19 @@ impl Trial {
                 biased;
                 () = first.status.changed.notified() => {}
                 () = sleep_until(until) => {
-                    let is_refused = |running: &RunningDevice| running.status.current.borrow().upload_refused;
-                    if until >= deadline.longest || self.devices.iter().any(is_refused) {
+                    let statuses = || self.devices.iter().map(|running| running.status.current.borrow());
+                    let may_come = |status: &Status| {
+                        let is_silent = status.last_received.is_some_and(|last_received| last_received <= last.began);
+                        is_silent || status.last_progress_us >= last.began_us
+                    };
+                    if until >= deadline.longest
+                        || statuses().any(|status| status.upload_refused)
+                        || !statuses().any(|status| !wish(&status) && may_come(&status))
+                    {
                         return false;
                     }
-                    until = deadline.longest;
+                    last = window();
+                    until = (until + deadline.patience).min(deadline.longest);
                 }
             }
         }
@@ -365,10 +429,12 @@ impl Trial {
             self.barrier(barrier, Phase::Ok, Vec::new());
             return true;
         }
-        let open = (0u32..)
+        let mut open: Vec<String> = (0u32..)
             .zip(&self.devices)
             .filter_map(|(device, running)| unsettled(device, &running.status.current.borrow()))
             .collect();
+        // It is said first: only the first ones are shown.
+        open.splice(0..0, self.world.waits_in_vain());
         self.barrier(barrier, Phase::Fail, open);
         false
     }
@@ -388,8 +454,9 @@ impl Trial {
     /// + 60 s; a scenario may tighten it.
     fn deadline(&self) -> Deadline {
         if let Some(micros) = self.promises.deadline_us {
-            let at = Instant::now() + Duration::from_micros(micros);
-            return Deadline { usual: at, longest: at };
+            let patience = Duration::from_micros(micros);
+            let at = Instant::now() + patience;
+            return Deadline { patience, usual: at, longest: at };
         }
         let slowest = self
             .plan
@@ -401,11 +468,11 @@ impl Trial {
             .unwrap_or_default();
         let queued: u32 = self.devices.iter().map(|running| running.status.current.borrow().queued).sum();
         let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
-        let usual =
-            Instant::now() + 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
+        let patience = 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
+        let usual = Instant::now() + patience;
         // A silent stream may end late, once, where devices wait longer for one.
         let longer = self.world.stream_idle_timeout().saturating_sub(STREAM_IDLE_TIMEOUT);
-        Deadline { usual, longest: usual + longer }
+        Deadline { patience, usual, longest: usual + longer }
     }
 
     async fn read_conflicts(&self) {
@@ -439,51 +506,4 @@ impl Trial {
         }
         (databases, spent, self.world)
     }
-}
-
-/// The command by which a fault strikes a device.
-fn command_for(key: u32, fault: &Fault) -> Option<Command> {
-    match fault {
-        Fault::Offline { .. } => Some(Command::Offline(true)),
-        Fault::Crash { after_steps, down_us, .. } => {
-            Some(Command::Crash { after_steps: *after_steps, down: Duration::from_micros(*down_us) })
-        }
-        Fault::CopyRestored { down_us, .. } => {
-            Some(Command::RestoreCopy { key, down: Duration::from_micros(*down_us) })
-        }
-        Fault::StorageLost { down_us, .. } => Some(Command::LoseStorage { down: Duration::from_micros(*down_us) }),
-        Fault::Suspend { .. } => Some(Command::Suspend),
-        Fault::TabClose { handover_us, .. } => {
-            Some(Command::TabClose { handover: Duration::from_micros(*handover_us) })
-        }
-        Fault::ClockJump { by_us, .. } => Some(Command::ClockJump { by_us: *by_us }),
-        _ => None,
-    }
-}
-
-fn unsettled(device: u32, status: &Status) -> Option<String> {
-    let mut parts = Vec::new();
-    if !status.running {
-        parts.push("not running".to_owned());
-    }
-    if !status.online {
-        parts.push("offline".to_owned());
-    }
-    if status.queued > 0 {
-        parts.push(format!("{} operations queued", status.queued));
-    }
-    if !status.fence_applied {
-        parts.push("has not applied the fence's checkpoint".to_owned());
-    }
-    if parts.is_empty() {
-        return None;
-    }
-    if !status.last_error.is_empty() {
-        parts.push(format!("its last trouble: {}", status.last_error));
-    }
-    Some(format!(
-        "client/{device}: {}; nothing advanced since {:.1} s",
-        parts.join(", "),
-        status.last_progress_us as f64 / 1e6
-    ))
 }

@@ -1,6 +1,7 @@
 //! What a plan runs against.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use backend::PolicyKind;
 use fixtures::App;
@@ -19,6 +20,8 @@ pub struct TrialConfig {
     pub seams: Arc<dyn Seams>,
     /// Where plans run.
     pub world: WorldKind,
+    /// Set when the user wants no more: a plan that takes real time is then given up.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl TrialConfig {
@@ -33,6 +36,6 @@ impl TrialConfig {
     /// A system in a world, with nothing between its parts.
     #[must_use]
     pub fn new(system: Arc<SystemUnderTest>, world: WorldKind) -> Self {
-        Self { system, seams: Arc::new(PassThrough), world }
+        Self { system, seams: Arc::new(PassThrough), world, stop: Arc::default() }
     }
 }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod containers;
 pub mod deterministic;
 pub mod embedded;
+mod ending;
 pub mod external;
 mod kind;
 mod plan_rows;
@@ -34,6 +35,7 @@ use sim_device::recorder::Recorder;
 use sim_network::sim::SimNetwork;
 
 pub use config::TrialConfig;
+pub use ending::Ending;
 pub use kind::{NAMES, OWN_NAMES, WorldKind};
 pub use system::SystemUnderTest;
 
@@ -51,7 +53,7 @@ impl World {
     /// # Errors
     /// Why it did not come up.
     pub async fn up(config: &TrialConfig, plan: Rc<Plan>, recorder: Recorder) -> Result<Self, String> {
-        let TrialConfig { system, seams, world } = config;
+        let TrialConfig { system, seams, world, .. } = config;
         let world = match world {
             WorldKind::Deterministic => {
                 let world = deterministic::World::up(system.clone(), seams.clone(), plan, recorder);
@@ -156,13 +158,19 @@ impl World {
         }
     }
 
-    /// Takes it down.
-    ///
-    /// # Errors
-    /// What was left behind, or a server that ended by itself.
-    pub async fn down(self) -> Result<(), String> {
+    /// What was waited for in vain, in real time, and has not come since.
+    #[must_use]
+    pub fn waits_in_vain(&self) -> Vec<String> {
         match self {
-            Self::Deterministic(_) => Ok(()),
+            Self::Deterministic(_) => Vec::new(),
+            Self::Real(world) => world.waits_in_vain(),
+        }
+    }
+
+    /// Takes it down.
+    pub async fn down(self) -> Ending {
+        match self {
+            Self::Deterministic(_) => Ending::default(),
             Self::Real(world) => world.down().await,
         }
     }

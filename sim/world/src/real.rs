@@ -6,10 +6,11 @@
 //!   (who keeps environments from plan to plan), `database_setup`, `timing`, `token_keys`.
 //! - One plan: `context` (what all of this shares), `servers`, `supervisor` (what runs, and which faults hold),
 //!   `faults`, `backend_kills`, `kill_before_commit`, `server_transaction` (writes that bypass the backend).
-//! - A request: `forward`, `token_retiming`, `http_client`.
+//! - A request: `forward`, `stream_progress`, `token_retiming`, `http_client`.
 //! - Commits: `commit_log` reads them, `attributed_commit` is what it gives, `shared_database` with `uploads_under_way`
 //!   and `upload_senders` say whose they are, `commit_recorder` writes them into the history.
-//! - Time: `activity` (what is under way), `plan_time` (how plan time passes), `replication_lag`, `confirmed_position`.
+//! - Time: `activity` (what is under way), `plan_time` (how plan time passes), `replication_lag`, `delivered_position`,
+//!   `confirmed_position`.
 
 mod activity;
 mod attributed_commit;
@@ -19,6 +20,7 @@ mod commit_recorder;
 pub(crate) mod confirmed_position;
 mod context;
 pub(crate) mod database_setup;
+mod delivered_position;
 pub(crate) mod environment;
 mod faults;
 mod forward;
@@ -32,6 +34,7 @@ mod server_transaction;
 mod servers;
 pub(crate) mod shared_database;
 pub(crate) mod sql;
+mod stream_progress;
 mod supervisor;
 pub(crate) mod timing;
 pub(crate) mod token_keys;
@@ -66,6 +69,7 @@ use self::servers::Servers;
 use self::supervisor::{StateGuard, Supervisor};
 use self::timing::STREAM_IDLE_FACTOR;
 use crate::clock::plan_clock;
+use crate::ending::Ending;
 use crate::plan_rows::{named_rows, seed_rows};
 use crate::system::SystemUnderTest;
 use crate::token::token_minter;
@@ -246,9 +250,13 @@ impl World {
         }
     }
 
-    /// Takes the world down, and gives the worker's environment to the next plan. An error is what was left behind, or
-    /// a server that ended by itself.
-    pub(crate) async fn down(mut self) -> Result<(), String> {
+    /// What was waited for in vain and has not come since, in words.
+    pub(crate) fn waits_in_vain(&self) -> Vec<String> {
+        self.context.activity.waits_in_vain()
+    }
+
+    /// Takes the world down, and gives the worker's environment to the next plan.
+    pub(crate) async fn down(mut self) -> Ending {
         self.time_driver.abort();
         let ended = self.servers.supervisor.act(StateGuard::end_all).await;
         let failure = self.context.log.failure().map_or(Ok(()), Err);
@@ -259,8 +267,7 @@ impl World {
         let give_back = std::mem::replace(&mut self.give_back, Box::new(|| ()));
         drop(self);
         give_back();
-        // What is left behind is the first thing to know.
-        cleaned.and(ended).and(failure)
+        Ending { left_behind: cleaned.err(), failure: ended.and(failure).err() }
     }
 }
 
@@ -269,7 +276,10 @@ fn drive_time(context: &Arc<RunContext>, recorder: &Recorder) -> tokio::task::Jo
     let recorder = recorder.clone();
     let given_up = move |limit: Duration| {
         let minutes = limit.as_secs() / 60;
-        recorder.record_harness_failure(format!("the plan was given up after {minutes} minutes; it is not judged"));
+        recorder.record_given_up(format!(
+            "slow: the plan was given up after {minutes} minutes of real time, the most that one may take; what was seen \
+             by then is judged"
+        ));
     };
     let look = {
         let context = context.clone();

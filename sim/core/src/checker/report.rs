@@ -18,6 +18,18 @@ impl Report {
         self.findings.iter().map(|(_, finding)| finding.verdict).max().unwrap_or_default()
     }
 
+    /// Adds why a checker could not judge all that it was to judge.
+    pub fn add_unknown(&mut self, checker: &'static str, why: String) {
+        match self.findings.iter_mut().find(|(name, _)| *name == checker) {
+            Some((_, finding)) => finding.unknown(why),
+            None => {
+                let mut finding = Finding::default();
+                finding.unknown(why);
+                self.findings.push((checker, finding));
+            }
+        }
+    }
+
     /// Every contradiction.
     pub fn anomalies(&self) -> impl Iterator<Item = &Anomaly> {
         self.findings.iter().flat_map(|(_, finding)| &finding.anomalies)

@@ -183,16 +183,17 @@ impl Actor {
 
     /// Shows the run how the device is now.
     pub(super) fn publish_status(&mut self) {
-        let (mut running, mut connected, mut uploading, mut queued) = (false, false, true, None);
+        let (mut running, mut last_received, mut uploading, mut queued) = (false, None, true, None);
         if let Process::Running(session) = &mut self.process {
             running = !session.is_suspended;
-            connected = session.stream.is_some();
+            last_received = session.stream.is_some().then_some(session.last_received);
             uploading = session.is_uploading() || session.upload_at.is_some();
             queued = session.host.queue_length().ok();
         }
         let mut status = self.context.status.current.borrow_mut();
         status.running = running;
-        status.connected = connected;
+        status.connected = last_received.is_some();
+        status.last_received = last_received;
         status.uploading = uploading;
         status.queued = queued.unwrap_or(status.queued);
         drop(status);

@@ -10,6 +10,9 @@ use sim_world::TrialConfig;
 use crate::databases::{DatabaseError, WorkerDatabases};
 use crate::trial;
 
+/// The checker that says whether a run settled.
+const SETTLING_CHECKER: &str = "progress";
+
 /// What one plan came to.
 #[derive(Debug)]
 pub struct Judged {
@@ -25,6 +28,10 @@ pub struct Judged {
     pub simulated: Duration,
     /// Why this is no evidence.
     pub failure: Option<String>,
+    /// Whether the user ended it: there is nothing to judge.
+    pub interrupted: bool,
+    /// What stays in somebody else's database.
+    pub left_behind: Option<String>,
 }
 
 /// Runs a plan and judges it.
@@ -41,7 +48,10 @@ pub fn judge(
     let outcome = trial::run(config, plan, scenario, databases)?;
     let began = Instant::now();
     let ctx = Context { app: &config.system.app, history: &outcome.history, promises: scenario };
-    let examined = checker::examine(&ctx, only);
+    let mut examined = checker::examine(&ctx, only);
+    if let Some(reason) = &outcome.given_up {
+        examined.report.add_unknown(SETTLING_CHECKER, reason.clone());
+    }
     Ok(Judged {
         checker_time: began.elapsed(),
         examined,
@@ -49,5 +59,7 @@ pub fn judge(
         sqlite_time: outcome.sqlite_time,
         simulated: outcome.simulated,
         failure: outcome.failure,
+        interrupted: outcome.interrupted,
+        left_behind: outcome.left_behind,
     })
 }

@@ -55,6 +55,8 @@ pub struct ScenarioResult {
     pub failed: u32,
     /// What the harness itself could not do, by plan.
     pub broken: BTreeMap<u32, String>,
+    /// What plans have left in somebody else's database, by plan.
+    pub left_behind: BTreeMap<u32, String>,
     /// Sums.
     pub totals: Totals,
 }
@@ -70,6 +72,9 @@ impl ScenarioResult {
         };
         if let Some(failure) = &judged.failure {
             self.broken.insert(index, failure.clone());
+        }
+        if let Some(left) = &judged.left_behind {
+            self.left_behind.insert(index, left.clone());
         }
         self.plans += 1;
         let report = &judged.examined.report;

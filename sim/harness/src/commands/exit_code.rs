@@ -64,9 +64,16 @@ pub fn of_report(report: &Report) -> u8 {
 }
 
 /// The exit code of a run: the lowest of its scenarios that is not 0, and unknown where none of them ran; `worst` has
-/// the worst class of each.
+/// the worst class of each. Rows that could not be deleted are the harness's failure, unless something was found: what
+/// was seen stays true.
 #[must_use]
-pub(super) fn of_run(run: &Run, worst: &[Option<Class>], broken: &[String], strict: bool) -> u8 {
+pub(super) fn of_run(
+    run: &Run,
+    worst: &[Option<Class>],
+    broken: &[String],
+    left_behind: &[String],
+    strict: bool,
+) -> u8 {
     if !broken.is_empty() {
         return EXIT_HARNESS;
     }
@@ -78,5 +85,7 @@ pub(super) fn of_run(run: &Run, worst: &[Option<Class>], broken: &[String], stri
         Some(_) => EXIT_VALID,
         None => of_verdict(scenario.verdict, *worst),
     });
-    codes.filter(|code| *code != EXIT_VALID).min().unwrap_or(EXIT_VALID)
+    let code = codes.filter(|code| *code != EXIT_VALID).min().unwrap_or(EXIT_VALID);
+    let has_found = [EXIT_SAFETY, EXIT_LIVENESS, EXIT_LATENCY].contains(&code);
+    if has_found || left_behind.is_empty() { code } else { EXIT_HARNESS }
 }

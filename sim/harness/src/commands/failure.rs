@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use reports::Failure;
 use sim_core::checker::Report;
@@ -98,6 +99,9 @@ fn rerun<'f>(
 ) -> Result<(&'f Plan, Arc<Judged>, Vec<AnomalyText>), DatabaseError> {
     let attempts = if config.world.time().is_virtual() {
         vec![&found.smallest]
+    } else if found.seen.is_some() && config.stop.load(Ordering::Relaxed) {
+        // The user wants no more.
+        Vec::new()
     } else {
         [[&found.smallest; 3], [found.plan; 3]].concat()
     };
@@ -115,6 +119,9 @@ fn rerun<'f>(
         .as_ref()
         .map(|seen| (found.plan, seen.clone(), anomaly_texts(&seen.examined.report, &found.signature)));
     let (plan, judged, mut anomalies) = seen.or(last).expect("there is at least one attempt");
+    if attempts.is_empty() {
+        return Ok((plan, judged, anomalies));
+    }
     let signature = &found.signature;
     anomalies.insert(
         0,

@@ -1,9 +1,9 @@
 //! `run`: runs scenarios and judges them, shrinks what failed, and writes the report.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use backend::PolicyKind;
 use fixtures::App;
@@ -20,8 +20,9 @@ use super::failure::{ShrunkFailure, write_failure};
 use super::summary::{failure_to_show, summarize, worst};
 use super::world::{WorldRequest, suited, trial_config, why_not};
 use super::{RUNS, SHRINKING_MAX, workers_for};
-use crate::campaign::{self, Campaign};
+use crate::campaign::{self, Campaign, ScenarioResult};
 use crate::cli::RunArgs;
+use crate::interruption::Interruption;
 
 /// What `run` found.
 pub struct RunOutcome {
@@ -33,6 +34,8 @@ pub struct RunOutcome {
     pub exit_code: u8,
     /// What the harness itself could not do.
     pub broken: Vec<String>,
+    /// What plans have left in somebody else's database.
+    pub left_behind: Vec<String>,
 }
 
 /// Plans a scenario where servers are real, unless more are asked for.
@@ -57,7 +60,7 @@ impl RunRequest {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn new(args: &RunArgs) -> Result<Self, CommandError> {
+    pub fn new(args: &RunArgs, stop: Arc<AtomicBool>) -> Result<Self, CommandError> {
         let app = Arc::new(App::named(&args.app.app).map_err(CommandError::Usage)?);
         let all = scenarios::of_app(&app).map_err(CommandError::Usage)?;
         let chosen = scenarios::choose(all, &args.scenarios).map_err(CommandError::Usage)?;
@@ -78,13 +81,14 @@ impl RunRequest {
         };
         let checkers = checkers(args.checkers.as_deref())?;
         let promised = args.policy.unwrap_or(PolicyKind::FieldMerge);
-        let config = trial_config(app, &args.app.app, Some(promised), &request)?;
+        let mut config = trial_config(app, &args.app.app, Some(promised), &request)?;
         for name in checkers.iter().flatten() {
             if let Some(why) = why_not_judged(name, &config) {
                 return Err(CommandError::Usage(format!("--checkers {name}: it judges nothing here: {why}")));
             }
         }
         let chosen: Vec<_> = chosen.into_iter().map(|scenario| suited(scenario, &config.world)).collect();
+        config.stop = stop;
         let not_run: Vec<Option<String>> = chosen.iter().map(|scenario| why_not(scenario, &config.world)).collect();
         let scenarios = chosen
             .into_iter()
@@ -166,7 +170,7 @@ fn checkers(asked: Option<&[String]>) -> Result<Option<Vec<&'static str>>, Comma
 pub fn run(
     args: &RunArgs,
     request: &RunRequest,
-    stop: &AtomicBool,
+    interruption: &Interruption,
     progress: &(dyn Fn(usize) + Sync),
     note: &(dyn Fn(&str) + Sync),
 ) -> Result<RunOutcome, CommandError> {
@@ -179,35 +183,63 @@ pub fn run(
         first: args.first,
         workers,
         checkers: request.checkers.clone(),
-        stop,
+        stop: interruption.stop(),
     };
-    let mut results = campaign::run(&campaign, progress);
-    if args.plans.is_none() && !request.config.world.time().is_virtual() && request.checkers.is_none() {
-        campaign::further(&campaign, &mut results, PLANS_REAL_MAX, progress);
-    }
-    let wall = began.elapsed();
+    let results: Vec<Mutex<ScenarioResult>> = request.scenarios.iter().map(|_| Mutex::default()).collect();
+    let known = || -> Vec<ScenarioResult> { results.iter().map(|one| campaign::lock(one).clone()).collect() };
+    let at_once = || {
+        // The process ends after this, whether it could be written or not.
+        let _ = report(args, request, &known(), began.elapsed(), workers, &Shrinking { is_wanted: false, note });
+    };
+    interruption.with_report(at_once, || {
+        campaign::run(&campaign, &results, progress);
+        if args.plans.is_none() && !request.config.world.time().is_virtual() && request.checkers.is_none() {
+            campaign::further(&campaign, &results, PLANS_REAL_MAX, progress);
+        }
+        report(args, request, &known(), began.elapsed(), workers, &Shrinking { is_wanted: !args.no_shrink, note })
+    })
+}
+
+/// Whether failures are shrunk before they are reported, and who is told.
+struct Shrinking<'a> {
+    is_wanted: bool,
+    note: &'a (dyn Fn(&str) + Sync),
+}
+
+/// Writes the report of what was judged.
+fn report(
+    args: &RunArgs,
+    request: &RunRequest,
+    results: &[ScenarioResult],
+    wall: Duration,
+    workers: usize,
+    shrinking: &Shrinking<'_>,
+) -> Result<RunOutcome, CommandError> {
     let mut failures = Vec::new();
     let mut scenarios = Vec::new();
     let mut broken = Vec::new();
-    for (((scenario, planned), not_run), result) in request.scenarios.iter().zip(&request.not_run).zip(&results) {
+    let mut left_behind = Vec::new();
+    for (((scenario, planned), not_run), result) in request.scenarios.iter().zip(&request.not_run).zip(results) {
         broken.extend(result.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
+        let left = result.left_behind.iter();
+        left_behind.extend(left.map(|(plan, left)| format!("{} plan {plan}: {left}", scenario.name)));
         let mut scenario_run = summarize(scenario, result, *planned, request.checkers.as_deref(), &request.policy());
         scenario_run.not_run.clone_from(not_run);
         if let Some((failing, signature, class)) = failure_to_show(result) {
-            note(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
+            (shrinking.note)(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
             scenario_run.class = Some(class);
             let plan = &*failing.plan;
-            let smallest = if args.no_shrink {
+            let smallest = if !shrinking.is_wanted {
                 plan.clone()
             } else {
                 let (config, promises) = (&request.config, &scenario.promises);
-                campaign::search_smaller(config, promises, plan, &signature, workers, SHRINKING_MAX, stop).plan
+                campaign::search_smaller(config, promises, plan, &signature, workers, SHRINKING_MAX, &config.stop).plan
             };
             let found = ShrunkFailure {
                 scenario,
                 plan,
                 smallest,
-                searched: !args.no_shrink,
+                searched: shrinking.is_wanted,
                 signature,
                 seen: failing.seen.clone(),
                 app: &args.app.app,
@@ -227,12 +259,12 @@ pub fn run(
         policy: request.policy(),
         commit: env!("SYNCSTORM_COMMIT").to_owned(),
         scenarios,
-        totals: campaign::totals(&results, wall),
+        totals: campaign::totals(results, wall),
     };
     write_reports(&request.folder, &run, &failures)?;
     let worst: Vec<Option<Class>> = results.iter().map(worst).collect();
-    let exit_code = exit_code::of_run(&run, &worst, &broken, args.strict);
-    Ok(RunOutcome { run, folder: request.folder.clone(), exit_code, broken })
+    let exit_code = exit_code::of_run(&run, &worst, &broken, &left_behind, args.strict);
+    Ok(RunOutcome { run, folder: request.folder.clone(), exit_code, broken, left_behind })
 }
 
 fn write_reports(folder: &Path, run: &Run, failures: &[Failure<'_>]) -> Result<(), CommandError> {

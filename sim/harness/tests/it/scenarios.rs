@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use backend::PolicyKind;
@@ -40,7 +41,9 @@ pub(crate) fn judged(config: &TrialConfig, chosen: Vec<(Scenario, u32)>) -> Vec<
         checkers: None,
         stop: &stop,
     };
-    let tallies = campaign::run(&campaign, &|_| {});
+    let tallies: Vec<Mutex<ScenarioResult>> = chosen.iter().map(|_| Mutex::default()).collect();
+    campaign::run(&campaign, &tallies, &|_| {});
+    let tallies = tallies.into_iter().map(|tally| tally.into_inner().expect("no worker panicked"));
     chosen.into_iter().map(|(scenario, _)| scenario).zip(tallies).collect()
 }
 

@@ -48,6 +48,8 @@ const TIMING: Timing = Timing {
     leap: Duration::from_secs(30),
     moment: Duration::from_millis(100),
     plan_limit: Duration::from_secs(1200),
+    replication_poll: Duration::from_millis(50),
+    replication_poll_max: Duration::from_millis(500),
     lines_after_replication: Duration::from_millis(40),
     lines_after_lines: Duration::from_millis(10),
     service_uses_machine_clock: true,

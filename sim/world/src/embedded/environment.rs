@@ -39,6 +39,8 @@ const TIMING: Timing = Timing {
     leap: Duration::from_secs(5),
     moment: Duration::from_millis(4),
     plan_limit: Duration::from_secs(1800),
+    replication_poll: Duration::from_millis(1),
+    replication_poll_max: Duration::from_millis(1),
     // The service lets diffs coalesce for 10 ms.
     lines_after_replication: Duration::from_millis(13),
     lines_after_lines: Duration::from_millis(3),

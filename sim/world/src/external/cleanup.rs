@@ -18,6 +18,23 @@ use crate::real::sql::table_rows;
 /// How often rows that are still there are deleted, at most: a row that others refer to may only go after them.
 const ROUNDS_MAX: usize = 6;
 
+/// How long it may take to see what is left, when the time for deleting is over.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+
+/// Why rows may be left.
+enum DeletionError {
+    /// They are: by name.
+    Left(String),
+    /// It could not be seen.
+    Unknown(String),
+}
+
+impl From<String> for DeletionError {
+    fn from(said: String) -> Self {
+        Self::Unknown(said)
+    }
+}
+
 /// What deleting rows needs.
 pub(super) struct Cleanup {
     pub(super) app: Arc<App>,
@@ -31,6 +48,16 @@ impl Cleanup {
     /// # Errors
     /// What is left, by table and id.
     pub(super) async fn delete_rows(&self, list: &RowList, patience: Duration) -> Result<(), String> {
+        let listed = |said: &str| format!("{said}; what may still be there is listed in {}", list.path.display());
+        match tokio::time::timeout(patience + LAST_LOOK, self.delete_within(list, patience)).await {
+            Ok(Err(DeletionError::Left(said))) => Err(said),
+            Ok(Err(DeletionError::Unknown(said))) => Err(listed(&said)),
+            Ok(Ok(())) => Ok(()),
+            Err(_) => Err(listed("the backend or the database did not answer")),
+        }
+    }
+
+    async fn delete_within(&self, list: &RowList, patience: Duration) -> Result<(), DeletionError> {
         let deadline = Instant::now() + patience;
         let mut last = String::from("the backend answers with success");
         let client = self.config.connect().await?;
@@ -43,7 +70,7 @@ impl Cleanup {
             // Rows may belong to one user.
             let user = list.users.get(round % list.users.len().max(1)).cloned().unwrap_or_default();
             let token = self.source.token(&user, &self.config.target.audience)?;
-            let client_id = random_word().map_err(|error| error.to_string())?;
+            let client_id = random_word().map_err(|error| DeletionError::Unknown(error.to_string()))?;
             for (row, seen) in &left {
                 number += 1;
                 let status = self.delete(row, seen, &client_id, number, &token.text).await;
@@ -57,11 +84,17 @@ impl Cleanup {
             left = self.remaining(&client, list).await?;
         }
         if left.is_empty() {
-            return files::remove_file(&list.path).map_err(|error| format!("{}: {error}", list.path.display()));
+            return match files::remove_file(&list.path) {
+                // The program may delete the same rows twice at once, as it ends.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(DeletionError::Left(format!("{}: {error}", list.path.display())))
+                }
+                _ => Ok(()),
+            };
         }
         let tables = &self.app.schema.tables;
         let names: Vec<String> = left.iter().map(|((table, id), _)| format!("{} {id}", tables[*table].name)).collect();
-        Err(format!("{} ({last}; listed in {})", names.join(", "), list.path.display()))
+        Err(DeletionError::Left(format!("{} ({last}; listed in {})", names.join(", "), list.path.display())))
     }
 
     /// The rows of a list that are there, with what they hold. Those that others refer to come last.

@@ -39,6 +39,8 @@ const TIMING: Timing = Timing {
     leap: Duration::from_secs(30),
     moment: Duration::from_millis(100),
     plan_limit: Duration::from_secs(1200),
+    replication_poll: Duration::from_millis(200),
+    replication_poll_max: Duration::from_secs(1),
     lines_after_replication: Duration::from_millis(60),
     lines_after_lines: Duration::from_millis(15),
     service_uses_machine_clock: true,
@@ -75,7 +77,7 @@ struct ExternalStack {
     lists: RowLists,
     cleanup: Cleanup,
     /// What the plan has or may have written.
-    plan_rows: Mutex<Option<RowList>>,
+    plan_rows: Mutex<Option<Arc<RowList>>>,
     /// Holds the plan's clock.
     folder: tempfile::TempDir,
     /// How far the service has replicated.
@@ -233,7 +235,7 @@ impl ExternalStack {
         self.check_exclusive_rows(&client, plan).await?;
         let list = self.lists.create(plan)?;
         self.gateway.set_writable(&list.rows);
-        *self.plan_rows.lock().unwrap_or_else(PoisonError::into_inner) = Some(list);
+        *self.plan_rows.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(list));
         let shared = SharedDatabase::new(
             self.gateway.schema.clone(),
             plan.rows.iter().cloned(),
@@ -254,11 +256,13 @@ impl ExternalStack {
         if log.has_unanswered() {
             tokio::time::sleep(LATE_EFFECTS).await;
         }
-        let list = self.plan_rows.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // It stays in hand until the rows are gone: the program may have to end meanwhile.
+        let list = self.plan_rows.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(list) = list else { return Ok(()) };
         let refused_uploads = self.gateway.set_writable(&[]);
         let deleted = self.cleanup.delete_rows(&list, CLEAN_UP_TIMEOUT).await;
         deleted.map_err(|left| format!("left behind: {left}"))?;
+        *self.plan_rows.lock().unwrap_or_else(PoisonError::into_inner) = None;
         match refused_uploads {
             0 => Ok(()),
             times => Err(format!("{times} uploads were not sent on: they named rows that are not the plan's")),
@@ -325,7 +329,8 @@ pub fn end_all() -> Vec<String> {
     for stack in live {
         // The process ends without dropping the stack.
         let _ = std::fs::remove_dir_all(stack.folder.path());
-        let Some(list) = stack.plan_rows.lock().unwrap_or_else(PoisonError::into_inner).take() else { continue };
+        let list = stack.plan_rows.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(list) = list else { continue };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let deleted = match runtime {
             Ok(runtime) => runtime.block_on(async {

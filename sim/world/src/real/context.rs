@@ -1,14 +1,16 @@
 //! What everything on the real runtime shares during one plan.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::activity::Activity;
 use super::commit_log::CommitLog;
+use super::delivered_position::DeliveredPosition;
 use super::environment::Environment;
 use super::http_client::HttpClient;
 use super::server::ServerKiller;
@@ -34,8 +36,17 @@ pub(super) struct RunContext {
     environment: Weak<dyn Environment>,
     /// Where the service is; `None` while no progress is to be expected of it.
     progressing_service: Mutex<Option<SocketAddr>>,
-    /// The position that the service is expected to reach.
+    /// The position that the service is expected to reach, and the one that it is known to have reached.
     expected_lsn: AtomicU64,
+    replicated_lsn: AtomicU64,
+    /// Notified when it is known to have got further.
+    pub(super) replicated: Notify,
+    /// Whether somebody waits for it.
+    is_catching_up: AtomicBool,
+    /// When it was last asked how far it is.
+    asked_at: Mutex<Option<Instant>>,
+    /// What devices receive tells of it.
+    pub(super) delivered: DeliveredPosition,
     /// For kills in the middle of a request; `None` while the backend is down.
     backend_killer: Mutex<Option<ServerKiller>>,
 }
@@ -60,6 +71,11 @@ impl RunContext {
             environment: Arc::downgrade(environment),
             progressing_service: Mutex::default(),
             expected_lsn: AtomicU64::new(0),
+            replicated_lsn: AtomicU64::new(0),
+            replicated: Notify::new(),
+            is_catching_up: AtomicBool::new(false),
+            asked_at: Mutex::default(),
+            delivered: DeliveredPosition::default(),
             backend_killer: Mutex::default(),
         })
     }
@@ -74,6 +90,7 @@ impl RunContext {
 
     pub(super) fn set_progressing_service(&self, address: Option<SocketAddr>) {
         *self.progressing_service.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        self.activity.set_service_held_up(address.is_none());
     }
 
     pub(super) fn expected_lsn(&self) -> u64 {
@@ -82,6 +99,31 @@ impl RunContext {
 
     pub(super) fn raise_expected_lsn(&self, lsn: u64) {
         self.expected_lsn.fetch_max(lsn, Ordering::AcqRel);
+    }
+
+    /// Whether the service has replicated everything that it is expected to.
+    pub(super) fn has_caught_up(&self) -> bool {
+        self.replicated_lsn.load(Ordering::Acquire) >= self.expected_lsn()
+    }
+
+    pub(super) fn raise_replicated_lsn(&self, lsn: u64) {
+        self.replicated_lsn.fetch_max(lsn, Ordering::AcqRel);
+        self.replicated.notify_one();
+    }
+
+    /// Sets whether somebody waits until the service has caught up; gives whether somebody did.
+    pub(super) fn set_catching_up(&self, is_catching_up: bool) -> bool {
+        self.is_catching_up.swap(is_catching_up, Ordering::AcqRel)
+    }
+
+    /// Whether the service may be asked how far it is, when it was not asked for so long; if so, it was asked now.
+    pub(super) fn may_ask(&self, pause: Duration) -> bool {
+        let mut asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_ask = asked_at.is_none_or(|asked_at| asked_at.elapsed() >= pause);
+        if may_ask {
+            *asked_at = Some(Instant::now());
+        }
+        may_ask
     }
 
     pub(super) fn backend_killer(&self) -> Option<ServerKiller> {

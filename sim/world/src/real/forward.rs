@@ -17,11 +17,13 @@ use tokio::sync::mpsc;
 use super::activity::{OpenWork, Work};
 use super::context::RunContext;
 use super::kill_before_commit::kill_before_commit;
-use super::replication_lag::wait_for_replication;
+use super::replication_lag::{note_replicated, wait_for_replication};
+use super::stream_progress::{Received, StreamProgress};
 use super::token_retiming;
 
-/// Where devices ask for write checkpoints.
+/// Where devices ask for write checkpoints, and for their stream.
 const WRITE_CHECKPOINT: &str = "/write-checkpoint";
+const STREAM: &str = "/sync/stream";
 
 /// The routes of a server at an address.
 pub(super) fn router(context: &Arc<RunContext>, role: ServerRole, address: SocketAddr) -> Router {
@@ -60,6 +62,7 @@ async fn forward(
     let work = context.activity.begin(match role {
         ServerRole::Backend => Work::BackendRequest,
         ServerRole::Service if path.starts_with(WRITE_CHECKPOINT) => Work::WriteCheckpoint,
+        ServerRole::Service if path.starts_with(STREAM) => Work::Stream,
         ServerRole::Service => Work::ServiceRequest,
     });
     let is_to_be_killed = parts.extensions.remove::<KillBeforeCommit>().is_some();
@@ -89,6 +92,7 @@ async fn exchange(
     let (is_upload, is_checkpoint) =
         (request.uri().path() == "/upload", request.uri().path().starts_with(WRITE_CHECKPOINT));
     let write = is_upload.then(|| context.log.begin_write());
+    let client = client_id(&request);
     let lsn_before = context.log.read_lsn();
     // Where uploads must pass one at a time, it waits for its turn.
     let turn = if is_upload { context.log.begin_upload(sent, request.body()).await } else { None };
@@ -109,7 +113,7 @@ async fn exchange(
     if role == ServerRole::Service && parts.status == StatusCode::OK && !is_checkpoint {
         context.activity.expect_more_within(context.timing.lines_after_replication);
         let (lines, mut arriving) = mpsc::unbounded_channel();
-        context.runtime.spawn(carry_stream(context.clone(), body, lines));
+        context.runtime.spawn(carry_stream(context.clone(), client, body, lines, work));
         let arriving = futures_util::stream::poll_fn(move |task| arriving.poll_recv(task));
         let arriving = futures_util::StreamExt::map(arriving, Ok::<Bytes, Infallible>);
         return Response::from_parts(parts, Body::from_stream(arriving));
@@ -117,7 +121,7 @@ async fn exchange(
     let Ok(body) = body.collect().await else { return unanswered(NetError::Reset) };
     drop(write);
     let reading = context.activity.begin(Work::LogReading);
-    drop(work);
+    work.done();
     if is_upload {
         if !context.read_log().await {
             return unanswered(NetError::Reset);
@@ -133,15 +137,43 @@ async fn exchange(
             wait_for_replication(&context, context.log.read_lsn());
         }
     }
+    let body = body.to_bytes();
     if let Some(head_lsn) = head_lsn {
         wait_for_replication(&context, head_lsn);
+        if let Some(reached) = client.and_then(|client| context.delivered.note_answer(&client, &body, head_lsn)) {
+            note_replicated(&context, reached);
+        }
     }
     drop(reading);
-    Response::from_parts(parts, Body::from(body.to_bytes()))
+    Response::from_parts(parts, Body::from(body))
 }
 
-/// Carries a stream, part by part, until either end closes it.
-async fn carry_stream(context: Arc<RunContext>, mut body: reqwest::Body, lines: mpsc::UnboundedSender<Bytes>) {
+/// The client of a request to the service.
+fn client_id(request: &Request<Bytes>) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct StreamRequest {
+        client_id: Option<String>,
+    }
+    match request.uri().query() {
+        Some(query) => query.split('&').find_map(|pair| pair.strip_prefix("client_id=")).map(str::to_owned),
+        None if request.uri().path() == STREAM => {
+            serde_json::from_slice::<StreamRequest>(request.body()).ok()?.client_id
+        }
+        None => None,
+    }
+}
+
+/// Carries a stream, part by part, until either end closes it. `work` is its request; it goes on until a checkpoint is
+/// complete, and again from the next checkpoint line.
+async fn carry_stream(
+    context: Arc<RunContext>,
+    client: Option<String>,
+    mut body: reqwest::Body,
+    lines: mpsc::UnboundedSender<Bytes>,
+    work: OpenWork,
+) {
+    let mut progress = StreamProgress::of_request();
+    let mut work = Some(work);
     loop {
         let frame = tokio::select! {
             biased;
@@ -154,9 +186,22 @@ async fn carry_stream(context: Arc<RunContext>, mut body: reqwest::Body, lines: 
         if context.log.may_be_behind() && !context.read_log().await {
             return;
         }
+        let Received { is_work, completed } = progress.receive(&bytes);
         context.activity.expect_more_within(context.timing.lines_after_lines);
         // The device may have closed its stream.
         let _ = lines.send(bytes);
+        if progress.is_in_the_middle() {
+            let work = work.get_or_insert_with(|| context.activity.begin(Work::Stream));
+            if is_work {
+                work.sign_of_life();
+            }
+        } else if let Some(work) = work.take() {
+            work.done();
+        }
+        let reached = client.as_ref().zip(completed);
+        if let Some(reached) = reached.and_then(|(client, number)| context.delivered.note_delivered(client, number)) {
+            note_replicated(&context, reached);
+        }
         drop(reading);
     }
 }

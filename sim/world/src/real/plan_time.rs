@@ -91,6 +91,8 @@ mod tests {
             leap: Duration::ZERO,
             moment: Duration::ZERO,
             plan_limit: Duration::from_secs(600),
+            replication_poll: Duration::ZERO,
+            replication_poll_max: Duration::ZERO,
             lines_after_replication: Duration::ZERO,
             lines_after_lines: Duration::ZERO,
             service_uses_machine_clock: false,

@@ -15,6 +15,10 @@ pub(crate) struct Timing {
     pub(crate) moment: Duration,
     /// How long a plan may take by the machine's clock before it is given up.
     pub(crate) plan_limit: Duration,
+    /// How often the service, or the database for it, is asked how far it has replicated, at most: at first, and when it
+    /// lags for long. A database of somebody else's has other things to do.
+    pub(crate) replication_poll: Duration,
+    pub(crate) replication_poll_max: Duration,
     /// After replication has caught up, lines follow within this time.
     pub(crate) lines_after_replication: Duration,
     /// After a part of a stream, the next may follow within this time.

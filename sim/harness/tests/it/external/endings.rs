@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fixtures::App;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::baseline::Manner;
 use super::rig::{Endpoint, Rig};
 use super::with;
 
@@ -40,13 +42,16 @@ fn nothing_is_left_however_a_run_ends() {
     with(Endpoint::Own { annotates: true }, async |rig| {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let out = folder.path().join("report");
-        // Ctrl-C: the plan ends, and what was judged is reported.
+        // Ctrl-C: the plan is given up, and what was judged is reported.
         let child = begun(rig, &out).await;
+        let asked = Instant::now();
         signal(&child, Signal::SIGINT);
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!((rig.rows().await, lists(&out).len()), (0, 0));
+        assert!(asked.elapsed() < Duration::from_secs(30), "it took {:?}", asked.elapsed());
         assert!(out.join("report.html").exists());
+        fs::remove_file(out.join("report.html")).expect("it is there");
         // Twice: at once.
         let child = begun(rig, &out).await;
         signal(&child, Signal::SIGINT);
@@ -54,6 +59,7 @@ fn nothing_is_left_however_a_run_ends() {
         signal(&child, Signal::SIGINT);
         let output = child.wait_with_output().expect("it ends");
         assert_eq!((rig.rows().await, lists(&out).len()), (0, 0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(out.join("report.html").exists(), "the report is written all the same");
         // Killed: nothing could be taken away, and the next run does, by the list.
         let mut child = begun(rig, &out).await;
         signal(&child, Signal::SIGKILL);
@@ -101,6 +107,61 @@ fn what_cannot_be_taken_away_is_named() {
         let output = rig.run(&out, &["different-fields", "--plans", "1"]);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!((rig.rows().await, lists(&out).len()), (0, 0));
+    });
+}
+
+/// `timeout` sends two signals, and people press twice: rows that are just being deleted are not forgotten.
+#[test]
+fn a_second_signal_while_rows_are_deleted_loses_none() {
+    with(Endpoint::Own { annotates: true }, async |rig| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let out = folder.path().join("report");
+        let tables = App::builtin("flowstate").expect("it is built in").schema.tables;
+        let triggers: Vec<String> = tables
+            .iter()
+            .map(|table| {
+                let name = &table.name;
+                format!("CREATE TRIGGER slow BEFORE DELETE ON \"{name}\" FOR EACH ROW EXECUTE FUNCTION slow();")
+            })
+            .collect();
+        rig.sql(&format!(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep(0.4); RETURN OLD; END $$; {}",
+            triggers.concat()
+        ))
+        .await;
+        let child = begun(rig, &out).await;
+        signal(&child, Signal::SIGTERM);
+        // The first rows go.
+        let before = rig.rows().await;
+        let deadline = Instant::now() + PATIENCE;
+        while rig.rows().await >= before {
+            assert!(Instant::now() < deadline, "nothing is deleted");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        signal(&child, Signal::SIGTERM);
+        let output = child.wait_with_output().expect("it ends");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let left = rig.rows().await;
+        assert!(left == 0 && lists(&out).is_empty() || errors.contains("left behind: "), "{left} rows: {errors}");
+        assert!(out.join("report.html").exists());
+    });
+}
+
+/// What was found stays found when the endpoint deletes nothing.
+#[test]
+fn a_finding_comes_before_what_is_left_behind() {
+    with(Endpoint::Handler(Manner::Plain), async |rig| {
+        rig.sql(
+            "CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+             CREATE TRIGGER ignore BEFORE DELETE ON tasks FOR EACH ROW EXECUTE FUNCTION ignore()",
+        )
+        .await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let output = rig.run(&folder.path().join("report"), &["same-field", "--plans", "1"]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("left behind: tasks "), "{errors}");
     });
 }
 

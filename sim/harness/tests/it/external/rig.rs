@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +14,7 @@ use tokio_postgres::error::SqlState;
 
 use super::baseline::Manner;
 use super::sql::SECRET;
-use super::{baseline, postgrest};
+use super::{baseline, postgrest, relay};
 use crate::checklists::rig::{Server, free_port, serve};
 
 pub(super) const AUDIENCE: &str = "external";
@@ -49,13 +50,14 @@ pub(super) struct Rig {
     pub(super) cluster: Postgres,
     pub(super) folder: TempDir,
     pub(super) backend: u16,
-    service: u16,
+    pub(super) service: u16,
     _servers: Vec<Server>,
     endpoint: Endpoint,
 }
 
 impl Rig {
-    pub(super) async fn start(endpoint: Endpoint) -> Self {
+    /// With a `slot_delay` the service confirms its slot so much later.
+    pub(super) async fn start(endpoint: Endpoint, slot_delay: Option<Duration>) -> Self {
         let app = App::builtin("flowstate").expect("it is built in");
         let cluster = Postgres::start(Settings::default()).await.expect("PostgreSQL is installed");
         cluster.create_database(DATABASE).await.expect("it is empty");
@@ -66,6 +68,15 @@ impl Rig {
         let key = URL_SAFE_NO_PAD.encode(SECRET);
         write("jwks.json", &format!(r#"{{"keys":[{{"kty":"oct","alg":"HS256","kid":"local-dev-key","k":"{key}"}}]}}"#));
         let (backend, service) = (free_port(), free_port());
+        let service_database = match slot_delay {
+            None => cluster.url(DATABASE).replace("verify-full", "verify-ca"),
+            Some(delay) => {
+                let relay = relay::of_confirmations(cluster.port(), delay).await;
+                let url = cluster.url(DATABASE).replace(&format!(":{}/", cluster.port()), &format!(":{relay}/"));
+                let bare = url.split('?').next().expect("a first part").to_owned();
+                format!("{bare}?sslmode=disable")
+            }
+        };
         let mut servers = Vec::new();
         let backend = match endpoint {
             Endpoint::Handler(manner) => baseline::start(&cluster.url(DATABASE), manner).await.port(),
@@ -90,16 +101,21 @@ impl Rig {
                     command.args(["--jwks-url", &format!("http://127.0.0.1:{backend}/.well-known/jwks.json")])
                 }
             };
-            command.env("SYNCSTORM_SERVICE_DATABASE_URL", cluster.url(DATABASE).replace("verify-full", "verify-ca"));
+            command.env("SYNCSTORM_SERVICE_DATABASE_URL", &service_database);
         }));
         Self { cluster, folder, backend, service, _servers: servers, endpoint }
     }
 
     /// The program, against this stack.
     pub(super) fn command(&self, out: &Path, further: &[&str]) -> Command {
+        self.command_at(self.service, out, further)
+    }
+
+    /// The same, with the service at another port.
+    pub(super) fn command_at(&self, service: u16, out: &Path, further: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncstorm"));
         command.args(["run", "--world", "external", "--allow-writes", "--no-shrink", "--json", "--out"]).arg(out);
-        command.arg("--powersync-url").arg(format!("http://127.0.0.1:{}", self.service));
+        command.arg("--powersync-url").arg(format!("http://127.0.0.1:{service}"));
         command.arg("--backend-url").arg(format!("http://127.0.0.1:{}", self.backend));
         command.args(["--audience", AUDIENCE]).env("SYNCSTORM_POSTGRES_URL", self.cluster.url(DATABASE));
         match self.endpoint {
