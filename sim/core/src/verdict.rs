@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::RowId;
+
 /// Whether a claim held. Verdicts compose by their maximum: valid < unknown < invalid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -48,6 +50,9 @@ pub struct Anomaly {
     pub events: Vec<usize>,
     /// The operations concerned: (device, op id).
     pub operations: Vec<(u32, i64)>,
+    /// The rows that it is about, ascending. Empty where it is about none: the protocol, the queue of a device.
+    #[serde(skip)]
+    pub rows: Vec<RowId>,
 }
 
 /// What decides whether two failures are the same one.

@@ -6,7 +6,7 @@ use fixtures::Value;
 
 use super::causal;
 use super::context::Context;
-use super::exactly_once::{Overlap, overlap};
+use super::exactly_once::{Further, further};
 use super::server_sets::is_effective;
 use super::timeline::{Applied, Differing, State, Timeline, Wrong};
 use super::wording::{Case, Gather, image_text, list, local_op, outcome_name};
@@ -30,10 +30,10 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
             }
         }
     }
+    split(ctx, timeline, &mut gather);
     let ledger = timeline.commits().any(|(_, commit)| !commit.ledger.is_empty());
     for (event, commit) in timeline.commits() {
         if let Some(origin) = commit.origin {
-            split(ctx, timeline, event, commit, origin, &mut gather);
             partial(ctx, timeline, event, commit, origin, ledger, &mut gather);
         }
     }
@@ -74,6 +74,7 @@ fn state(
                 .chain([format!("the server has {}", image_text(ctx, ghost.row, expected))])
                 .collect(),
             events: vec![applied.event],
+            rows: vec![ghost.row],
             ..Case::default()
         });
         return;
@@ -87,6 +88,7 @@ fn state(
             what: format!("After an apply {} again shows rows that the server had after no commit.", client(device)),
             because: because.to_owned(),
             events: vec![applied.event],
+            rows: causal::rows_of_apply(ctx, applied.event),
             ..Case::default()
         });
         return;
@@ -154,6 +156,7 @@ fn apart(ctx: &Context<'_>, timeline: &Timeline<'_>, described: &Described<'_>, 
             }))
         )],
         events: timeline.commit_event(seq).into_iter().chain([event]).collect(),
+        rows: wrong.rows.iter().map(|differing| differing.row).collect(),
         ..Case::default()
     };
     gather.add(match torn {
@@ -193,47 +196,35 @@ fn role(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, prefix: u64, di
     }
 }
 
-/// One transaction of a client is one commit.
-fn split(
-    ctx: &Context<'_>,
-    timeline: &Timeline<'_>,
-    event: usize,
-    commit: &Commit,
-    origin: Origin,
-    gather: &mut Gather<'_>,
-) {
-    if !commit.changes.iter().any(|change| is_effective(ctx, change)) {
-        return;
+/// One transaction of a client is one commit. Doing the same again is reported by exactly-once.
+fn split(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
+    for Further { event, commit, origin, first, again } in further(ctx, timeline) {
+        if again.is_some() {
+            continue;
+        }
+        let Origin { device, tx_id } = origin;
+        let rows = || first.changes.iter().chain(&commit.changes).map(|change| change.row);
+        gather.add(Case {
+            code: "split-transaction",
+            role: commit.changes.first().map_or_else(String::new, |change| ctx.history.row_role(ctx.app, change.row)),
+            what: format!(
+                "tx {tx_id} of {} was committed in parts: commits {} and {}.",
+                client(device),
+                first.seq,
+                commit.seq
+            ),
+            because: "What a device commits as one transaction becomes visible to others as one, or not at all."
+                .to_owned(),
+            events: timeline
+                .local_tx(device, tx_id)
+                .into_iter()
+                .chain(timeline.commit_event(first.seq))
+                .chain([event])
+                .collect(),
+            rows: rows().collect(),
+            ..Case::default()
+        });
     }
-    let Origin { device, tx_id } = origin;
-    let earlier = timeline.commits_of(device, tx_id).take_while(|seq| *seq < commit.seq);
-    let mut earlier = earlier
-        .filter_map(|seq| timeline.commit(seq))
-        .filter(|commit| commit.changes.iter().any(|change| is_effective(ctx, change)));
-    let Some(first) = earlier.next() else { return };
-    // Doing the same again is reported by exactly-once.
-    if let Overlap::Twice(_) = overlap(ctx, first, commit) {
-        return;
-    }
-    let row = commit.changes.first().map_or(0, |change| change.row);
-    gather.add(Case {
-        code: "split-transaction",
-        role: ctx.history.row_role(ctx.app, row),
-        what: format!(
-            "tx {tx_id} of {} was committed in parts: commits {} and {}.",
-            client(device),
-            first.seq,
-            commit.seq
-        ),
-        because: "What a device commits as one transaction becomes visible to others as one, or not at all.".to_owned(),
-        events: timeline
-            .local_tx(device, tx_id)
-            .into_iter()
-            .chain(timeline.commit_event(first.seq))
-            .chain([event])
-            .collect(),
-        ..Case::default()
-    });
 }
 
 /// Each operation of a committed transaction has its effect or its fate.
@@ -341,7 +332,12 @@ fn without_effect(ctx: &Context<'_>, timeline: &Timeline<'_>, commit: &Commit, t
             }
         }
     }
-    let unchanged = |row: RowId| commit.changes.iter().all(|change| change.row != row);
+    // What another part of the transaction does is told as a split.
+    let parts = || commit.origin.into_iter().flat_map(|origin| timeline.commits_of(origin.device, origin.tx_id));
+    let unchanged = |row: RowId| {
+        let mut parts = parts().filter_map(|seq| timeline.commit(seq));
+        parts.all(|part| part.changes.iter().all(|change| change.row != row))
+    };
     rows.into_iter().find_map(|(row, (after, op_id))| {
         let before = timeline.row_at(row, commit.seq - 1);
         let same = match (before, &after) {

@@ -46,6 +46,7 @@ fn applies(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, gather: &mut
                 what: format!("{shows}, although it had shown what commit {from} did."),
                 because: "Monotonic reads: what a device has shown once it never takes back.".to_owned(),
                 events: events(&[prefix, *from]),
+                rows: rows_of_commit(timeline, *from),
                 ..Case::default()
             }),
             State::MissingOwn { own } => {
@@ -63,6 +64,7 @@ fn applies(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, gather: &mut
                               what it shows."
                             .to_owned(),
                     events,
+                    rows: rows_of_commit(timeline, *own),
                     ..Case::default()
                 });
             }
@@ -72,6 +74,7 @@ fn applies(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, gather: &mut
                 what: format!("{shows} before that commit."),
                 because: "Nothing can be shown before it is committed.".to_owned(),
                 events: events(&[prefix]),
+                rows: rows_of_commit(timeline, prefix),
                 ..Case::default()
             }),
             State::Wrong(wrong) if applied.priority.is_some() => {
@@ -85,12 +88,26 @@ fn applies(ctx: &Context<'_>, timeline: &Timeline<'_>, device: u32, gather: &mut
                         what: format!("{} shows {label} as after commit {since}, although it had shown what commit {had} made of it.", client(device)),
                         because: "Monotonic reads: what a device has shown once it never takes back.".to_owned(),
                         events: events(&[since, had]),
+                        rows: vec![differing.row],
                         ..Case::default()
                     });
                 }
             }
             _ => {}
         }
+    }
+}
+
+/// The rows that a commit changed.
+fn rows_of_commit(timeline: &Timeline<'_>, seq: u64) -> Vec<RowId> {
+    timeline.commit(seq).map_or_else(Vec::new, |commit| commit.changes.iter().map(|change| change.row).collect())
+}
+
+/// The rows that an apply changed.
+pub(super) fn rows_of_apply(ctx: &Context<'_>, event: usize) -> Vec<RowId> {
+    match &ctx.history.events[event].what {
+        What::Apply(apply) => apply.rows.iter().map(|(row, _)| *row).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -124,6 +141,7 @@ fn writes(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
                 what: format!("{} made tx {tx_id} before tx {earlier}, but the server committed tx {earlier} first (commits {seq} and {}).", client(device), commit.seq),
                 because: "Monotonic writes: the writes of one device take effect in the order in which it made them.".to_owned(),
                 events: vec![local, earlier_event, event],
+                rows: rows_of_commit(timeline, commit.seq),
                 ..Case::default()
             });
         }
@@ -143,6 +161,7 @@ fn writes(ctx: &Context<'_>, timeline: &Timeline<'_>, gather: &mut Gather<'_>) {
                 because: "Writes follow reads: what a device writes comes after everything that it had seen."
                     .to_owned(),
                 events: vec![local, event],
+                rows: rows_of_commit(timeline, commit.seq),
                 ..Case::default()
             });
         }

@@ -32,6 +32,7 @@ mod judge;
 mod lawful;
 mod left_out;
 mod merge;
+mod parts;
 mod records;
 mod registers;
 mod report;

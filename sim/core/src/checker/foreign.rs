@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
+use super::server_sets::is_effective;
 use crate::history::{RowId, What, Who};
 use crate::verdict::{Finding, Verdict};
 
@@ -10,7 +11,7 @@ use crate::verdict::{Finding, Verdict};
 const NAMED: usize = 5;
 
 /// The rows that commits of others changed, and what each operation is about.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Foreign {
     rows: BTreeSet<RowId>,
     about: BTreeMap<(u32, i64), RowId>,
@@ -18,14 +19,15 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Looks for them.
+    /// Looks for them. A commit that left a row as it was, but for what the database sets by itself, did not change it.
     pub(super) fn find(ctx: &Context<'_>) -> Self {
         let events = || ctx.history.events.iter();
         let foreign =
             events().filter_map(|event| if let What::Commit(commit) = &event.what { Some(commit) } else { None });
         let rows: BTreeSet<RowId> = foreign
             .filter(|commit| commit.foreign)
-            .flat_map(|commit| commit.changes.iter().map(|change| change.row))
+            .flat_map(|commit| commit.changes.iter().filter(|change| is_effective(ctx, change)))
+            .map(|change| change.row)
             .collect();
         if rows.is_empty() {
             return Self::default();
@@ -43,15 +45,26 @@ impl Foreign {
         Self { rows, about, names: names.join(", ") }
     }
 
-    /// Takes out of a finding what concerns such rows, or may; what is left to say is then at best unknown.
+    /// The rows that operations are about; nothing where nobody else wrote any row.
+    pub(super) fn rows_of(&self, operations: &[(u32, i64)]) -> impl Iterator<Item = RowId> {
+        operations.iter().filter_map(|operation| self.about.get(operation)).copied()
+    }
+
+    /// Whether somebody else wrote one of these rows.
+    pub(super) fn concerns(&self, rows: &[RowId]) -> bool {
+        rows.iter().any(|row| self.rows.contains(row))
+    }
+
+    /// Takes out of a finding what is about such rows; what is left to say is then at best unknown. A contradiction that
+    /// is about no row stands: nobody's write explains it.
     pub(super) fn set_aside(&self, mut finding: Finding) -> Finding {
         if self.rows.is_empty() {
             return finding;
         }
         let before = finding.anomalies.len();
         finding.anomalies.retain(|anomaly| {
-            let is_own = |operation| self.about.get(operation).is_some_and(|row| !self.rows.contains(row));
-            !anomaly.operations.is_empty() && anomaly.operations.iter().all(is_own)
+            let of_operations: Vec<RowId> = self.rows_of(&anomaly.operations).collect();
+            !self.concerns(&anomaly.rows) && !self.concerns(&of_operations)
         });
         let aside = match before - finding.anomalies.len() {
             0 => String::new(),

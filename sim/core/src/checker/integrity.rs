@@ -57,6 +57,8 @@ fn invariants(ctx: &Context<'_>, gather: &mut Gather<'_>) {
                     ),
                     because: "policy.toml declares it, as a query that returns no row.".to_owned(),
                     events: vec![event],
+                    // Which rows make the query answer is not known: any may.
+                    rows: (0u32..).take(ctx.history.rows.len()).collect(),
                     ..Case::default()
                 }),
                 InvariantAnswer::NotAsked(why) => {
@@ -397,7 +399,8 @@ impl<'h> Screen<'_, 'h> {
                     && self.server.holders(index, unique, image).len() < 2
                 {
                     let role = self.ctx.history.column_role(self.ctx.app, *row, unique.columns[0]);
-                    self.add(gather, "duplicate-key", role, &twice_text(self.ctx, unique, &holders, image), UNIQUE);
+                    let what = twice_text(self.ctx, unique, &holders, image);
+                    self.add(gather, "duplicate-key", role, holders.iter().copied(), &what, UNIQUE);
                 }
             }
         }
@@ -406,13 +409,23 @@ impl<'h> Screen<'_, 'h> {
             if let (Some(first), true) = (running.first(), running.len() > 1 && self.server.running(index).len() < 2) {
                 let role = self.ctx.history.column_role(self.ctx.app, *first, exclusive.running);
                 let what = format!("{} rows run at once: {}", running.len(), labels(self.ctx, running.iter().copied()));
-                self.add(gather, "two-running", role, &what, &exclusive_text(&exclusive.name));
+                let because = exclusive_text(&exclusive.name);
+                self.add(gather, "two-running", role, running.iter().copied(), &what, &because);
             }
         }
     }
 
-    fn add(&self, gather: &mut Gather<'_>, code: &'static str, role: String, what: &str, because: &str) {
+    fn add(
+        &self,
+        gather: &mut Gather<'_>,
+        code: &'static str,
+        role: String,
+        rows: impl Iterator<Item = RowId>,
+        what: &str,
+        because: &str,
+    ) {
         gather.add(Case {
+            rows: rows.collect(),
             code,
             role,
             what: format!("On {}, settled, {what}.", client(self.device)),
@@ -438,20 +451,18 @@ impl<'h> Screen<'_, 'h> {
         let label = self.ctx.history.column_label(self.ctx.app, row, reference.column);
         let role = self.ctx.history.column_role(self.ctx.app, row, reference.column);
         let what = format!("{label} names a row that is not there");
-        self.add(
-            gather,
-            "dangling-reference",
-            role,
-            &what,
-            "policy.toml declares that this reference does not dangle.",
-        );
+        let because = "policy.toml declares that this reference does not dangle.";
+        // The row that it names may be one that the history does not know.
+        let parent = rows.named(reference.parent, names);
+        self.add(gather, "dangling-reference", role, parent.into_iter().chain([row]), &what, because);
     }
 
     fn tree(&self, rows: &Rows<'_>, tree: &Tree, row: RowId, gather: &mut Gather<'_>) {
         let Some(path) = rows.cycle(tree, row) else { return };
         if path.iter().min() == Some(&row) && self.server.cycle(tree, row).is_none() {
             let role = self.ctx.history.column_role(self.ctx.app, row, tree.column);
-            self.add(gather, "cycle", role, &format!("there is a cycle: {}", cycle_text(self.ctx, &path)), TREE);
+            let what = format!("there is a cycle: {}", cycle_text(self.ctx, &path));
+            self.add(gather, "cycle", role, path.iter().copied(), &what, TREE);
         }
     }
 }

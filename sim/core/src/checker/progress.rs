@@ -1,16 +1,16 @@
 //! After healing, queues drain and checkpoints are applied in bounded time, and resumed traffic passes.
 //!
 //! A run that does not settle is stuck or slow. Where time is virtual it is ours, so a missed deadline is a
-//! failure of liveness. Where it is real it is one only if nothing advanced for a third of the wait; while something moves,
-//! it is unknown.
+//! failure of liveness. Where it is real, a queue is stuck when none of its own entries got further for a third of the wait,
+//! whatever passes beside it; while they move, it is unknown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
 use super::timeline::Timeline;
 use super::wording::{Case, Gather, barrier_name};
 use crate::history::label::{client, time};
-use crate::history::{Barrier, Phase, TxOutcome, Upload, What, Who};
+use crate::history::{Barrier, Phase, RowId, TxOutcome, Upload, What, Who};
 use crate::verdict::{Class, Finding};
 
 /// Judges the barriers.
@@ -95,14 +95,135 @@ fn deadline(ctx: &Context<'_>, healed: usize, event: usize, live: bool, gather: 
 /// What one device had open, and when it last got anywhere.
 #[derive(Default)]
 struct Standing {
-    /// The last event that brought it further.
+    /// The last event that brought it further: while it has transactions open, one of them was answered for good or
+    /// completed; afterwards, it was given a write checkpoint, or applied what it did not have.
     advanced: Option<usize>,
     /// Attempts of its oldest open transaction, its last one, and how often it ended alike.
     attempts: u32,
     last: Option<(usize, Option<u16>)>,
     alike: u32,
+    /// The last attempt that began, and how many ended since the barrier was entered.
+    begun: Option<usize>,
+    ended: u32,
     /// Its open transactions, by event.
     open: Vec<usize>,
+    /// The write checkpoint that its last apply acknowledged.
+    acknowledged: u64,
+}
+
+/// What every device had open when a barrier was missed.
+struct Standings(Vec<Standing>);
+
+impl Standings {
+    fn of(
+        ctx: &Context<'_>,
+        timeline: &Timeline<'_>,
+        (entered, failed): (usize, usize),
+        excused: &BTreeSet<u32>,
+    ) -> Self {
+        let history = ctx.history;
+        let mut standings: Vec<Standing> = history.header.devices.iter().map(|_| Standing::default()).collect();
+        let mut oldest: Vec<Option<i64>> = vec![None; standings.len()];
+        let installations = super::installations::Installations::of(history);
+        // Rows that the plan's own devices or servers wrote: only these are somebody's way to the settled state.
+        let own = own_rows(ctx);
+        for (event, seen) in history.events[..failed].iter().enumerate() {
+            let Who::Client(device) = seen.who else { continue };
+            let Some(standing) = standings
+                .get_mut(device as usize)
+                .filter(|_| !installations.is_gone(device) && !excused.contains(&device))
+            else {
+                continue;
+            };
+            let oldest = &mut oldest[device as usize];
+            match &seen.what {
+                What::Tx(tx) if tx.failed.is_none() => {
+                    let completed = tx.tx_id.and_then(|tx_id| timeline.completed(device, tx_id));
+                    if tx.tx_id.is_some() && completed.is_none_or(|completed| completed > failed) {
+                        *oldest = oldest.or(tx.tx_id);
+                        standing.open.push(event);
+                    }
+                }
+                What::Upload(upload) => {
+                    if upload.outcome.is_some_and(|outcome| outcome != TxOutcome::NotAttempted) {
+                        standing.advanced = Some(event);
+                    }
+                    if Some(upload.tx_id) == *oldest {
+                        standing.attempt(event, upload, entered);
+                    }
+                }
+                What::Complete { .. } => standing.advanced = Some(event),
+                What::WriteCheckpoint { phase: Phase::Ok, .. } if standing.open.is_empty() => {
+                    standing.advanced = Some(event);
+                }
+                What::Apply(apply) if standing.open.is_empty() => {
+                    let number = apply.write_checkpoint.unwrap_or(0);
+                    let brings = apply.rows.iter().any(|(row, _)| own.contains(row));
+                    if number > standing.acknowledged || brings {
+                        standing.advanced = Some(event);
+                    }
+                    standing.acknowledged = standing.acknowledged.max(number);
+                }
+                _ => {}
+            }
+        }
+        Self(standings)
+    }
+
+    fn named(&self) -> impl Iterator<Item = (u32, &Standing)> {
+        (0u32..).zip(&self.0)
+    }
+
+    fn open(&self) -> impl Iterator<Item = (u32, &Standing)> {
+        self.named().filter(|(_, standing)| !standing.open.is_empty())
+    }
+}
+
+/// The rows that commits changed which are not somebody else's.
+fn own_rows(ctx: &Context<'_>) -> BTreeSet<RowId> {
+    let commits = ctx.history.events.iter().filter_map(|event| match &event.what {
+        What::Commit(commit) if !commit.foreign => Some(commit),
+        _ => None,
+    });
+    commits.flat_map(|commit| commit.changes.iter().map(|change| change.row)).collect()
+}
+
+/// A barrier that was missed.
+#[derive(Clone, Copy)]
+struct Missed<'a> {
+    ctx: &'a Context<'a>,
+    barrier: Barrier,
+    /// The events at which it was entered, and given up.
+    entered: usize,
+    failed: usize,
+}
+
+impl Missed<'_> {
+    fn at(&self, event: usize) -> i64 {
+        self.ctx.history.events[event].at_us
+    }
+
+    fn waited_us(&self) -> i64 {
+        self.at(self.failed) - self.at(self.entered)
+    }
+
+    /// For how long the device had not got further when the barrier was given up.
+    fn idle_us(&self, standing: &Standing) -> i64 {
+        self.at(self.failed) - standing.advanced.map_or(0, |event| self.at(event)).max(0)
+    }
+
+    /// Whether it got further in the last third of the wait.
+    fn moves(&self, standing: &Standing) -> bool {
+        standing.advanced.is_some_and(|event| event >= self.entered) && self.idle_us(standing) < self.waited_us() / 3
+    }
+
+    /// Whether a queue is stuck rather than slow, where time is real. Its own entries decide: where others get further, the
+    /// servers work, and one attempt under way, or a single one that failed, may still be a slow one.
+    fn is_stuck(&self, standing: &Standing, others_move: bool) -> bool {
+        let is_under_way = standing.begun.is_some_and(|begun| standing.last.is_none_or(|(ended, _)| ended < begun));
+        let may_be_slow = others_move && standing.ended < 2 && (is_under_way || standing.ended == 1);
+        !self.moves(standing) && !may_be_slow
+    }
 }
 
 fn judge(
@@ -114,111 +235,118 @@ fn judge(
     excused: &BTreeSet<u32>,
     gather: &mut Gather<'_>,
 ) {
-    let is_excused = |sentence: &&String| {
-        excused.iter().any(|device| sentence.strip_prefix(&client(*device)).is_some_and(|rest| rest.starts_with(' ')))
-    };
-    let open: Vec<&String> = open.iter().filter(|sentence| !is_excused(sentence)).collect();
-    let history = ctx.history;
-    let mut standings: Vec<Standing> = history.header.devices.iter().map(|_| Standing::default()).collect();
-    let mut oldest: Vec<Option<i64>> = vec![None; standings.len()];
-    let installations = super::installations::Installations::of(history);
-    for (event, seen) in history.events[..failed].iter().enumerate() {
-        let Who::Client(device) = seen.who else { continue };
-        let Some(standing) =
-            standings.get_mut(device as usize).filter(|_| !installations.is_gone(device) && !excused.contains(&device))
-        else {
-            continue;
-        };
-        match &seen.what {
-            What::Tx(tx) if tx.failed.is_none() => {
-                let completed = tx.tx_id.and_then(|tx_id| timeline.completed(device, tx_id));
-                if tx.tx_id.is_some() && completed.is_none_or(|completed| completed > failed) {
-                    oldest[device as usize] = oldest[device as usize].or(tx.tx_id);
-                    standing.open.push(event);
-                }
-            }
-            What::Upload(upload) => {
-                if upload.outcome.is_some_and(|outcome| outcome != TxOutcome::NotAttempted) {
-                    standing.advanced = Some(event);
-                }
-                if Some(upload.tx_id) == oldest[device as usize] {
-                    standing.attempt(event, upload);
-                }
-            }
-            What::Complete { .. } | What::Apply(_) | What::WriteCheckpoint { phase: Phase::Ok, .. } => {
-                standing.advanced = Some(event);
-            }
-            _ => {}
-        }
-    }
-    if !excused.is_empty() && open.is_empty() && standings.iter().all(|standing| standing.open.is_empty()) {
+    let names =
+        |sentence: &str, device: u32| sentence.strip_prefix(&client(device)).is_some_and(|rest| rest.starts_with(' '));
+    let open: Vec<&String> =
+        open.iter().filter(|sentence| !excused.iter().any(|device| names(sentence, *device))).collect();
+    let standings = Standings::of(ctx, timeline, (entered, failed), excused);
+    if !excused.is_empty() && open.is_empty() && standings.open().next().is_none() {
         return;
     }
-    let at = |event: usize| history.events[event].at_us;
-    let (waited, idle) =
-        (at(failed) - at(entered), |standing: &Standing| at(failed) - standing.advanced.map_or(0, at).max(0));
-    let moved =
-        standings.iter().filter(|standing| standing.advanced.is_some_and(|event| event >= entered)).map(idle).min();
-    let stuck = moved.is_none_or(|idle| idle >= waited / 3);
-    if !history.header.time.is_virtual() && !stuck {
+    let missed = Missed { ctx, barrier, entered, failed };
+    let is_virtual = ctx.history.header.time.is_virtual();
+    let others_move =
+        |device: u32| standings.named().any(|(other, standing)| other != device && missed.moves(standing));
+    let stuck: Vec<(u32, &Standing)> = standings
+        .open()
+        .filter(|(device, standing)| is_virtual || missed.is_stuck(standing, others_move(*device)))
+        .collect();
+    if !stuck.is_empty() {
+        stuck_queues(&missed, &stuck, &open, gather);
+        return;
+    }
+    // Those that wait without a queue, as far as the barrier names them.
+    let is_waiting = |device: u32| open.iter().any(|sentence| names(sentence, device));
+    let is_any_named = standings.named().any(|(device, _)| is_waiting(device));
+    let mut waiting = standings.named().filter(|(device, _)| !is_any_named || is_waiting(*device));
+    let is_slow = standings.open().next().is_some() || waiting.any(|(_, standing)| missed.moves(standing));
+    if !is_virtual && is_slow {
         gather.unknown(format!(
             "{} was not reached within {}, but things were still moving: slow, not stuck",
             barrier_name(barrier),
-            time(waited)
+            time(missed.waited_us())
         ));
         return;
     }
-    let queues: Vec<usize> = (0..standings.len()).filter(|device| !standings[*device].open.is_empty()).collect();
-    let mut notes: Vec<String> = Vec::new();
-    let mut events = vec![entered, failed];
-    for (device, standing) in (0u32..).zip(&standings).filter(|(_, standing)| !standing.open.is_empty()).take(8) {
-        events.push(standing.open[0]);
-        events.extend(standing.last.map(|(event, _)| event));
-        notes.push(format!(
-            "{} {}; it last got further {} before the deadline",
-            client(device),
-            standing.describe(),
-            time(idle(standing))
-        ));
-    }
-    notes.extend(open.iter().take(8).map(|sentence| format!("open: {sentence}")));
-    let waited = time(waited);
-    gather.add_of(Class::Liveness, if queues.is_empty() {
+    gather.add_of(
+        Class::Liveness,
         Case {
             code: "not-settled",
-            what: format!("The run did not reach {} within {waited}, although every upload queue is empty.", barrier_name(barrier)),
-            because: "With every fault undone, each device must be given a write checkpoint and then a full checkpoint that \
-                      acknowledges it."
-                .to_owned(),
-            notes,
-            events,
-            ..Case::default()
-        }
-    } else {
-        let stuck = queues.iter().map(|device| client(u32::try_from(*device).unwrap_or(u32::MAX)));
-        Case {
-            code: "stuck-queue",
             what: format!(
-                "The run did not reach {} within {waited}: uploads of {} do not pass.",
+                "The run did not reach {} within {}, although every upload queue is empty.",
                 barrier_name(barrier),
-                super::wording::list(stuck)
+                time(missed.waited_us())
+            ),
+            because:
+                "With every fault undone, each device must be given a write checkpoint and then a full checkpoint that \
+                  acknowledges it."
+                    .to_owned(),
+            notes: open_notes(&open),
+            events: vec![entered, failed],
+            ..Case::default()
+        },
+    );
+}
+
+/// One case for each table at the head of a queue: other tables may have other causes, and other writers.
+fn stuck_queues(missed: &Missed<'_>, stuck: &[(u32, &Standing)], open: &[&String], gather: &mut Gather<'_>) {
+    let history = missed.ctx.history;
+    let head = |standing: &Standing| match &history.events[standing.open[0]].what {
+        What::Tx(tx) => tx.ops.iter().map(|op| op.row).collect(),
+        _ => Vec::new(),
+    };
+    let mut groups: BTreeMap<(bool, String), Vec<(u32, &Standing)>> = BTreeMap::new();
+    for (device, standing) in stuck {
+        let rows: Vec<RowId> = head(standing);
+        let role = rows.first().map_or_else(String::new, |row| history.row_role(missed.ctx.app, *row));
+        groups.entry((gather.is_about_others(&rows), role)).or_default().push((*device, standing));
+    }
+    for ((_, role), queues) in groups {
+        let mut events = vec![missed.entered, missed.failed];
+        let mut notes: Vec<String> = Vec::new();
+        for (device, standing) in queues.iter().take(8) {
+            events.push(standing.open[0]);
+            events.extend(standing.last.map(|(event, _)| event));
+            notes.push(format!(
+                "{} {}; it last got further {} before the deadline",
+                client(*device),
+                standing.describe(),
+                time(missed.idle_us(standing))
+            ));
+        }
+        notes.extend(open_notes(open));
+        let names = super::wording::list(queues.iter().map(|(device, _)| client(*device)));
+        gather.add_of(Class::Liveness, Case {
+            code: "stuck-queue",
+            role,
+            what: format!(
+                "The run did not reach {} within {}: uploads of {names} do not pass.",
+                barrier_name(missed.barrier),
+                time(missed.waited_us())
             ),
             because: "With every fault undone, each queued transaction must be committed or refused for good; one that is \
                       retried for ever also keeps its device from every download."
                 .to_owned(),
             notes,
             events,
+            rows: queues.iter().flat_map(|(_, standing)| head(standing)).collect(),
             ..Case::default()
-        }
-    });
+        });
+    }
+}
+
+fn open_notes(open: &[&String]) -> Vec<String> {
+    open.iter().take(8).map(|sentence| format!("open: {sentence}")).collect()
 }
 
 impl Standing {
-    fn attempt(&mut self, event: usize, upload: &Upload) {
+    fn attempt(&mut self, event: usize, upload: &Upload, entered: usize) {
         if upload.phase == Phase::Invoke {
             self.attempts = self.attempts.max(upload.attempt);
+            self.begun = Some(event);
             return;
         }
+        self.ended += u32::from(event >= entered);
         self.alike = if self.last.is_some_and(|(_, status)| status == upload.status) { self.alike + 1 } else { 1 };
         self.last = Some((event, upload.status));
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fixtures::{Row, Value};
 
 use super::context::Context;
+use super::foreign::Foreign;
 use crate::history::label::{client, time, value, who, writer};
 use crate::history::{
     Apply, Barrier, Commit, Event, Lifecycle, LocalOp, LocalTx, Op, OpAnswer, Outcome, Phase, RowId, Scope, TxOutcome,
@@ -22,9 +23,10 @@ const FURTHER: usize = 4;
 pub struct Gather<'c> {
     ctx: &'c Context<'c>,
     checker: &'static str,
+    foreign: Foreign,
     anomalies: Vec<Anomaly>,
-    /// (code, role) -> (index into `anomalies`, how many more).
-    seen: BTreeMap<(&'static str, String), (usize, usize)>,
+    /// (code, role, whether somebody else wrote its rows) -> (index into `anomalies`, how many more).
+    seen: BTreeMap<(&'static str, String, bool), (usize, usize)>,
     unknown: Vec<String>,
 }
 
@@ -47,13 +49,27 @@ pub struct Case {
     pub notes: Vec<String>,
     /// [`Anomaly::operations`].
     pub operations: Vec<(u32, i64)>,
+    /// Rows that it is about, beside those in `about` and those of the operations.
+    pub rows: Vec<RowId>,
+}
+
+impl Case {
+    /// Every row that it is about.
+    fn all_rows(&self, foreign: &Foreign) -> Vec<RowId> {
+        let mut rows: Vec<RowId> = self.rows.iter().chain(&self.about).copied().collect();
+        rows.extend(foreign.rows_of(&self.operations));
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
 }
 
 impl<'c> Gather<'c> {
     /// Nothing found yet.
     #[must_use]
     pub fn new(ctx: &'c Context<'c>, checker: &'static str) -> Self {
-        Self { ctx, checker, anomalies: Vec::new(), seen: BTreeMap::new(), unknown: Vec::new() }
+        let foreign = Foreign::find(ctx);
+        Self { ctx, checker, foreign, anomalies: Vec::new(), seen: BTreeMap::new(), unknown: Vec::new() }
     }
 
     /// Adds a contradiction of safety.
@@ -65,9 +81,12 @@ impl<'c> Gather<'c> {
     pub fn add_of(&mut self, class: Class, mut case: Case) {
         case.events.sort_unstable();
         case.events.dedup();
-        if let Some((index, more)) = self.seen.get_mut(&(case.code, case.role.clone())) {
+        let rows = case.all_rows(&self.foreign);
+        let kind = (case.code, case.role.clone(), self.foreign.concerns(&rows));
+        if let Some((index, more)) = self.seen.get_mut(&kind) {
             let anomaly = &mut self.anomalies[*index];
             *more += 1;
+            anomaly.rows.extend(rows);
             if *more <= FURTHER {
                 anomaly.evidence.push(format!("also: {}", case.what));
                 anomaly.events.extend(case.events);
@@ -75,7 +94,7 @@ impl<'c> Gather<'c> {
             }
             return;
         }
-        self.seen.insert((case.code, case.role.clone()), (self.anomalies.len(), 0));
+        self.seen.insert(kind, (self.anomalies.len(), 0));
         let mut evidence: Vec<String> =
             case.events.iter().map(|event| event_about(self.ctx, *event, &case.about)).collect();
         evidence.append(&mut case.notes);
@@ -89,7 +108,14 @@ impl<'c> Gather<'c> {
             evidence,
             events: case.events,
             operations: case.operations,
+            rows,
         });
+    }
+
+    /// Whether somebody else wrote one of these rows.
+    #[must_use]
+    pub fn is_about_others(&self, rows: &[RowId]) -> bool {
+        self.foreign.concerns(rows)
     }
 
     /// Adds something that could not be judged.
@@ -109,6 +135,8 @@ impl<'c> Gather<'c> {
             anomaly.events.dedup();
             anomaly.operations.sort_unstable();
             anomaly.operations.dedup();
+            anomaly.rows.sort_unstable();
+            anomaly.rows.dedup();
         }
         let mut finding = Finding::default();
         for why in self.unknown {

@@ -201,6 +201,21 @@ impl<'a, 't> Facts<'a, 't> {
         })
     }
 
+    /// The rows that events are about, ascending.
+    pub(super) fn rows_of(&self, events: &[usize]) -> Vec<RowId> {
+        let mut rows: Vec<RowId> = Vec::new();
+        for event in events {
+            match &self.ctx.history.events[*event].what {
+                What::Tx(tx) => rows.extend(tx.ops.iter().map(|op| op.row)),
+                What::Commit(commit) => rows.extend(commit.changes.iter().map(|change| change.row)),
+                _ => {}
+            }
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        rows
+    }
+
     pub(super) fn evidence(&self, event: usize) -> String {
         let entry = &self.ctx.history.events[event];
         let (who, at) = (label::who(entry.who), label::time(entry.at_us));

@@ -38,6 +38,7 @@ impl<'a> Ruling<'_, 'a, '_> {
             what: contradiction.what,
             because: contradiction.because,
             evidence,
+            rows: self.facts.rows_of(&contradiction.events),
             events: contradiction.events,
             operations: contradiction.operations,
         });

@@ -4,6 +4,7 @@ use fixtures::{Row, Value};
 
 use super::edit::Edit;
 use super::judge::Judge;
+use super::parts;
 use super::records::Records;
 use super::registers::layouts;
 use super::state::{Net, Register, Write};
@@ -106,6 +107,10 @@ impl<'a> Judge<'a, '_> {
         if is_refusal(commit) || (commit.changes.is_empty() && first != Some(commit.seq)) {
             return;
         }
+        // An answer that says committed, without a note in a ledger, says nothing of when: a later commit does.
+        if commit.changes.is_empty() && commit.ledger.is_empty() && self.changes_later(origin, commit.seq) {
+            return;
+        }
         for (losing, survivor) in &commit.aliases {
             if losing != survivor {
                 self.ids.merge(*losing, *survivor);
@@ -124,16 +129,40 @@ impl<'a> Judge<'a, '_> {
             nets: Vec::new(),
             claimed: false,
         };
-        self.stats.accepted += tx.ops.len() as u64;
+        let part = parts::operations_of(self.timeline, commit, origin, tx);
+        self.stats.accepted += part.as_ref().map_or(tx.ops.len(), Vec::len) as u64;
         if is_attributed(commit, tx) {
-            for index in 0..tx.ops.len() {
+            for index in part.unwrap_or_else(|| (0..tx.ops.len()).collect()) {
                 let op = &tx.ops[index];
                 let changes = commit.changes.iter().filter(|change| change.op_id == Some(op.op_id));
                 self.judge(at(&tx.ops[index..=index]), changes, &commit.ledger);
             }
+        } else if let Some(part) = part {
+            let runs: Vec<&[LocalOp]> =
+                part.chunk_by(|one, next| one + 1 == *next).map(|run| &tx.ops[run[0]..=run[run.len() - 1]]).collect();
+            for (index, ops) in runs.iter().enumerate() {
+                // What no operation names goes with the first.
+                let is_of = |ops: &[LocalOp], change: &Change| {
+                    ops.iter().any(|op| change.op_id.map_or(op.row == change.row, |id| id == op.op_id))
+                };
+                let mine = |change: &&Change| {
+                    let run = runs.iter().position(|ops| is_of(ops, change)).unwrap_or(0);
+                    run == index
+                };
+                self.judge(at(ops), commit.changes.iter().filter(mine), &commit.ledger);
+            }
+            if runs.is_empty() {
+                self.judge(at(&[]), commit.changes.iter(), &commit.ledger);
+            }
         } else {
             self.judge(at(&tx.ops), commit.changes.iter(), &commit.ledger);
         }
+    }
+
+    /// Whether a later commit of the transaction changes something.
+    fn changes_later(&self, origin: Origin, seq: u64) -> bool {
+        let later = self.timeline.commits_of(origin.device, origin.tx_id).filter(|later| *later > seq);
+        later.filter_map(|later| self.timeline.commit(later)).any(|commit| !commit.changes.is_empty())
     }
 
     /// An answer that claims a commit which the feed does not have: the transaction did nothing, or nothing new.

@@ -168,6 +168,7 @@ impl<'a> Judge<'a, '_> {
             evidence,
             events,
             operations,
+            rows: vec![loss.row],
         };
         self.finding.invalid(anomaly);
     }

@@ -109,6 +109,7 @@ impl Judgement<'_, '_> {
             evidence,
             events,
             operations,
+            rows: vec![wrong.row],
         });
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{BOX, CARD, sound};
+use super::{BOX, CARD, MEMO, sound};
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
 use crate::checker::{Context, Report, check_all, examine};
 use crate::history::{Commit, Op, What};
@@ -64,6 +64,63 @@ fn a_contradiction_about_other_rows_stands() {
     let finding = report.finding("exactly-once").expect("it ran");
     assert_eq!(finding.anomalies.len(), 1);
     assert_eq!(finding.unknown, ["Somebody else wrote boxes#0 meanwhile."]);
+}
+
+#[test]
+fn a_contradiction_about_another_row_of_the_same_table_stands_too() {
+    let mut builder = with_seed_rows();
+    let (mine, theirs) = (builder.row("cards"), builder.row("cards"));
+    for row in [mine, theirs] {
+        let image = builder.image(row, &json!({"title": "there"}));
+        builder.commit(None, &[(row, Some(image))], Vec::new(), Vec::new());
+    }
+    for row in [theirs, mine] {
+        builder.tx(0, &[(Op::Patch, row, json!({"title": "mine"}))]);
+        builder.commit_as_sent(0);
+        let image = builder.changed(row, &json!({"title": "theirs"}));
+        builder.commit(None, &[(row, Some(image))], Vec::new(), Vec::new());
+        last_commit(&mut builder).foreign = row == theirs;
+        builder.commit_as_sent(0);
+        builder.complete(0);
+    }
+    builder.finish();
+    let report = judged(&builder);
+    let finding = report.finding("exactly-once").expect("it ran");
+    let rows: Vec<_> = finding.anomalies.iter().map(|anomaly| anomaly.rows.clone()).collect();
+    assert_eq!(rows, [vec![mine]], "{finding:#?}");
+}
+
+#[test]
+fn a_torn_transaction_and_a_row_that_is_not_shown_stand_beside_a_stranger_s_row() {
+    let mut builder = with_seed_rows();
+    let image = builder.changed(BOX, &json!({"name": "theirs"}));
+    builder.commit(None, &[(BOX, Some(image))], Vec::new(), Vec::new());
+    last_commit(&mut builder).foreign = true;
+    builder.apply(0);
+    builder.apply(1);
+    builder.tx(0, &[(Op::Patch, CARD, json!({"title": "x"})), (Op::Patch, MEMO, json!({"text": "y"}))]);
+    builder.upload(0);
+    let half = builder.server.get(&CARD).cloned();
+    builder.apply_rows(1, &[(CARD, half)]);
+    builder.end();
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
+    let report = check_all(&ctx, Some(&["atomicity", "convergence"]));
+    let codes: Vec<Vec<&str>> = report
+        .findings
+        .iter()
+        .map(|(_, finding)| finding.anomalies.iter().map(|anomaly| anomaly.code).collect())
+        .collect();
+    assert_eq!(codes, [vec!["different-value"], vec!["torn-transaction"]], "{report:#?}");
+}
+
+#[test]
+fn a_write_that_changes_nothing_touches_no_row() {
+    let mut builder = sound();
+    let image = builder.changed(BOX, &json!({}));
+    builder.commit(None, &[(BOX, Some(image))], Vec::new(), Vec::new());
+    last_commit(&mut builder).foreign = true;
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
+    assert_eq!(check_all(&ctx, Some(&["exactly-once"])).verdict(), Verdict::Valid);
 }
 
 #[test]

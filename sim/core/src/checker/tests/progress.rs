@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{BOX, CARD, sound};
 use crate::checker::progress::check;
 use crate::checker::testing::{HistoryBuilder, with_seed_rows};
+use crate::checker::{Context, check_all};
 use crate::history::{Barrier, Event, Op, Phase, Time, Upload, What, Who};
 use crate::plan::Fault;
 use crate::verdict::{Class, Verdict};
@@ -105,6 +106,69 @@ fn tells_stuck_from_slow_where_time_is_real() {
     let finding = builder.judge(check);
     assert_eq!(finding.verdict, Verdict::Unknown, "{finding:#?}");
     builder.history.header.time = Time::Virtual;
+    builder.expect(check, &["stuck-queue"]);
+}
+
+/// Device 0 is answered 500 for ever, while something happens now and then.
+fn wedged_beside(what: impl Fn(&mut HistoryBuilder, u32)) -> HistoryBuilder {
+    let mut builder = with_seed_rows();
+    builder.history.header.time = Time::Real;
+    let tx_id = builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    builder.barrier(Barrier::Heal, Phase::Ok, &[]);
+    builder.barrier(Barrier::Settle, Phase::Invoke, &[]);
+    for attempt in 1..=5 {
+        builder.attempt(0, tx_id, attempt, Phase::Invoke, None, Vec::new());
+        let failed = Upload { phase: Phase::Info, tx_id, attempt, status: Some(500), outcome: None, ops: Vec::new() };
+        builder.event(Who::Client(0), What::Upload(failed));
+        what(&mut builder, attempt);
+        builder.wait(5_000_000);
+    }
+    builder.barrier(Barrier::Settle, Phase::Fail, &["client/0 has 1 transaction in its queue"]);
+    builder
+}
+
+#[test]
+fn what_passes_beside_a_stuck_queue_moves_it_not() {
+    let by_another = |builder: &mut HistoryBuilder, attempt: u32| {
+        builder.tx(1, &[(Op::Patch, BOX, json!({"name": format!("write {attempt}")}))]);
+        builder.upload(1);
+        builder.apply(1);
+        builder.apply(0);
+    };
+    let finding = wedged_beside(by_another).expect(check, &["stuck-queue"]);
+    assert!(finding.anomalies[0].what.contains("uploads of client/0 do not pass"), "{finding:#?}");
+    assert_eq!(finding.anomalies[0].rows, [CARD]);
+    let by_a_stranger = |builder: &mut HistoryBuilder, attempt: u32| {
+        let image = builder.changed(BOX, &json!({"name": format!("write {attempt}")}));
+        builder.commit(None, &[(BOX, Some(image))], Vec::new(), Vec::new());
+        let last = builder.history.events.last_mut().expect("the commit");
+        let What::Commit(commit) = &mut last.what else { panic!("it is the commit") };
+        commit.foreign = true;
+        builder.apply(0);
+        builder.apply(1);
+    };
+    let builder = wedged_beside(by_a_stranger);
+    builder.expect(check, &["stuck-queue"]);
+    // The row of the queue is nobody's that somebody else wrote.
+    let ctx = Context { app: &builder.app, history: &builder.history, promises: &builder.promises };
+    assert_eq!(check_all(&ctx, Some(&["progress"])).verdict(), Verdict::Invalid);
+}
+
+#[test]
+fn one_slow_attempt_is_no_stuck_queue_while_others_pass() {
+    let mut builder = with_seed_rows();
+    builder.history.header.time = Time::Real;
+    let tx_id = builder.tx(0, &[(Op::Patch, CARD, json!({"title": "mine"}))]);
+    builder.barrier(Barrier::Settle, Phase::Invoke, &[]);
+    builder.attempt(0, tx_id, 1, Phase::Invoke, None, Vec::new());
+    builder.wait(25_000_000);
+    builder.tx(1, &[(Op::Patch, BOX, json!({"name": "theirs"}))]);
+    builder.upload(1);
+    builder.wait(1_000_000);
+    builder.barrier(Barrier::Settle, Phase::Fail, &["client/0 has 1 transaction in its queue"]);
+    assert_eq!(builder.judge(check).verdict, Verdict::Unknown);
+    // A device that never tries is stuck all the same.
+    builder.history.events.retain(|event| !(event.who == Who::Client(0) && matches!(event.what, What::Upload(_))));
     builder.expect(check, &["stuck-queue"]);
 }
 

@@ -166,3 +166,100 @@ fn a_value_that_a_replace_leaves_out_stays_and_is_counted() {
     let (_, stats) = check("hits and tags are left out", played(json!({"title": "b"})), &[]);
     assert!(counted(&stats, "left-out-by-replace") >= 2, "{stats:?}");
 }
+
+/// The first queued transaction of device 0 comes in one commit of each operation; each row with these columns changed.
+fn land_in_parts(p: &mut Play, parts: &[(usize, Json)], is_named: bool) {
+    let tx = p.builder.queued[0][0].clone();
+    for (index, set) in parts {
+        let op = &tx.ops[*index];
+        let one = LocalTx { ops: vec![op.clone()], ..tx.clone() };
+        let image = p.builder.changed(op.row, set);
+        p.builder.commit(Some((0, &one)), &[(op.row, Some(image))], vec![], vec![]);
+        let last = p.builder.history.events.last_mut().expect("the commit");
+        let What::Commit(commit) = &mut last.what else { panic!("it is the commit") };
+        if !is_named {
+            commit.changes[0].op_id = None;
+        }
+    }
+    let answers = p.builder.applied_answers(0);
+    let tx_id = tx.tx_id.expect("it queued");
+    p.builder.attempt(0, tx_id, 1, Phase::Ok, Some(TxOutcome::Committed), answers);
+    p.builder.complete(0);
+    p.builder.write_checkpoint(0);
+}
+
+#[test]
+fn an_operation_is_looked_for_in_the_part_that_holds_it() {
+    for is_named in [true, false] {
+        let two = |p: &mut Play| {
+            p.builder.tx(0, &[(Op::Patch, CARD, json!({"title": "a"})), (Op::Patch, MEMO, json!({"text": "b"}))]);
+        };
+        let whole = [(0, json!({"title": "a"})), (1, json!({"text": "b"}))];
+        check(
+            "two rows",
+            |p| {
+                two(p);
+                land_in_parts(p, &whole, is_named);
+            },
+            &[],
+        );
+        let mangled = [(0, json!({"title": "a"})), (1, json!({"text": "something else"}))];
+        check(
+            "the second is stored wrongly",
+            |p| {
+                two(p);
+                land_in_parts(p, &mangled, is_named);
+            },
+            &["lost-update"],
+        );
+        let one_row = |p: &mut Play| {
+            p.builder.tx(0, &[(Op::Patch, CARD, json!({"title": "a"})), (Op::Patch, CARD, json!({"body": "b"}))]);
+        };
+        let whole = [(0, json!({"title": "a"})), (1, json!({"body": "b"}))];
+        check(
+            "one row",
+            |p| {
+                one_row(p);
+                land_in_parts(p, &whole, is_named);
+            },
+            &[],
+        );
+        let three = |p: &mut Play| {
+            p.builder.tx(
+                0,
+                &[
+                    (Op::Patch, CARD, json!({"title": "a"})),
+                    (Op::Patch, BOX, json!({"name": "n"})),
+                    (Op::Patch, MEMO, json!({"text": "b"})),
+                ],
+            );
+        };
+        let without = [(0, json!({"title": "a"})), (2, json!({"text": "b"}))];
+        check(
+            "the middle one is left out",
+            |p| {
+                three(p);
+                land_in_parts(p, &without, is_named);
+            },
+            &["lost-update"],
+        );
+    }
+}
+
+#[test]
+fn an_answer_without_a_note_counts_when_the_change_comes() {
+    let play = |comes: bool| {
+        move |p: &mut Play| {
+            p.edit(0, CARD, json!({"title": "a"}));
+            let tx = p.builder.queued[0][0].clone();
+            p.builder.commit(Some((0, &tx)), &[], vec![], vec![]);
+            if comes {
+                let image = p.builder.changed(CARD, &json!({"title": "a"}));
+                p.builder.commit(Some((0, &tx)), &[(CARD, Some(image))], vec![], vec![]);
+            }
+            p.builder.complete(0);
+        }
+    };
+    check("it comes later", play(true), &[]);
+    check("it never comes", play(false), &["lost-update"]);
+}
