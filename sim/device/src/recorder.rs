@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use fixtures::{App, Row};
 use sim_core::Plan;
-use sim_core::history::{DeviceName, Event, Header, History, RowId, Time, VERSION, What, Who, Writer};
+use sim_core::history::{DeviceName, Event, Header, History, Origin, RowId, Time, VERSION, What, Who, Writer};
 use tokio::time::Instant;
 
 use installations::Installations;
@@ -100,6 +100,20 @@ impl Recorder {
             None => what,
         };
         inner.events.push(Event { at_us, who, what });
+    }
+
+    /// Says whose a commit is that was taken for somebody else's, and of each change the operation that made it.
+    pub fn attribute_commit(&self, seq: u64, origin: Option<Origin>, operations: &[Option<i64>]) {
+        let mut inner = self.inner.borrow_mut();
+        let commits = inner.events.iter_mut().rev().filter_map(|event| match &mut event.what {
+            What::Commit(commit) => Some(commit),
+            _ => None,
+        });
+        let Some(commit) = commits.into_iter().find(|commit| commit.seq == seq) else { return };
+        (commit.origin, commit.foreign) = (origin, origin.is_none());
+        for (change, op_id) in commit.changes.iter_mut().zip(operations) {
+            change.op_id = *op_id;
+        }
     }
 
     /// Leaves everything out that is about rows which the plan does not name: others use the database as well.

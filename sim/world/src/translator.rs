@@ -80,7 +80,12 @@ impl Translator {
     }
 
     /// The device whose transaction a commit is, and its number there.
-    fn origin(&self, origin: &Origin, ledger: &[LedgerRow], sent: Option<RequestTag>) -> Option<history::Origin> {
+    pub(crate) fn origin(
+        &self,
+        origin: &Origin,
+        ledger: &[LedgerRow],
+        sent: Option<RequestTag>,
+    ) -> Option<history::Origin> {
         // Copies of one database share a client id: the request tells them apart.
         let sender = sent.map(|sent| sending_device(&self.recorder, sent));
         let device = self.recorder.committed_tx_author(&origin.client_id, origin.tx_id, sender)?;

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod endings;
+mod handlers;
 mod postgrest;
 mod refusals;
 mod relay;

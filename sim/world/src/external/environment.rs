@@ -237,7 +237,7 @@ impl ExternalStack {
         self.gateway.set_writable(&list.rows);
         *self.plan_rows.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(list));
         let shared = SharedDatabase::new(
-            self.gateway.schema.clone(),
+            app.clone(),
             plan.rows.iter().cloned(),
             plan.clients.iter().cloned(),
             self.config.mapping.commit_labels(),

@@ -3,6 +3,15 @@
 use backend::record::{Change, Commit};
 use sim_network::RequestTag;
 
+use super::uploads_under_way::Claim;
+
+/// What the log gives, in order.
+pub(super) enum Entry {
+    Commit(AttributedCommit),
+    /// An earlier commit was taken for somebody else's, and is this upload's.
+    Claim(Claim),
+}
+
 pub(super) struct AttributedCommit {
     pub(super) commit: Commit,
     /// The request that made it, where the client id alone may not say which device that was.

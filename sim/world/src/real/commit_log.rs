@@ -20,11 +20,11 @@ use tokio_postgres::Client;
 
 use self::pgoutput::Message;
 use self::row_decoder::Relation;
-use super::attributed_commit::{AttributedCommit, bare_commit};
+use super::attributed_commit::{AttributedCommit, Entry, bare_commit};
 use super::shared_database::SharedDatabase;
 use super::sql::{error_text, table_rows};
 use super::upload_senders::UploadSenders;
-use super::uploads_under_way::UploadTurn;
+use super::uploads_under_way::{Answer, UploadTurn};
 
 /// The slot in a database of our own.
 pub(crate) const OWN_SLOT: &str = "syncstorm_history";
@@ -45,7 +45,7 @@ pub(crate) struct CommitLog {
     senders: Option<UploadSenders>,
     session: tokio::sync::Mutex<Session>,
     /// What was read and not taken yet.
-    commits: Mutex<Vec<AttributedCommit>>,
+    entries: Mutex<Vec<Entry>>,
     /// Why the log can no longer be believed.
     failure: Mutex<Option<String>>,
     /// The beginnings and ends of requests that may write; and how many of them the last reading came after.
@@ -134,7 +134,7 @@ impl CommitLog {
             shared,
             senders: has_copies.then(UploadSenders::default),
             session: tokio::sync::Mutex::new(Session { client: Some(client), seq: 0, conflicts: 0 }),
-            commits: Mutex::default(),
+            entries: Mutex::default(),
             failure: Mutex::default(),
             write_events: AtomicU64::new(0),
             read_after_events: AtomicU64::new(0),
@@ -201,7 +201,7 @@ impl CommitLog {
         let Some(attributed) = self.attribute(commit, is_marked) else { return Ok(()) };
         session.seq = seq;
         session.conflicts += attributed.commit.conflicts.len() as u64;
-        self.push(attributed);
+        self.push(Entry::Commit(attributed));
         Ok(())
     }
 
@@ -215,13 +215,13 @@ impl CommitLog {
         Some(AttributedCommit { sent, ..attributed })
     }
 
-    fn push(&self, commit: AttributedCommit) {
-        self.commits.lock().unwrap_or_else(PoisonError::into_inner).push(commit);
+    fn push(&self, entry: Entry) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
-    /// The commits that were read since this was last asked.
-    pub(super) fn take(&self) -> Vec<AttributedCommit> {
-        std::mem::take(&mut *self.commits.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What was read since this was last asked.
+    pub(super) fn take(&self) -> Vec<Entry> {
+        std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The end of the last transaction that was read.
@@ -286,17 +286,20 @@ impl CommitLog {
         self.shared.as_ref()?.begin_upload(sent, body).await
     }
 
-    /// An upload was answered, and the log was read since. One that is committed and changed nothing is a commit, too.
-    /// `is_committed` is `None` where the answer does not say whether it was acted on.
-    pub(super) async fn end_upload(&self, turn: &UploadTurn, is_committed: Option<bool>, at_us: i64) {
+    /// An upload was answered, and the log was read since. One that is accepted and changed nothing is a commit, too.
+    pub(super) async fn end_upload(&self, turn: &UploadTurn, answer: Answer, at_us: i64) {
         let Some(shared) = &self.shared else { return };
-        for (origin, sent) in shared.end_upload(turn, is_committed) {
+        let ended = shared.end_upload(turn, answer);
+        for claim in ended.claims {
+            self.push(Entry::Claim(claim));
+        }
+        for (origin, sent) in ended.without_commit {
             let mut session = self.session.lock().await;
             session.seq += 1;
             let received_us = backend::server::machine_clock_us();
             let commit = Commit { origin: Some(origin), received_us, ..bare_commit(session.seq, at_us, Vec::new()) };
             drop(session);
-            self.push(AttributedCommit { commit, sent, is_foreign: false });
+            self.push(Entry::Commit(AttributedCommit { commit, sent, is_foreign: false }));
         }
     }
 

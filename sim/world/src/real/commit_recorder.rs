@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sim_core::history::{What, Who};
 use sim_device::recorder::Recorder;
 
-use super::attributed_commit::AttributedCommit;
+use super::attributed_commit::{AttributedCommit, Entry};
 use super::commit_log::CommitLog;
 use crate::translator::Translator;
 
@@ -19,8 +19,16 @@ pub(super) struct CommitRecorder {
 impl CommitRecorder {
     /// Writes the commits that were read since the last time into the history.
     pub(super) fn record_new(&self) {
-        for AttributedCommit { commit, sent, is_foreign } in self.log.take() {
-            self.recorder.add(Who::Server, What::Commit(self.translator.commit(&commit, sent, is_foreign)));
+        for entry in self.log.take() {
+            match entry {
+                Entry::Commit(AttributedCommit { commit, sent, is_foreign }) => {
+                    self.recorder.add(Who::Server, What::Commit(self.translator.commit(&commit, sent, is_foreign)));
+                }
+                Entry::Claim(claim) => {
+                    let origin = self.translator.origin(&claim.origin, &[], claim.sent);
+                    self.recorder.attribute_commit(claim.seq, origin, &claim.operations);
+                }
+            }
         }
         if let Some(problem) = self.log.failure() {
             self.recorder.record_harness_failure(format!("the history's slot: {problem}"));

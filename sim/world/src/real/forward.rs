@@ -20,6 +20,7 @@ use super::kill_before_commit::kill_before_commit;
 use super::replication_lag::{note_replicated, wait_for_replication};
 use super::stream_progress::{Received, StreamProgress};
 use super::token_retiming;
+use super::uploads_under_way::Answer;
 
 /// Where devices ask for write checkpoints, and for their stream.
 const WRITE_CHECKPOINT: &str = "/write-checkpoint";
@@ -127,9 +128,12 @@ async fn exchange(
             return unanswered(NetError::Reset);
         }
         if let Some(turn) = turn {
-            // After 5xx it may yet be acted on.
-            let is_committed = (!parts.status.is_server_error()).then(|| parts.status.is_success());
-            context.log.end_upload(&turn, is_committed, context.clock_file.shown_us()).await;
+            let answer = match parts.status {
+                status if status.is_success() => Answer::Accepted,
+                status if status.is_server_error() => Answer::Failed,
+                _ => Answer::Refused,
+            };
+            context.log.end_upload(&turn, answer, context.clock_file.shown_us()).await;
         } else if parts.status.is_success() {
             context.log.expect_annotation();
         }

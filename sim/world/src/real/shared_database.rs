@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use backend::record::{Change, Commit, Origin};
-use fixtures::Schema;
+use backend::record::{Change, Commit};
+use fixtures::App;
 use sim_network::RequestTag;
 
 use super::attributed_commit::AttributedCommit;
-use super::uploads_under_way::{CommitUnit, UploadTurn, UploadsUnderWay};
+use super::uploads_under_way::{Answer, Ended, UploadTurn, UploadsUnderWay};
 use crate::plan_rows::RowKey;
 
 /// How it is known whose a commit of the backend is.
@@ -21,12 +21,12 @@ pub(crate) enum CommitLabels {
     /// The backend annotates each commit in the log.
     Annotations,
     /// By the uploads that are under way.
-    Uploads(CommitUnit),
+    Uploads,
 }
 
 /// One plan's part of a database.
 pub(crate) struct SharedDatabase {
-    schema: Arc<Schema>,
+    app: Arc<App>,
     rows: BTreeSet<RowKey>,
     clients: BTreeSet<String>,
     /// `None` where the backend annotates its commits.
@@ -38,17 +38,17 @@ pub(crate) struct SharedDatabase {
 
 impl SharedDatabase {
     pub(crate) fn new(
-        schema: Arc<Schema>,
+        app: Arc<App>,
         rows: impl IntoIterator<Item = RowKey>,
         clients: impl IntoIterator<Item = String>,
         labels: CommitLabels,
     ) -> Self {
         let uploads = match labels {
             CommitLabels::Annotations => None,
-            CommitLabels::Uploads(unit) => Some(UploadsUnderWay::new(schema.clone(), unit)),
+            CommitLabels::Uploads => Some(UploadsUnderWay::new(app.clone())),
         };
         Self {
-            schema,
+            app,
             rows: rows.into_iter().collect(),
             clients: clients.into_iter().collect(),
             uploads,
@@ -81,7 +81,8 @@ impl SharedDatabase {
         }
         // Backends that do not annotate go by the machine's clock.
         commit.received_us = backend::server::machine_clock_us();
-        let Some((origin, sent)) = self.uploads.as_ref().and_then(|uploads| uploads.attribute(&mut commit.changes))
+        let uploads = self.uploads.as_ref();
+        let Some((origin, sent)) = uploads.and_then(|uploads| uploads.attribute(commit.seq, &mut commit.changes))
         else {
             return Some(AttributedCommit { commit, sent: None, is_foreign: true });
         };
@@ -113,13 +114,9 @@ impl SharedDatabase {
         }
     }
 
-    /// An upload was answered: gives its transactions that are committed and changed nothing.
-    pub(super) fn end_upload(
-        &self,
-        turn: &UploadTurn,
-        is_committed: Option<bool>,
-    ) -> Vec<(Origin, Option<RequestTag>)> {
-        self.uploads.as_ref().map(|uploads| uploads.end(turn, is_committed)).unwrap_or_default()
+    /// An upload was answered, and the log was read since.
+    pub(super) fn end_upload(&self, turn: &UploadTurn, answer: Answer) -> Ended {
+        self.uploads.as_ref().map(|uploads| uploads.end(turn, answer)).unwrap_or_default()
     }
 
     fn owns(&self, table: usize, id: &str) -> bool {
@@ -127,7 +124,7 @@ impl SharedDatabase {
     }
 
     fn note_stray_rows(&self, others: &[Change]) {
-        let name = |change: &Change| format!("{} {}", self.schema.tables[change.table].name, change.id);
+        let name = |change: &Change| format!("{} {}", self.app.schema.tables[change.table].name, change.id);
         self.stray_rows.lock().unwrap_or_else(PoisonError::into_inner).extend(others.iter().map(name));
     }
 }

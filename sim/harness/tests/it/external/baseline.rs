@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -31,6 +31,14 @@ pub(super) enum Manner {
     FindsTooLarge,
     /// An operation that it has done is not done again, unless it inserts.
     RepeatsInserts,
+    /// Each operation is a transaction of its own.
+    WithoutTransaction,
+    /// What counts is counted by the server, which does it twice in one transaction.
+    CountsTwice,
+    /// Whatever inserts or updates the first task that was updated fails, from the second time on.
+    FailsOnOneRow,
+    /// Texts are stored without their last word.
+    CutsTexts,
 }
 
 struct Handler {
@@ -38,11 +46,14 @@ struct Handler {
     sessions: Sessions,
     /// The operations that were done, as they were sent.
     done: Mutex<BTreeSet<String>>,
+    /// The first task that was updated.
+    first_task: OnceLock<Json>,
 }
 
 /// Listens on loopback, on the runtime that it is called on.
 pub(super) async fn start(url: &str, manner: Manner) -> SocketAddr {
-    let handler = Arc::new(Handler { manner, sessions: Sessions::new(url), done: Mutex::default() });
+    let handler =
+        Arc::new(Handler { manner, sessions: Sessions::new(url), done: Mutex::default(), first_task: OnceLock::new() });
     let handle = move |request: Request<Body>| {
         let handler = handler.clone();
         async move { handler.upload(request).await }
@@ -74,14 +85,66 @@ impl Handler {
             let known = self.done.lock().expect("nothing panics with it").contains(&entry.to_string());
             self.manner == Manner::RepeatsInserts && entry["op"] != "PUT" && known
         };
-        let statements: Vec<String> = batch.iter().filter(|entry| !is_known(entry)).filter_map(statement).collect();
-        match self.sessions.transaction(&statements).await {
+        if self.manner == Manner::FailsOnOneRow && self.is_of_first_task(batch) {
+            return StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        let entries = batch.iter().filter(|entry| !is_known(entry));
+        let statements: Vec<String> = entries.flat_map(|entry| self.statements(entry)).collect();
+        let done = if self.manner == Manner::WithoutTransaction {
+            self.one_by_one(&statements).await
+        } else {
+            self.sessions.transaction(&statements).await
+        };
+        match done {
             Ok(()) => {
                 self.done.lock().expect("nothing panics with it").extend(batch.iter().map(ToString::to_string));
                 StatusCode::OK
             }
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+}
+
+impl Handler {
+    async fn one_by_one(&self, statements: &[String]) -> Result<(), tokio_postgres::Error> {
+        for statement in statements {
+            self.sessions.transaction(std::slice::from_ref(statement)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an entry updates the first task that was updated, not for the first time.
+    fn is_of_first_task(&self, batch: &[Json]) -> bool {
+        let updates = batch.iter().filter(|entry| entry["op"] == "PATCH" && entry["type"] == "tasks");
+        let ids: Vec<&Json> = updates.map(|entry| &entry["id"]).collect();
+        match (self.first_task.get(), ids.first()) {
+            (Some(first), _) => ids.contains(&first),
+            (None, Some(id)) => {
+                let _ = self.first_task.set((*id).clone());
+                false
+            }
+            (None, None) => false,
+        }
+    }
+
+    /// What an entry becomes.
+    fn statements(&self, entry: &Json) -> Vec<String> {
+        let count = &entry["data"]["total_pomodoros"];
+        if self.manner == Manner::CountsTwice && entry["op"] == "PATCH" && count.is_number() {
+            let one =
+                format!("UPDATE tasks SET total_pomodoros = total_pomodoros + 1 WHERE id = {}", literal(&entry["id"]));
+            return vec![one.clone(), one];
+        }
+        if self.manner == Manner::CutsTexts && entry["op"] == "PATCH" {
+            let mut entry = entry.clone();
+            for value in entry["data"].as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
+                if let Some((head, _)) = value.as_str().and_then(|text| text.rsplit_once(' ')) {
+                    *value = Json::from(head);
+                }
+            }
+            return statement(&entry).into_iter().collect();
+        }
+        statement(entry).into_iter().collect()
     }
 }
 

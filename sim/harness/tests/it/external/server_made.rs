@@ -49,7 +49,7 @@ activities = { delete-task-only = 1 }
 "#;
 
 /// The application with this behind its schema, this changed in its policy, and this scenario.
-fn app(folder: &Path, schema: &str, policy: (&str, &str), scenario: &str) -> PathBuf {
+pub(super) fn app(folder: &Path, schema: &str, policy: (&str, &str), scenario: &str) -> PathBuf {
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/flowstate");
     let app = folder.join("flowstate");
     fs::create_dir_all(app.join("scenarios")).expect("a folder can be made");
@@ -85,7 +85,7 @@ fn found(database: &str, schema: &str, policy: (&str, &str), scenario: &str) -> 
     (findings(&told).remove("own").expect("it ran"), format!("{verdict} {}", told["scenarios"][0]["unknown"]))
 }
 
-const UNCHANGED: (&str, &str) = ("[tables.tasks]", "[tables.tasks]");
+pub(super) const UNCHANGED: (&str, &str) = ("[tables.tasks]", "[tables.tasks]");
 
 #[test]
 fn a_trigger_that_sets_updated_at_is_nobodys_loss() {

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::real::shared_database::CommitLabels;
-use crate::real::uploads_under_way::CommitUnit;
 
 /// How an upload is sent, and what its answer means.
 #[derive(Debug)]
@@ -81,8 +80,7 @@ impl Mapping {
     pub(in crate::external) fn commit_labels(&self) -> CommitLabels {
         match self.unit {
             SendUnit::AsIs(_) => CommitLabels::Annotations,
-            SendUnit::Transaction { .. } => CommitLabels::Uploads(CommitUnit::Transaction),
-            SendUnit::Operation(_) => CommitLabels::Uploads(CommitUnit::Operation),
+            SendUnit::Transaction { .. } | SendUnit::Operation(_) => CommitLabels::Uploads,
         }
     }
 
