@@ -1,5 +1,6 @@
 //! One plan, from a world brought up to a finished history. The phases read in order in [`run`].
 
+mod deadline;
 mod fault_commands;
 mod unsettled;
 
@@ -18,7 +19,6 @@ use sim_core::promise::Promises;
 use sim_device::actor::{Actor, DeviceContext};
 use sim_device::command::Command;
 use sim_device::database::Database;
-use sim_device::platform::{Platform, STREAM_IDLE_TIMEOUT};
 use sim_device::recorder::Recorder;
 use sim_device::status::{SharedStatus, Status};
 use sim_world::seams::Seams;
@@ -26,6 +26,7 @@ use sim_world::{TrialConfig, World};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
+use self::deadline::{Deadline, Window};
 use self::fault_commands::command_for;
 use self::unsettled::unsettled;
 use crate::databases::{DatabaseError, WorkerDatabases};
@@ -175,22 +176,6 @@ struct RunningDevice {
     task: tokio::task::JoinHandle<(Option<Database>, Duration)>,
 }
 
-/// When something is late.
-#[derive(Clone, Copy)]
-struct Deadline {
-    /// From when it was set to the usual one.
-    patience: Duration,
-    usual: Instant,
-    /// For a device that may wait on a silent stream, or gets on slowly; not for one whose uploads are refused.
-    longest: Instant,
-}
-
-/// A time in which a device should have got on.
-struct Window {
-    began: Instant,
-    began_us: i64,
-}
-
 struct Trial {
     plan: Rc<Plan>,
     promises: Promises,
@@ -293,13 +278,9 @@ impl Trial {
                 () = first.status.changed.notified() => {}
                 () = sleep_until(until) => {
                     let statuses = || self.devices.iter().map(|running| running.status.current.borrow());
-                    let may_come = |status: &Status| {
-                        let is_silent = status.last_received.is_some_and(|last_received| last_received <= last.began);
-                        is_silent || status.last_progress_us >= last.began_us
-                    };
                     if until >= deadline.longest
                         || statuses().any(|status| status.upload_refused)
-                        || !statuses().any(|status| !wish(&status) && may_come(&status))
+                        || !statuses().any(|status| !wish(&status) && last.may_come(&status))
                     {
                         return false;
                     }
@@ -450,29 +431,9 @@ impl Trial {
         true
     }
 
-    /// The deadline of docs/semantics.md, section 2: 3 x (retry + throttle + longest timeout) + queued transactions x 4 x worst round trip
-    /// + 60 s; a scenario may tighten it.
     fn deadline(&self) -> Deadline {
-        if let Some(micros) = self.promises.deadline_us {
-            let patience = Duration::from_micros(micros);
-            let at = Instant::now() + patience;
-            return Deadline { patience, usual: at, longest: at };
-        }
-        let slowest = self
-            .plan
-            .devices
-            .iter()
-            .map(|device| Platform::of(device.kind))
-            .map(|platform| platform.retry + platform.upload_throttle)
-            .max()
-            .unwrap_or_default();
-        let queued: u32 = self.devices.iter().map(|running| running.status.current.borrow().queued).sum();
-        let round_trip = Duration::from_micros(2 * self.plan.link.latency_max_us);
-        let patience = 3 * (slowest + STREAM_IDLE_TIMEOUT) + queued * 4 * round_trip + Duration::from_secs(60);
-        let usual = Instant::now() + patience;
-        // A silent stream may end late, once, where devices wait longer for one.
-        let longer = self.world.stream_idle_timeout().saturating_sub(STREAM_IDLE_TIMEOUT);
-        Deadline { patience, usual, longest: usual + longer }
+        let queued = self.devices.iter().map(|running| running.status.current.borrow().queued).sum();
+        Deadline::of(&self.plan, &self.promises, queued, self.world.stream_idle_timeout())
     }
 
     async fn read_conflicts(&self) {

@@ -4,7 +4,7 @@ use fixtures::{Row, Value};
 
 use super::edit::Edit;
 use super::judge::Judge;
-use super::parts;
+use super::parts::{self, is_refusal};
 use super::records::Records;
 use super::registers::layouts;
 use super::state::{Net, Register, Write};
@@ -15,7 +15,7 @@ use crate::checker::context::Context;
 use crate::checker::server_sets;
 use crate::checker::timeline::Timeline;
 use crate::history::{
-    Change, Commit, LocalOp, LocalTx, OpAnswer, Origin, Outcome, Phase, RowId, Scope, TxOutcome, Upload, What, Who,
+    Change, Commit, LocalOp, LocalTx, OpAnswer, Origin, Phase, RowId, Scope, TxOutcome, Upload, What, Who,
 };
 use crate::plan::EPOCH_US;
 use crate::verdict::Finding;
@@ -441,10 +441,4 @@ fn is_attributed(commit: &Commit, tx: &LocalTx) -> bool {
     let known = |op_id: i64| tx.ops.iter().any(|op| op.op_id == op_id);
     let is_noted = !(commit.changes.is_empty() && commit.ledger.is_empty());
     is_noted && commit.changes.iter().all(|change| change.op_id.is_some_and(known))
-}
-
-/// Whether the commit only notes in the ledger that its transaction is refused.
-pub(super) fn is_refusal(commit: &Commit) -> bool {
-    let refused = |outcome| matches!(outcome, Outcome::Rejected | Outcome::RolledBack);
-    commit.changes.is_empty() && !commit.ledger.is_empty() && commit.ledger.iter().all(|answer| refused(answer.outcome))
 }

@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::commits::is_refusal;
 use crate::checker::timeline::Timeline;
-use crate::history::{Commit, LocalTx, Origin, RowId};
+use crate::history::{Commit, LocalTx, Origin, Outcome, RowId};
 
 /// The operations, by index, that a commit of the transaction is judged for; `None`: all, since it is the only one.
 ///
@@ -64,4 +63,10 @@ fn first_parts(parts: &[&Commit], tx: &LocalTx) -> Vec<Option<usize>> {
         })
     };
     tx.ops.iter().map(of).collect()
+}
+
+/// Whether the commit only notes in the ledger that its transaction is refused.
+pub(super) fn is_refusal(commit: &Commit) -> bool {
+    let refused = |outcome| matches!(outcome, Outcome::Rejected | Outcome::RolledBack);
+    commit.changes.is_empty() && !commit.ledger.is_empty() && commit.ledger.iter().all(|answer| refused(answer.outcome))
 }
