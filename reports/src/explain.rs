@@ -1,6 +1,6 @@
 //! Words with which several reports explain a run to people.
 
-use sim_core::run::{FailureKind, Run, ScenarioRun, Shrunk};
+use sim_core::run::{FindingRun, MetIn, Run, ScenarioRun, Shrunk};
 use sim_core::verdict::Class;
 
 use crate::words::{counted, visible};
@@ -62,11 +62,6 @@ pub(crate) fn what_judged(scenario: &ScenarioRun) -> String {
     }
 }
 
-/// Whether the scenario's own claim is what did not hold.
-pub(crate) fn is_claim_broken(scenario: &ScenarioRun) -> bool {
-    scenario.checkers.get("claims").is_some_and(|count| count.invalid > 0)
-}
-
 /// What a world is made of, for newcomers.
 pub(crate) fn world_words(world: &str) -> &'static str {
     match world {
@@ -98,31 +93,40 @@ pub(crate) fn class_name(class: Class) -> &'static str {
     }
 }
 
-/// The other ways in which a scenario's plans failed, most frequent first.
-pub(crate) fn other_failures(scenario: &ScenarioRun) -> Vec<String> {
-    const MOST: usize = 6;
-    let is_shown = |kind: &FailureKind| {
-        scenario.anomalies.iter().any(|anomaly| anomaly.checker == kind.checker && anomaly.code == kind.code)
-    };
-    let others: Vec<&FailureKind> = scenario.failures.iter().filter(|kind| !is_shown(kind)).collect();
-    let mut lines: Vec<String> = others
-        .iter()
-        .take(MOST)
-        .map(|kind| {
-            let plans = counted(kind.plans.len() as u64, "plan", "plans");
-            let role = if kind.role.is_empty() { String::new() } else { format!(" of {}", visible(&kind.role)) };
-            format!(
-                "{}/{}{role} ({plans}, the first is {})",
-                visible(&kind.checker),
-                visible(&kind.code),
-                kind.plans[0]
-            )
-        })
-        .collect();
-    if others.len() > MOST {
-        lines.push(format!("and {} more", others.len() - MOST));
+/// The findings that break the claim of a scenario, with their numbers from 1.
+pub(crate) fn findings_that_break<'r>(run: &'r Run, scenario: &str) -> Vec<(usize, &'r FindingRun)> {
+    let breaks = |finding: &FindingRun| finding.breaks.iter().any(|met| met.scenario == scenario);
+    (1..).zip(&run.findings).filter(|(_, finding)| breaks(finding)).collect()
+}
+
+/// How many findings a scenario met that are no matter of its own.
+pub(crate) fn findings_met(run: &Run, scenario: &str) -> usize {
+    run.findings.iter().filter(|finding| finding.met_in.iter().any(|met| met.scenario == scenario)).count()
+}
+
+/// `durability/wrong-winner of notes.title`.
+pub(crate) fn finding_name(finding: &FindingRun) -> String {
+    const MOST: usize = 4;
+    let mut roles: Vec<String> =
+        finding.roles.iter().filter(|role| !role.is_empty()).take(MOST).map(|role| visible(role)).collect();
+    if finding.roles.len() > MOST {
+        roles.push(format!("{} more", finding.roles.len() - MOST));
     }
-    lines
+    let of = if roles.is_empty() { String::new() } else { format!(" of {}", roles.join(", ")) };
+    format!("{}/{}{of}", visible(&finding.checker), visible(&finding.code))
+}
+
+/// `same-field (3 plans), reference (1 plan)`, those with most plans first.
+pub(crate) fn met_words(met: &[MetIn]) -> String {
+    const MOST: usize = 6;
+    let mut met: Vec<&MetIn> = met.iter().collect();
+    met.sort_by_key(|met| std::cmp::Reverse(met.plans));
+    let one = |met: &&MetIn| format!("{} ({})", visible(&met.scenario), counted(met.plans as u64, "plan", "plans"));
+    let mut words: Vec<String> = met.iter().take(MOST).map(one).collect();
+    if met.len() > MOST {
+        words.push(counted((met.len() - MOST) as u64, "other scenario", "other scenarios"));
+    }
+    words.join(", ")
 }
 
 /// `1 operation, 2 faults, 2 devices`.

@@ -16,11 +16,13 @@ pub(crate) struct ClaimCounts {
     pub(crate) unknown: u64,
     pub(crate) invalid: u64,
     pub(crate) not_run: u64,
+    /// Findings, whosever claims they break.
+    pub(crate) findings: u64,
 }
 
 impl ClaimCounts {
     pub(crate) fn of(run: &Run) -> Self {
-        let mut counts = Self::default();
+        let mut counts = Self { findings: run.findings.len() as u64, ..Self::default() };
         for scenario in &run.scenarios {
             match (scenario, scenario.verdict) {
                 (ScenarioRun { not_run: Some(_), .. }, _) => counts.not_run += 1,
@@ -36,7 +38,7 @@ impl ClaimCounts {
     /// The worst verdict among the claims that ran; `None` when none ran.
     pub(crate) fn worst(self) -> Option<Verdict> {
         match self {
-            Self { invalid: 1.., .. } => Some(Verdict::Invalid),
+            Self { invalid: 1.., .. } | Self { findings: 1.., .. } => Some(Verdict::Invalid),
             Self { unknown: 1.., .. } => Some(Verdict::Unknown),
             Self { held: 0, valid: 0, .. } => None,
             _ => Some(Verdict::Valid),
@@ -65,6 +67,9 @@ pub(crate) fn verdict_sentence(run: &Run) -> String {
                 parts.push(format!("{} could not be judged", count(unknown)));
             }
         }
+    }
+    if counts.findings > 0 {
+        parts.insert(0, counted(counts.findings, "finding", "findings"));
     }
     if counts.held > 0 && counts.valid > 0 && counts.invalid == 0 {
         parts.push(format!("{} held", counted(counts.held, "claim", "claims")));
@@ -117,6 +122,7 @@ mod tests {
             app: String::new(),
             policy: String::new(),
             commit: String::new(),
+            findings: Vec::new(),
             scenarios: judged.chain(std::iter::repeat_n(left, not_run)).collect(),
             totals: Totals { plans: 2431, operations: 61_000, simulated_seconds: 32_400.0, ..Totals::default() },
         }

@@ -127,12 +127,16 @@ fn tile(figure: &str, what: &str) -> Markup {
 }
 
 fn glossary(run: &Run) -> Markup {
-    let words: [(&str, &str); 9] = [
-        ("valid", "No plan contradicted any checker, and every checker could judge every plan."),
+    let words: [(&str, &str); 10] = [
+        ("valid", "No plan contradicted what the scenario is about, and every checker could judge every plan."),
         ("held", "Valid, and the scenario has a claim of its own that was judged by itself."),
         (
             "invalid",
-            "At least one plan contradicted a checker. Where the scenario's own claim is contradicted, it says: did not hold. Safety: something bad happened. Liveness: something good did not happen in time. Latency: it happened too slowly.",
+            "At least one plan contradicted the scenario's claim: it did not hold. Safety: something bad happened. Liveness: something good did not happen in time. Latency: it happened too slowly.",
+        ),
+        (
+            "finding",
+            "Something that went wrong in the same way in one or many plans, told once, with its smallest case. A scenario that meets one that is no matter of its own keeps its claim.",
         ),
         ("could not be judged", "The claim was not tested, or a checker could not decide. It never counts as held."),
         ("conflict", "Two devices wrote the same column, neither having seen the other's write."),

@@ -3,10 +3,10 @@
 //! JUnit has no word for *could not be judged*: such a scenario is an error there, never a success.
 
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
-use sim_core::run::{AnomalyText, Run, ScenarioRun};
+use sim_core::run::{AnomalyText, FindingRun, Run, ScenarioRun};
 use sim_core::verdict::{Class, Verdict};
 
-use crate::explain::{replay_command, what_judged};
+use crate::explain::{class_name, finding_name, findings_that_break, met_words, replay_command, what_judged};
 use crate::words::{count, counted};
 
 /// A JUnit report.
@@ -23,7 +23,9 @@ pub fn render(run: &Run) -> String {
     for (name, value) in properties {
         suite.add_property(Property::new(name, value.as_str()));
     }
-    suite.add_test_cases(run.scenarios.iter().map(test_case));
+    suite.add_test_cases(run.scenarios.iter().map(|scenario| test_case(run, scenario)));
+    // What breaks no scenario's claim fails by itself.
+    suite.add_test_cases(run.findings.iter().filter(|finding| finding.breaks.is_empty()).map(finding_case));
     let mut report = Report::new("syncstorm");
     report.add_test_suite(suite);
     let mut text = report.to_string().unwrap_or_else(|error| {
@@ -36,14 +38,27 @@ pub fn render(run: &Run) -> String {
     text
 }
 
-fn test_case(scenario: &ScenarioRun) -> TestCase {
-    let mut case = TestCase::new(scenario.name.as_str(), status(scenario));
+fn test_case(run: &Run, scenario: &ScenarioRun) -> TestCase {
+    let mut case = TestCase::new(scenario.name.as_str(), status(run, scenario));
     case.set_classname("syncstorm");
     case.set_system_out(figures(scenario));
     case
 }
 
-fn status(scenario: &ScenarioRun) -> TestCaseStatus {
+fn finding_case(finding: &FindingRun) -> TestCase {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    status.set_type(class_name(finding.class));
+    let name = finding_name(finding);
+    status.set_message(finding.anomalies.first().map_or(name.as_str(), |anomaly| &anomaly.what));
+    let mut lines = vec![format!("Met, though it is no matter of theirs, in {}.", met_words(&finding.met_in))];
+    lines.extend(finding_lines(finding));
+    status.set_description(lines.join("\n"));
+    let mut case = TestCase::new(format!("finding {name}"), status);
+    case.set_classname("syncstorm");
+    case
+}
+
+fn status(run: &Run, scenario: &ScenarioRun) -> TestCaseStatus {
     if let Some(why) = &scenario.not_run {
         let mut skipped = TestCaseStatus::skipped();
         skipped.set_message(format!("not run: {why}"));
@@ -60,19 +75,17 @@ fn status(scenario: &ScenarioRun) -> TestCaseStatus {
         }
         Verdict::Invalid => {
             let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            failure.set_type(match scenario.class {
-                Some(Class::Liveness) => "liveness",
-                Some(Class::Latency) => "latency",
-                Some(Class::Safety) | None => "safety",
-            });
-            failure.set_message(scenario.anomalies.first().map_or(scenario.claim.as_str(), |anomaly| &anomaly.what));
-            failure.set_description(description(scenario));
+            failure.set_type(class_name(scenario.class.unwrap_or(Class::Safety)));
+            let findings = findings_that_break(run, &scenario.name);
+            let first = findings.iter().flat_map(|(_, finding)| &finding.anomalies).next();
+            failure.set_message(first.map_or(scenario.claim.as_str(), |anomaly| &anomaly.what));
+            failure.set_description(description(scenario, &findings));
             failure
         }
     }
 }
 
-fn description(scenario: &ScenarioRun) -> String {
+fn description(scenario: &ScenarioRun, findings: &[(usize, &FindingRun)]) -> String {
     let mut lines = vec![
         format!("Claim: {}", scenario.claim),
         format!(
@@ -81,15 +94,23 @@ fn description(scenario: &ScenarioRun) -> String {
             counted(u64::from(scenario.plans), "plan", "plans")
         ),
     ];
-    for anomaly in &scenario.anomalies {
+    for (number, finding) in findings {
+        lines.push(String::new());
+        lines.push(format!("Finding {number}: {}", finding_name(finding)));
+        lines.extend(finding_lines(finding));
+    }
+    lines.join("\n")
+}
+
+fn finding_lines(finding: &FindingRun) -> Vec<String> {
+    let mut lines = Vec::new();
+    for anomaly in &finding.anomalies {
         lines.push(String::new());
         lines.extend(anomaly_lines(anomaly));
     }
-    if let Some(shrunk) = &scenario.shrunk {
-        lines.push(String::new());
-        lines.push(format!("Replay: {}", replay_command(&shrunk.path)));
-    }
-    lines.join("\n")
+    lines.push(String::new());
+    lines.push(format!("Replay: {}", replay_command(&finding.shrunk.path)));
+    lines
 }
 
 fn anomaly_lines(anomaly: &AnomalyText) -> Vec<String> {

@@ -1,10 +1,10 @@
 //! A run for terminals: a table, then what failed, then the seed.
 
-use sim_core::run::{Run, ScenarioRun};
+use sim_core::run::{FindingRun, Run, ScenarioRun};
 use sim_core::verdict::Verdict;
 
 pub use crate::explain::replay_command;
-use crate::explain::{class_name, is_claim_broken, latency_note, latency_title, other_failures, shrunk_size};
+use crate::explain::{class_name, finding_name, findings_met, latency_note, latency_title, met_words, shrunk_size};
 use crate::headline;
 pub use crate::terminal::Colour;
 use crate::terminal::{Align, Column, paint, table};
@@ -28,13 +28,13 @@ pub fn summary_in(run: &Run, colour: Colour) -> String {
         Column::new("p50", Align::Right),
         Column::new("p95", Align::Right),
     ];
-    let rows: Vec<Vec<String>> = run.scenarios.iter().map(|scenario| row(scenario, colour)).collect();
+    let rows: Vec<Vec<String>> = run.scenarios.iter().map(|scenario| row(run, scenario, colour)).collect();
     let mut text = table(&columns, &rows);
     if run.scenarios.iter().any(|scenario| scenario.latency_ms.is_some()) {
         text.push_str(&format!("\np50, p95: {} {}\n", latency_title(run), latency_note(run)));
     }
-    for scenario in run.scenarios.iter().filter(|scenario| ran(scenario) && scenario.verdict == Verdict::Invalid) {
-        failure(&mut text, scenario, colour);
+    for (number, finding) in (1..).zip(&run.findings) {
+        self::finding(&mut text, run, number, finding, colour);
     }
     let is_unknown = |scenario: &&ScenarioRun| ran(scenario) && scenario.verdict == Verdict::Unknown;
     for scenario in run.scenarios.iter().filter(is_unknown) {
@@ -70,7 +70,7 @@ fn ran(scenario: &ScenarioRun) -> bool {
     scenario.not_run.is_none()
 }
 
-fn row(scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
+fn row(run: &Run, scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
     let name = visible(&scenario.name);
     if !ran(scenario) {
         let dash = || "-".to_owned();
@@ -80,7 +80,10 @@ fn row(scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
         Some(class) if scenario.verdict == Verdict::Invalid => {
             format!("{} ({})", verdict_name(scenario.verdict), class_name(class))
         }
-        _ => verdict_name(scenario.verdict).to_owned(),
+        _ => match findings_met(run, &scenario.name) {
+            0 => verdict_name(scenario.verdict).to_owned(),
+            met => format!("{}, met {}", verdict_name(scenario.verdict), counted(met as u64, "finding", "findings")),
+        },
     };
     let latency = |pick: fn(&sim_core::run::Percentiles) -> u64| {
         scenario.latency_ms.as_ref().map_or_else(|| "-".to_owned(), |latency| milliseconds(pick(latency)))
@@ -96,11 +99,24 @@ fn row(scenario: &ScenarioRun, colour: Colour) -> Vec<String> {
     ]
 }
 
-fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
-    let title = if is_claim_broken(scenario) { "did not hold" } else { "invalid" };
-    let title = paint_verdict(title, Verdict::Invalid, colour);
-    text.push_str(&format!("\n{title}  {}: {}\n", visible(&scenario.name), visible(&scenario.claim)));
-    for anomaly in &scenario.anomalies {
+/// A finding: whose claim it breaks, what is wrong, and how to see it again.
+fn finding(text: &mut String, run: &Run, number: usize, finding: &FindingRun, colour: Colour) {
+    let title = paint_verdict(&format!("finding {number}"), Verdict::Invalid, colour);
+    let name = finding_name(finding);
+    text.push_str(&format!("\n{title}  {name} ({})\n", class_name(finding.class)));
+    for met in &finding.breaks {
+        let Some(scenario) = run.scenarios.iter().find(|scenario| scenario.name == met.scenario) else { continue };
+        let plans = counted(met.plans as u64, "plan", "plans");
+        text.push_str(&format!(
+            "  did not hold in {plans}: {}: {}\n",
+            visible(&scenario.name),
+            visible(&scenario.claim)
+        ));
+    }
+    if !finding.met_in.is_empty() {
+        text.push_str(&format!("  met, though it is no matter of theirs, in {}\n", met_words(&finding.met_in)));
+    }
+    for anomaly in &finding.anomalies {
         text.push_str(&format!(
             "  {}/{}: {}\n",
             visible(&anomaly.checker),
@@ -114,27 +130,14 @@ fn failure(text: &mut String, scenario: &ScenarioRun, colour: Colour) {
         let convergence = if anomaly.passes_plain_convergence { "passed" } else { "failed" };
         text.push_str(&format!("    A plain convergence check would have {convergence}.\n"));
     }
-    if let Some(why) = scenario.unknown.first() {
-        let more = match scenario.unknown.len() {
-            1 => String::new(),
-            all => format!(" (and {} more)", all - 1),
-        };
-        text.push_str(&format!("  Also not judged: {}{more}\n", plain(why)));
-    }
-    let failed = counted(u64::from(scenario.failed_plans), "plan", "plans");
-    match &scenario.shrunk {
-        Some(shrunk) => text.push_str(&format!(
-            "  {failed} failed; the {} has {}\n  replay: {}\n",
-            if shrunk.searched { "smallest" } else { "one shown" },
-            shrunk_size(shrunk),
-            replay_command(&shrunk.path)
-        )),
-        None => text.push_str(&format!("  {failed} failed\n")),
-    }
-    let others = other_failures(scenario);
-    if !others.is_empty() {
-        text.push_str(&format!("  other ways to fail: {}\n", others.join("; ")));
-    }
+    let shrunk = &finding.shrunk;
+    text.push_str(&format!(
+        "  the {} has {}, from {}\n  replay: {}\n",
+        if shrunk.searched { "smallest plan found" } else { "plan shown" },
+        shrunk_size(shrunk),
+        visible(&finding.shown_from),
+        replay_command(&shrunk.path)
+    ));
 }
 
 fn paint_verdict(text: &str, verdict: Verdict, colour: Colour) -> String {

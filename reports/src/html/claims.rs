@@ -6,7 +6,9 @@ use sim_core::verdict::Verdict;
 
 use super::charts;
 use super::parts::{anchor, capital};
-use crate::explain::{class_name, is_claim_broken, is_simulated, latency_note, latency_title, what_judged};
+use crate::explain::{
+    class_name, findings_met, findings_that_break, is_simulated, latency_note, latency_title, what_judged,
+};
 use crate::words::{count, counted, milliseconds, plain, visible};
 
 /// The table.
@@ -28,7 +30,7 @@ pub(super) fn section(run: &Run) -> Markup {
                         }
                         tr { th class="number" { "p50" } th class="number" { "p95" } th class="number" { "p99" } th class="number" { "max" } }
                     }
-                    tbody { @for scenario in &run.scenarios { (row(scenario, latency)) } }
+                    tbody { @for scenario in &run.scenarios { (row(run, scenario, latency)) } }
                 }
             }
             p class="note" {
@@ -40,7 +42,7 @@ pub(super) fn section(run: &Run) -> Markup {
     }
 }
 
-fn row(scenario: &ScenarioRun, latency: &str) -> Markup {
+fn row(run: &Run, scenario: &ScenarioRun, latency: &str) -> Markup {
     let ran = scenario.not_run.is_none();
     let percentile =
         |pick: fn(&Percentiles) -> u64| scenario.latency_ms.as_ref().map(|latency| milliseconds(pick(latency)));
@@ -63,9 +65,13 @@ fn row(scenario: &ScenarioRun, latency: &str) -> Markup {
             }
             td data-label="Verdict" {
                 @if ran && scenario.verdict == Verdict::Invalid {
-                    a class="plain" href={ "#" (anchor("failure", &scenario.name)) } { (chip(scenario)) }
+                    @let findings = findings_that_break(run, &scenario.name);
+                    @let number = findings.first().map_or(0, |(number, _)| *number);
+                    a class="plain" href={ "#" (anchor("finding", &number.to_string())) } { (chip(scenario)) }
                 } @else {
                     (chip(scenario))
+                    @let met = findings_met(run, &scenario.name);
+                    @if met > 0 { small class="bad" { "met " (counted(met as u64, "finding", "findings")) } }
                 }
             }
             td class="number" data-label="Plans" {
@@ -105,7 +111,7 @@ pub(super) fn chip(scenario: &ScenarioRun) -> Markup {
         Verdict::Valid => html! { span class="chip held" { "✓ held" } },
         Verdict::Unknown => html! { span class="chip unknown" { "? not judged" } },
         Verdict::Invalid => html! {
-            span class="chip failed" { (if is_claim_broken(scenario) { "✗ did not hold" } else { "✗ invalid" }) }
+            span class="chip failed" { "✗ did not hold" }
             @if let Some(class) = scenario.class { small class="bad" { (class_name(class)) } }
         },
     }

@@ -1,13 +1,11 @@
 //! A failure for people: what is wrong, the picture, the story, the command that replays it.
 
 use maud::{Markup, PreEscaped, html};
-use sim_core::run::{AnomalyText, Run, ScenarioRun};
-use sim_core::verdict::Verdict;
+use sim_core::run::{AnomalyText, FindingRun, Run};
 
-use super::claims;
 use super::parts::anchor;
 use crate::diagram;
-use crate::explain::{other_failures, replay_command, shrunk_size};
+use crate::explain::{class_name, finding_name, met_words, replay_command, shrunk_size};
 use crate::failure::Failure;
 use crate::joined::JoinedHistory;
 use crate::story::{highlights, story};
@@ -16,24 +14,22 @@ use crate::words::{count, counted, moment, plain, visible};
 /// Longer evidence is folded.
 const EVIDENCE_OPEN: usize = 600;
 
-/// One section for each failing scenario, with picture and story where there is a history to show.
+/// One section for each finding, with picture and story where there is a history to show.
 pub(super) fn sections(run: &Run, failures: &[Failure<'_>]) -> Markup {
-    let failing =
-        run.scenarios.iter().filter(|scenario| scenario.not_run.is_none() && scenario.verdict == Verdict::Invalid);
-    let named = |name: &str| run.scenarios.iter().any(|scenario| scenario.name == name);
+    let is_listed = |failure: &Failure<'_>| run.findings.iter().any(|finding| is_of(failure, finding));
     html! {
-        @for scenario in failing {
-            section class="card failure" id=(anchor("failure", &scenario.name)) {
-                (heading(scenario))
-                @let shown: Vec<&Failure<'_>> = failures.iter().filter(|failure| failure.scenario == scenario.name).collect();
+        @for (number, finding) in (1..).zip(&run.findings) {
+            section class="card failure" id=(anchor("finding", &number.to_string())) {
+                (heading(run, number, finding))
+                @let shown: Vec<&Failure<'_>> = failures.iter().filter(|failure| is_of(failure, finding)).take(1).collect();
                 @for failure in &shown { (body(failure)) }
                 @if shown.is_empty() {
-                    (findings(&scenario.anomalies))
-                    @if let Some(shrunk) = &scenario.shrunk { (replay(&replay_command(&shrunk.path))) }
+                    (findings(&finding.anomalies))
+                    (replay(&replay_command(&finding.shrunk.path)))
                 }
             }
         }
-        @for failure in failures.iter().filter(|failure| !named(&failure.scenario)) {
+        @for failure in failures.iter().filter(|failure| !is_listed(failure)) {
             section class="card failure" id=(anchor("failure", &failure.scenario)) {
                 h2 { (visible(&failure.scenario)) }
                 (body(failure))
@@ -42,24 +38,41 @@ pub(super) fn sections(run: &Run, failures: &[Failure<'_>]) -> Markup {
     }
 }
 
-fn heading(scenario: &ScenarioRun) -> Markup {
-    let plans = counted(u64::from(scenario.plans), "plan", "plans");
+/// Whether a failure is the case of a finding.
+fn is_of(failure: &Failure<'_>, finding: &FindingRun) -> bool {
+    failure.replay == replay_command(&finding.shrunk.path)
+}
+
+fn heading(run: &Run, number: usize, finding: &FindingRun) -> Markup {
+    let claim =
+        |name: &str| run.scenarios.iter().find(|scenario| scenario.name == name).map(|scenario| &scenario.claim);
+    let shrunk = &finding.shrunk;
     html! {
-        h2 { (visible(&scenario.name)) " " (claims::chip(scenario)) }
-        p class="lead" { "Claim: " (visible(&scenario.claim)) }
-        p {
-            (count(u64::from(scenario.failed_plans))) " of " (plans) " failed."
-            @if let Some(shrunk) = &scenario.shrunk {
-                @if shrunk.searched {
-                    " Below is the smallest plan found that fails the same way: " strong { (shrunk_size(shrunk)) } "."
-                } @else {
-                    " Below is one of them as generated; no smaller one was searched for: " strong { (shrunk_size(shrunk)) } "."
-                }
+        h2 { "Finding " (number) " " span class="chip failed" { "✗ " (class_name(finding.class)) } }
+        p { code { (finding_name(finding)) } }
+        @for met in &finding.breaks {
+            p class="lead" {
+                strong { (visible(&met.scenario)) } " did not hold in " (counted(met.plans as u64, "plan", "plans"))
+                @if let Some(claim) = claim(&met.scenario) { ": " (visible(claim)) }
             }
         }
-        @let others = other_failures(scenario);
-        @if !others.is_empty() {
-            p class="note" { "Plans also failed otherwise: " (others.join("; ")) "." }
+        @if !finding.met_in.is_empty() {
+            p class="note" {
+                "Met, though it is no matter of theirs, in " (met_words(&finding.met_in)) ": what these scenarios claim is \
+                 judged by itself."
+            }
+        }
+        p {
+            @if shrunk.searched {
+                "Below is the smallest plan found that fails the same way, from " (visible(&finding.shown_from)) ": "
+                strong { (shrunk_size(shrunk)) } "."
+            } @else {
+                "Below is one of them as generated, from " (visible(&finding.shown_from))
+                "; no smaller one was searched for: " strong { (shrunk_size(shrunk)) } "."
+            }
+        }
+        @if !finding.also.is_empty() {
+            p class="note" { "The same cause is also told as " (finding.also.iter().map(|way| visible(way)).collect::<Vec<String>>().join(", ")) "." }
         }
     }
 }

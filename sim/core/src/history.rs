@@ -19,7 +19,7 @@ mod record;
 mod tests;
 
 pub use self::commit::{Change, Commit, ConflictRecord, Origin};
-pub use self::device::{Apply, Lifecycle, LocalOp, LocalTx, Moment, Op, Upload};
+pub use self::device::{Apply, Lifecycle, LocalOp, LocalTx, Moment, Op, SAID_MAX, Upload};
 pub use self::event::{Barrier, Event, InvariantAnswer, Scope, What, Who};
 pub use self::header::{CopyOf, DeviceName, Header, RowId, RowName, Time, VERSION};
 pub use self::outcome::{OpAnswer, Outcome, Phase, TxOutcome, Writer};

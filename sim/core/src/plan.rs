@@ -83,6 +83,9 @@ pub struct Step {
     pub action: Action,
 }
 
+/// What the traffic that is resumed when everything has settled is called.
+pub const RESUMED_ACTIVITY: &str = "resume";
+
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -43,6 +43,8 @@ pub enum Claim {
     OneRefusalPerExpiry,
     /// A token is refused with 401 only by the service, and only until it knows the key that signed it.
     OldTokensStayGood,
+    /// No checker finds anything, whatever it is about: the other checkers judge it.
+    EveryChecker,
 }
 
 impl Claim {
@@ -92,6 +94,7 @@ impl Claim {
             Self::OneCommitEach => "one-commit-each",
             Self::OneRefusalPerExpiry => "one-refusal-per-expiry",
             Self::OldTokensStayGood => "old-tokens-stay-good",
+            Self::EveryChecker => "every-checker",
         }
     }
 }

@@ -24,10 +24,54 @@ pub struct Run {
     pub policy: String,
     /// The commit that the program was built from, or `unknown`.
     pub commit: String,
+    /// What was found, each told once: first what contradicts the claim of a scenario.
+    pub findings: Vec<FindingRun>,
     /// One entry a scenario, in the order of the names.
     pub scenarios: Vec<ScenarioRun>,
     /// Sums over all scenarios.
     pub totals: Totals,
+}
+
+/// One finding: what went wrong in the same way, in whichever scenarios.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FindingRun {
+    /// The checker.
+    pub checker: String,
+    /// Its stable code.
+    pub code: String,
+    /// The kind of promise that is broken.
+    pub class: Class,
+    /// The roles of rows and columns that it was met on, ascending.
+    pub roles: Vec<String>,
+    /// What else the case that is shown breaks: `checker/code`.
+    pub also: Vec<String>,
+    /// The scenario whose plan is shown.
+    pub shown_from: String,
+    /// The scenarios whose claim it breaks.
+    pub breaks: Vec<MetIn>,
+    /// Scenarios that met it although it is no matter of theirs: their claims stand.
+    pub met_in: Vec<MetIn>,
+    /// The contradictions of the plan shown, one a signature.
+    pub anomalies: Vec<AnomalyText>,
+    /// The plan shown: the smallest found that fails the same way, unless nobody searched.
+    pub shrunk: Shrunk,
+}
+
+impl FindingRun {
+    /// In how many plans it was met.
+    #[must_use]
+    pub fn plans(&self) -> usize {
+        self.breaks.iter().chain(&self.met_in).map(|met| met.plans).sum()
+    }
+}
+
+/// A scenario that met a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MetIn {
+    /// Its name.
+    pub scenario: String,
+    /// How many of its plans did; at most 64 failing plans of a scenario are remembered.
+    pub plans: usize,
 }
 
 /// What came of one scenario.
@@ -44,7 +88,8 @@ pub struct ScenarioRun {
     pub not_owed: Vec<&'static str>,
     /// How many plans ran.
     pub plans: u32,
-    /// Over all plans.
+    /// Over all plans, as far as the scenario's own claim goes: what it met that is no matter of its own is among the
+    /// findings of the run, and does not make it invalid.
     pub verdict: Verdict,
     /// The kind of promise that was broken first, by exit code.
     pub class: Option<Class>,
@@ -56,8 +101,6 @@ pub struct ScenarioRun {
     pub occurred: BTreeMap<String, u64>,
     /// How many plans each checker called invalid, and unknown.
     pub checkers: BTreeMap<String, CheckerCount>,
-    /// The contradictions of the plan shown, one a signature.
-    pub anomalies: Vec<AnomalyText>,
     /// What could not be judged, or why the scenario is vacuous.
     pub unknown: Vec<String>,
     /// Why the scenario did not run in this world.
@@ -70,8 +113,6 @@ pub struct ScenarioRun {
     pub failed_plans: u32,
     /// The ways in which they failed, most frequent first.
     pub failures: Vec<FailureKind>,
-    /// The plan that is shown: the smallest found that fails the same way, unless nobody searched.
-    pub shrunk: Option<Shrunk>,
 }
 
 /// One way to fail, and the plans that did.
@@ -148,7 +189,7 @@ pub struct Percentiles {
     pub max: u64,
 }
 
-/// The plan that stands for a scenario's failures.
+/// The plan that stands for a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shrunk {
     /// Whether a smaller one was searched for.

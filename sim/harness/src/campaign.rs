@@ -18,7 +18,7 @@ use sim_core::{Seed, workload};
 use sim_world::TrialConfig;
 
 pub use judge::{Judged, judge};
-pub use result::{Failing, ScenarioResult, totals};
+pub use result::{FailedWay, Failing, ScenarioResult, totals};
 pub use shrink::search_smaller;
 
 use crate::databases::WorkerDatabases;

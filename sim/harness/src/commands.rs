@@ -1,13 +1,14 @@
 //! What each command of the program does: one file a command. Printing is `main`'s; here texts are made.
 //!
 //! Shared by several: [`exit_code`] how a command ends, `world` what plans run against, `case` a failure's folder opened,
-//! `beginnings` the rows with which plans begin, `failure` such a folder written, `summary` what the report says of each scenario.
+//! `beginnings` the rows with which plans begin, `failure` such a folder written, `findings` what went wrong, each told once, `summary` what the report says of each scenario.
 
 mod beginnings;
 mod case;
 mod deploy_init;
 pub mod exit_code;
 mod failure;
+mod findings;
 mod mutants;
 mod replay;
 mod run;

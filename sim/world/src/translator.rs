@@ -190,7 +190,7 @@ pub(crate) fn record_second_delivery(recorder: &Recorder, device: u32, request: 
     let tx_id = UploadSubject::decode(request.subject).tx_id;
     let maker = recorder.tx_author(sending_device(recorder, RequestTag { device, subject: request.subject }), tx_id);
     let (phase, attempt) = (history::Phase::Info, request.attempt);
-    let upload = history::Upload { phase, tx_id, attempt, status, outcome: None, ops: Vec::new() };
+    let upload = history::Upload { phase, tx_id, attempt, status, outcome: None, ops: Vec::new(), said: None };
     recorder.add(Who::Client(maker), What::Upload(upload));
 }
 

@@ -195,6 +195,7 @@ impl HistoryBuilder {
             status: ok.then_some(200),
             outcome: ok.then_some(TxOutcome::Committed),
             ops,
+            said: None,
         };
         self.event(at_s, Who::Client(device), What::Upload(upload))
     }

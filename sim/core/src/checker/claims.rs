@@ -66,6 +66,8 @@ fn judge(facts: &Facts<'_, '_>, claim: Claim, finding: &mut Finding) {
         Claim::OneCommitEach => wire::one_commit_each(&mut verdict),
         Claim::OneRefusalPerExpiry => wire::one_refusal_per_expiry(&mut verdict),
         Claim::OldTokensStayGood => wire::old_tokens_stay_good(&mut verdict),
+        // Each of them says so itself.
+        Claim::EveryChecker => {}
     }
 }
 
@@ -85,6 +87,7 @@ fn is_of_the_end(claim: Claim) -> bool {
         | Claim::OneLeader
         | Claim::OneCommitEach
         | Claim::OneRefusalPerExpiry
-        | Claim::OldTokensStayGood => false,
+        | Claim::OldTokensStayGood
+        | Claim::EveryChecker => false,
     }
 }

@@ -102,6 +102,7 @@ struct Standing {
     attempts: u32,
     last: Option<(usize, Option<u16>)>,
     alike: u32,
+    said: Option<String>,
     /// The last attempt that began, and how many ended since the barrier was entered.
     begun: Option<usize>,
     ended: u32,
@@ -288,17 +289,24 @@ fn judge(
     );
 }
 
-/// One case for each table at the head of a queue: other tables may have other causes, and other writers.
+/// One case for what is at the head of a queue, and for what it is answered: others may have other causes, and other
+/// writers.
 fn stuck_queues(missed: &Missed<'_>, stuck: &[(u32, &Standing)], open: &[&String], gather: &mut Gather<'_>) {
     let history = missed.ctx.history;
     let head = |standing: &Standing| match &history.events[standing.open[0]].what {
         What::Tx(tx) => tx.ops.iter().map(|op| op.row).collect(),
         _ => Vec::new(),
     };
+    let operations = |device: u32, standing: &Standing| match &history.events[standing.open[0]].what {
+        What::Tx(tx) => tx.ops.iter().map(|op| (device, op.op_id)).collect(),
+        _ => Vec::new(),
+    };
     let mut groups: BTreeMap<(bool, String), Vec<(u32, &Standing)>> = BTreeMap::new();
     for (device, standing) in stuck {
         let rows: Vec<RowId> = head(standing);
-        let role = rows.first().map_or_else(String::new, |row| history.row_role(missed.ctx.app, *row));
+        let roles: BTreeSet<String> = rows.iter().map(|row| history.row_role(missed.ctx.app, *row)).collect();
+        let roles = roles.into_iter().collect::<Vec<String>>().join("+");
+        let role = standing.role(&roles);
         groups.entry((gather.is_about_others(&rows), role)).or_default().push((*device, standing));
     }
     for ((_, role), queues) in groups {
@@ -329,6 +337,7 @@ fn stuck_queues(missed: &Missed<'_>, stuck: &[(u32, &Standing)], open: &[&String
                 .to_owned(),
             notes,
             events,
+            operations: queues.iter().flat_map(|(device, standing)| operations(*device, standing)).collect(),
             rows: queues.iter().flat_map(|(_, standing)| head(standing)).collect(),
             ..Case::default()
         });
@@ -349,6 +358,20 @@ impl Standing {
         self.ended += u32::from(event >= entered);
         self.alike = if self.last.is_some_and(|(_, status)| status == upload.status) { self.alike + 1 } else { 1 };
         self.last = Some((event, upload.status));
+        self.said.clone_from(&upload.said);
+    }
+
+    /// What its oldest open transaction is answered, for comparing failures: `answered 500 duplicate key value`. Where
+    /// the answer says nothing, the tables that it writes tell one failure from another.
+    fn role(&self, tables: &str) -> String {
+        let Some((_, status)) = self.last else { return tables.to_owned() };
+        let status = status.map_or_else(|| "without an answer".to_owned(), |status| format!("answered {status}"));
+        // Names and numbers differ from plan to plan; what kind of answer it is does not.
+        let is_word = |word: &str| word.chars().all(|c| c.is_alphabetic() || c == '-');
+        let reason = self.said.as_deref().map(reason).unwrap_or_default();
+        let words = reason.split_whitespace().map(|word| word.trim_matches(|c: char| c.is_ascii_punctuation()));
+        let words: Vec<&str> = words.filter(|word| !word.is_empty() && is_word(word)).take(6).collect();
+        if words.is_empty() { format!("{tables} {status}") } else { format!("{status} {}", words.join(" ")) }
     }
 
     fn describe(&self) -> String {
@@ -360,8 +383,20 @@ impl Standing {
                 format!("{queued}; uploading the first ended without an answer the last {} times", self.alike)
             }
             Some((_, Some(status))) => {
-                format!("{queued}; uploading the first was answered {status} the last {} times", self.alike)
+                let said = self.said.as_ref().map_or_else(String::new, |said| format!(" ({said})"));
+                format!("{queued}; uploading the first was answered {status}{said} the last {} times", self.alike)
             }
         }
     }
+}
+
+/// What an answer says went wrong: a reason or message in its JSON, else its text.
+fn reason(said: &str) -> String {
+    fn find(json: &serde_json::Value) -> Option<&str> {
+        let object = json.as_object()?;
+        let named = ["reason", "message", "error", "detail"].iter().find_map(|key| object.get(*key)?.as_str());
+        named.or_else(|| object.values().find_map(find))
+    }
+    let json = serde_json::from_str::<serde_json::Value>(said).ok();
+    json.as_ref().and_then(find).unwrap_or(said).to_owned()
 }

@@ -230,7 +230,10 @@ impl HistoryBuilder {
         ops: Vec<OpAnswer>,
     ) -> usize {
         let status = matches!(phase, Phase::Ok).then_some(200);
-        self.event(Who::Client(device), What::Upload(Upload { phase, tx_id, attempt, status, outcome, ops }))
+        self.event(
+            Who::Client(device),
+            What::Upload(Upload { phase, tx_id, attempt, status, outcome, ops, said: None }),
+        )
     }
 
     /// The server commits the device's first queued transaction as it was sent.

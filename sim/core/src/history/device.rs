@@ -71,7 +71,12 @@ pub struct Upload {
     pub outcome: Option<TxOutcome>,
     /// The answer for each operation.
     pub ops: Vec<OpAnswer>,
+    /// The first words of an answer that is no success, where it has any: at most [`SAID_MAX`] characters.
+    pub said: Option<String>,
 }
+
+/// How much of an answer that is no success is kept, in characters.
+pub const SAID_MAX: usize = 200;
 
 /// Synced data became visible on a device.
 #[derive(Clone, Debug, PartialEq)]

@@ -159,6 +159,7 @@ impl Line<'_, '_> {
         self.put_some("status", upload.status.as_ref());
         self.put_some("outcome", upload.outcome.as_ref());
         self.answers("answers", &upload.ops);
+        self.put_some("said", upload.said.as_ref());
     }
 
     fn answers(&mut self, key: &str, answers: &[OpAnswer]) {

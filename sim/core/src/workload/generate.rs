@@ -11,7 +11,7 @@ use super::seeds;
 use super::tracker::Viewer;
 use super::values::Mark;
 use super::weights::weighted;
-use crate::plan::{Action, Device, DeviceKind, Fault, Intent, Link, Plan, SeedRow, Step, VERSION};
+use crate::plan::{Action, Device, DeviceKind, Fault, Intent, Link, Plan, RESUMED_ACTIVITY, SeedRow, Step, VERSION};
 use crate::scenario::{ActivityRef, Mix, Scenario};
 use crate::seed::{Rng, Seed};
 
@@ -285,7 +285,11 @@ fn resume(
             let size = rng.random_range(1..=RESUMED);
             let intents = author.plain_edits(&mut rng, who, size);
             if !intents.is_empty() {
-                steps.push(Step { at_us, key, action: Action::Tx { device, activity: "resume".to_owned(), intents } });
+                steps.push(Step {
+                    at_us,
+                    key,
+                    action: Action::Tx { device, activity: RESUMED_ACTIVITY.to_owned(), intents },
+                });
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use sim_core::history::{OpAnswer, Outcome, Phase, TxOutcome, Upload, What, Who};
+use sim_core::history::{OpAnswer, Outcome, Phase, SAID_MAX, TxOutcome, Upload, What, Who};
 use sim_network::{NetError, Purpose, Request, Response, ServerRole};
 use tokio::time::Instant;
 
@@ -89,12 +89,14 @@ impl Actor {
             400 | 413 => {
                 let reason = format!("HTTP {}", response.status);
                 let ops = same_for_all(&queued, Outcome::Rejected, Some(&reason));
-                self.record_upload(Phase::Ok, tx_id, Some(response.status), Some(TxOutcome::Refused), ops);
+                let (status, outcome) = (Some(response.status), Some(TxOutcome::Refused));
+                self.record_upload_that_said(Phase::Ok, tx_id, status, outcome, ops, first_words(&response.body));
                 self.complete(queued, &stored_outcome("refused", Some(reason)))
             }
             status => {
                 let phase = if status >= 500 { Phase::Info } else { Phase::Fail };
-                self.record_upload(phase, tx_id, Some(status), None, Vec::new());
+                let said = first_words(&response.body);
+                self.record_upload_that_said(phase, tx_id, Some(status), None, Vec::new(), said);
                 if status == 401 {
                     self.cached_token = None;
                 }
@@ -174,10 +176,22 @@ impl Actor {
         outcome: Option<TxOutcome>,
         ops: Vec<OpAnswer>,
     ) {
+        self.record_upload_that_said(phase, tx_id, status, outcome, ops, None);
+    }
+
+    fn record_upload_that_said(
+        &self,
+        phase: Phase,
+        tx_id: i64,
+        status: Option<u16>,
+        outcome: Option<TxOutcome>,
+        ops: Vec<OpAnswer>,
+        said: Option<String>,
+    ) {
         let (_, attempt) = self.requests.upload_attempts;
         // What was queued in a copy is a transaction of the device that the copy was made of.
         let author = self.context.recorder.tx_author(self.installation, tx_id);
-        let upload = Upload { phase, tx_id, attempt, status, outcome, ops };
+        let upload = Upload { phase, tx_id, attempt, status, outcome, ops, said };
         self.context.recorder.add(Who::Client(author), What::Upload(upload));
     }
 
@@ -189,4 +203,12 @@ impl Actor {
         }
         AfterStep::Continue
     }
+}
+
+/// The beginning of an answer's text; `None` where it has none.
+fn first_words(body: &[u8]) -> Option<String> {
+    // A character has four bytes at most.
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SAID_MAX)]);
+    let text: String = text.trim().chars().filter(|c| !c.is_control()).take(SAID_MAX).collect();
+    (!text.is_empty()).then_some(text)
 }

@@ -1,13 +1,14 @@
 //! What a campaign found out about each scenario: sums that do not depend on the order of plans, and of failing plans the
 //! lowest numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sim_core::Plan;
 use sim_core::checker::latency::Samples;
 use sim_core::history::{What, Who};
+use sim_core::plan::RESUMED_ACTIVITY;
 use sim_core::run::{CheckerCount, Division, Totals};
 use sim_core::verdict::{Class, Signature, Verdict};
 
@@ -24,10 +25,21 @@ pub struct Failing {
     pub index: u32,
     /// The plan, as it was drawn.
     pub plan: Arc<Plan>,
-    /// How it fails: one a distinct signature, with the class of each.
-    pub signatures: Vec<(Signature, Class)>,
+    /// How it fails: one a distinct signature.
+    pub ways: Vec<FailedWay>,
     /// What was seen, where another run of the plan may see something else.
     pub seen: Option<Arc<Judged>>,
+}
+
+/// One way in which a plan fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedWay {
+    /// Checker, code and roles.
+    pub signature: Signature,
+    /// The kind of promise.
+    pub class: Class,
+    /// Whether the operations concerned are all of the traffic that is resumed when everything has settled.
+    pub is_of_resumed_traffic: bool,
 }
 
 /// What was found out about one scenario.
@@ -94,14 +106,7 @@ impl ScenarioResult {
         let mut failing = None;
         if report.verdict() == Verdict::Invalid {
             self.failed += 1;
-            let mut signatures: Vec<(Signature, Class)> = Vec::new();
-            for anomaly in report.anomalies() {
-                let signature = anomaly.signature();
-                if !signatures.iter().any(|(known, _)| *known == signature) {
-                    signatures.push((signature, anomaly.class));
-                }
-            }
-            failing = Some(Failing { index, plan: plan.clone(), signatures, seen: None });
+            failing = Some(Failing { index, plan: plan.clone(), ways: ways(&judged), seen: None });
         }
         self.conflicts += judged.examined.stats.conflicts;
         merge(&mut self.overridden, &judged.examined.stats.overridden);
@@ -129,6 +134,31 @@ impl ScenarioResult {
             self.failing.truncate(FAILURES_KEPT);
         }
     }
+}
+
+/// The ways in which a plan failed.
+fn ways(judged: &Judged) -> Vec<FailedWay> {
+    let resumed: BTreeSet<(u32, i64)> = judged
+        .history
+        .events
+        .iter()
+        .filter_map(|event| match (event.who, &event.what) {
+            (Who::Client(device), What::Tx(tx)) if tx.activity == RESUMED_ACTIVITY => Some((device, tx)),
+            _ => None,
+        })
+        .flat_map(|(device, tx)| tx.ops.iter().map(move |op| (device, op.op_id)))
+        .collect();
+    let mut ways: Vec<FailedWay> = Vec::new();
+    for anomaly in judged.examined.report.anomalies() {
+        let of = &anomaly.operations;
+        let is_of_resumed_traffic = !of.is_empty() && of.iter().all(|operation| resumed.contains(operation));
+        let signature = anomaly.signature();
+        match ways.iter_mut().find(|way| way.signature == signature) {
+            Some(way) => way.is_of_resumed_traffic &= is_of_resumed_traffic,
+            None => ways.push(FailedWay { signature, class: anomaly.class, is_of_resumed_traffic }),
+        }
+    }
+    ways
 }
 
 fn merge(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sim_core::promise::Promises;
-use sim_core::verdict::Signature;
+use sim_core::verdict::{Anomaly, Signature};
 use sim_core::{Plan, shrink};
 use sim_world::{TrialConfig, WorldKind};
 
@@ -15,20 +15,56 @@ use crate::databases::WorkerDatabases;
 /// How often in a row a plan must fail where time is real, that was shrunk where it is not.
 const CONFIRMATIONS: usize = 3;
 
-/// Whether a plan fails with the signature.
+/// What a smaller plan must still show.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    signature: &'a Signature,
+    /// Whether it is about what two devices did: then it must not end as what one does alone.
+    is_of_several: bool,
+    /// Whether the plan does anything at all.
+    has_operations: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(
+        config: &TrialConfig,
+        promises: &Promises,
+        plan: &Plan,
+        signature: &'a Signature,
+        databases: &mut WorkerDatabases,
+    ) -> Self {
+        let only = [signature.checker.as_str()];
+        let judged = judge(config, promises, plan, Some(&only), databases).ok();
+        let anomalies = judged.iter().flat_map(|judged| judged.examined.report.anomalies());
+        let mut alike = anomalies.filter(|one| one.signature() == *signature);
+        Self { signature, is_of_several: alike.any(is_of_several), has_operations: plan.operations() > 0 }
+    }
+}
+
+/// Whether an anomaly is about what several devices did.
+fn is_of_several(anomaly: &Anomaly) -> bool {
+    anomaly.operations.windows(2).any(|pair| pair[0].0 != pair[1].0)
+}
+
+/// Whether a plan fails as it is to.
 fn fails_alike(
     config: &TrialConfig,
     promises: &Promises,
     plan: &Plan,
-    signature: &Signature,
+    wanted: Wanted<'_>,
     databases: &mut WorkerDatabases,
 ) -> bool {
-    judge(config, promises, plan, Some(&[signature.checker.as_str()]), databases).is_ok_and(|judged| {
-        judged.failure.is_none() && judged.examined.report.anomalies().any(|one| one.signature() == *signature)
+    if wanted.has_operations && plan.operations() == 0 {
+        return false;
+    }
+    judge(config, promises, plan, Some(&[wanted.signature.checker.as_str()]), databases).is_ok_and(|judged| {
+        let is_alike =
+            |one: &Anomaly| one.signature() == *wanted.signature && (!wanted.is_of_several || is_of_several(one));
+        judged.failure.is_none() && judged.examined.report.anomalies().any(is_alike)
     })
 }
 
-/// Searches for a smaller plan that fails with the same signature.
+/// Searches for a smaller plan that fails with the same signature, and by as many devices' doing.
 ///
 /// Where time is real a plan takes a second. If the deterministic world shows the same failure, the search is made
 /// there, and what it finds is tried where it belongs.
@@ -42,27 +78,30 @@ pub fn search_smaller(
     patience: Duration,
     stop: &AtomicBool,
 ) -> shrink::Shrunk {
-    if config.world.time().is_virtual() {
-        return search(config, promises, plan, signature, workers, patience, stop);
+    let Ok(mut databases) = WorkerDatabases::new(&config.system.app) else {
+        return shrink::Shrunk { plan: plan.clone(), evaluations: 0, finished: false };
+    };
+    let elsewhere = TrialConfig { world: WorldKind::Deterministic, ..config.clone() };
+    let is_virtual = config.world.time().is_virtual();
+    let wanted = Wanted::of(&elsewhere, promises, plan, signature, &mut databases);
+    if is_virtual {
+        return search(config, promises, plan, wanted, workers, patience, stop);
     }
-    if let Ok(mut databases) = WorkerDatabases::new(&config.system.app) {
-        let elsewhere = TrialConfig { world: WorldKind::Deterministic, ..config.clone() };
-        if fails_alike(&elsewhere, promises, plan, signature, &mut databases) {
-            let found = search(&elsewhere, promises, plan, signature, workers, patience, stop);
-            // A plan that two servers race over fails now and then: that is none to hand back.
-            if (0..CONFIRMATIONS).all(|_| fails_alike(config, promises, &found.plan, signature, &mut databases)) {
-                return found;
-            }
+    if fails_alike(&elsewhere, promises, plan, wanted, &mut databases) {
+        let found = search(&elsewhere, promises, plan, wanted, workers, patience, stop);
+        // A plan that two servers race over fails now and then: that is none to hand back.
+        if (0..CONFIRMATIONS).all(|_| fails_alike(config, promises, &found.plan, wanted, &mut databases)) {
+            return found;
         }
     }
-    search(config, promises, plan, signature, workers, 4 * patience, stop)
+    search(config, promises, plan, wanted, workers, 4 * patience, stop)
 }
 
 fn search(
     config: &TrialConfig,
     promises: &Promises,
     plan: &Plan,
-    signature: &Signature,
+    wanted: Wanted<'_>,
     workers: usize,
     patience: Duration,
     stop: &AtomicBool,
@@ -75,7 +114,7 @@ fn search(
             *databases = WorkerDatabases::new(&config.system.app).ok();
         }
         let Some(databases) = databases.as_mut() else { return false };
-        fails_alike(config, promises, candidate, signature, databases)
+        fails_alike(config, promises, candidate, wanted, databases)
     };
     let mut first = |candidates: &[Plan]| -> Option<usize> {
         let next = AtomicUsize::new(0);

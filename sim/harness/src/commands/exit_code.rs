@@ -63,28 +63,23 @@ pub fn of_report(report: &Report) -> u8 {
     of_verdict(report.verdict(), report.class())
 }
 
-/// The exit code of a run: the lowest of its scenarios that is not 0, and unknown where none of them ran; `worst` has
-/// the worst class of each. Rows that could not be deleted are the harness's failure, unless something was found: what
+/// The exit code of a run: the lowest of its findings and scenarios that is not 0, and unknown where none of them ran. Rows that could not be deleted are the harness's failure, unless something was found: what
 /// was seen stays true.
 #[must_use]
-pub(super) fn of_run(
-    run: &Run,
-    worst: &[Option<Class>],
-    broken: &[String],
-    left_behind: &[String],
-    strict: bool,
-) -> u8 {
+pub(super) fn of_run(run: &Run, broken: &[String], left_behind: &[String], strict: bool) -> u8 {
     if !broken.is_empty() {
         return EXIT_HARNESS;
     }
     if run.scenarios.iter().all(|scenario| scenario.not_run.is_some()) {
         return EXIT_UNKNOWN;
     }
-    let codes = run.scenarios.iter().zip(worst).map(|(scenario, worst)| match scenario.not_run {
+    let scenarios = run.scenarios.iter().map(|scenario| match scenario.not_run {
         Some(_) if strict => EXIT_UNKNOWN,
         Some(_) => EXIT_VALID,
-        None => of_verdict(scenario.verdict, *worst),
+        None => of_verdict(scenario.verdict, scenario.class),
     });
+    let findings = run.findings.iter().map(|finding| of_verdict(Verdict::Invalid, Some(finding.class)));
+    let codes = scenarios.chain(findings);
     let code = codes.filter(|code| *code != EXIT_VALID).min().unwrap_or(EXIT_VALID);
     let has_found = [EXIT_SAFETY, EXIT_LIVENESS, EXIT_LATENCY].contains(&code);
     if has_found || left_behind.is_empty() { code } else { EXIT_HARNESS }

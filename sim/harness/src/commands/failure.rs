@@ -10,7 +10,7 @@ use sim_core::plan::Plan;
 use sim_core::regression::{Regression, VERSION};
 use sim_core::run::{AnomalyText, Shrunk};
 use sim_core::scenario::Scenario;
-use sim_core::verdict::{Signature, Verdict};
+use sim_core::verdict::{Anomaly, Signature, Verdict};
 use sim_stack::files;
 use sim_world::TrialConfig;
 
@@ -22,6 +22,8 @@ use crate::databases::{DatabaseError, WorkerDatabases};
 /// A failing plan, shrunk.
 pub(super) struct ShrunkFailure<'a> {
     pub(super) scenario: &'a Scenario,
+    /// The name of its folder.
+    pub(super) folder: String,
     /// As it was drawn.
     pub(super) plan: &'a Plan,
     pub(super) smallest: Plan,
@@ -32,17 +34,25 @@ pub(super) struct ShrunkFailure<'a> {
     pub(super) app: &'a str,
 }
 
+/// A failure whose folder is written.
+pub(super) struct Written<'a> {
+    pub(super) failure: Failure<'a>,
+    pub(super) shrunk: Shrunk,
+    /// Everything that is wrong with it.
+    pub(super) signatures: Vec<Signature>,
+}
+
 /// Runs the smallest plan once more with every checker, and writes the failure's folder.
 pub(super) fn write_failure<'a>(
     config: &'a TrialConfig,
     run_folder: &Path,
     found: &ShrunkFailure<'_>,
-) -> Result<(Failure<'a>, Shrunk), CommandError> {
+) -> Result<Written<'a>, CommandError> {
     let harness = |error: &dyn std::fmt::Display| CommandError::Harness(error.to_string());
     let app = &config.system.app;
     let mut databases = WorkerDatabases::new(app).map_err(|error| harness(&error))?;
     let (plan, judged, anomalies) = rerun(config, found, &mut databases).map_err(|error| harness(&error))?;
-    let folder = run_folder.join("failures").join(&found.scenario.name);
+    let folder = run_folder.join("failures").join(&found.folder);
     let what = anomalies.first().map_or_else(String::new, |anomaly| anomaly.what.clone());
     let mut versions = artifacts::versions();
     versions.insert("app".to_owned(), found.app.to_owned());
@@ -87,7 +97,8 @@ pub(super) fn write_failure<'a>(
         replay: reports::text::replay_command(&path),
         app,
     };
-    Ok((failure, shrunk))
+    let signatures = judged.examined.report.anomalies().map(Anomaly::signature).collect();
+    Ok(Written { failure, shrunk, signatures })
 }
 
 /// Runs the smallest plan again, with every checker. Where time is real it may need several attempts, the plan in

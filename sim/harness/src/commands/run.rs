@@ -10,16 +10,15 @@ use fixtures::App;
 use reports::Failure;
 use sim_core::run::Run;
 use sim_core::scenario::{Scenario, by_name as scenarios};
-use sim_core::verdict::Class;
 use sim_stack::files;
 use sim_world::{TrialConfig, WorldKind};
 
 use super::beginnings;
 use super::exit_code::{self, CommandError};
-use super::failure::{ShrunkFailure, write_failure};
-use super::summary::{failure_to_show, summarize, worst};
+use super::findings::Gathering;
+use super::summary::summarize;
 use super::world::{WorldRequest, suited, trial_config, why_not};
-use super::{RUNS, SHRINKING_MAX, workers_for};
+use super::{RUNS, workers_for};
 use crate::campaign::{self, Campaign, ScenarioResult};
 use crate::cli::RunArgs;
 use crate::interruption::Interruption;
@@ -45,13 +44,13 @@ const PLANS_REAL_MAX: u32 = 16;
 
 /// What there is to run.
 pub struct RunRequest {
-    config: TrialConfig,
+    pub(super) config: TrialConfig,
     /// With how many plans each gets: none where this world cannot run it.
-    scenarios: Vec<(Scenario, u32)>,
+    pub(super) scenarios: Vec<(Scenario, u32)>,
     /// Why a scenario does not run in this world.
     not_run: Vec<Option<String>>,
     checkers: Option<Vec<&'static str>>,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     told: Vec<String>,
 }
 
@@ -215,40 +214,21 @@ fn report(
     workers: usize,
     shrinking: &Shrinking<'_>,
 ) -> Result<RunOutcome, CommandError> {
-    let mut failures = Vec::new();
+    let gathering =
+        Gathering { request, workers, searches: shrinking.is_wanted, app: &args.app.app, note: shrinking.note };
+    let found = gathering.gather(results)?;
     let mut scenarios = Vec::new();
     let mut broken = Vec::new();
     let mut left_behind = Vec::new();
-    for (((scenario, planned), not_run), result) in request.scenarios.iter().zip(&request.not_run).zip(results) {
+    let all = request.scenarios.iter().zip(&request.not_run).zip(results);
+    for (index, (((scenario, planned), not_run), result)) in all.enumerate() {
         broken.extend(result.broken.iter().map(|(plan, why)| format!("{} plan {plan}: {why}", scenario.name)));
         let left = result.left_behind.iter();
         left_behind.extend(left.map(|(plan, left)| format!("{} plan {plan}: {left}", scenario.name)));
-        let mut scenario_run = summarize(scenario, result, *planned, request.checkers.as_deref(), &request.policy());
+        let class = found.invalid.get(&index).copied();
+        let mut scenario_run =
+            summarize(scenario, result, class, *planned, request.checkers.as_deref(), &request.policy());
         scenario_run.not_run.clone_from(not_run);
-        if let Some((failing, signature, class)) = failure_to_show(result) {
-            (shrinking.note)(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
-            scenario_run.class = Some(class);
-            let plan = &*failing.plan;
-            let smallest = if !shrinking.is_wanted {
-                plan.clone()
-            } else {
-                let (config, promises) = (&request.config, &scenario.promises);
-                campaign::search_smaller(config, promises, plan, &signature, workers, SHRINKING_MAX, &config.stop).plan
-            };
-            let found = ShrunkFailure {
-                scenario,
-                plan,
-                smallest,
-                searched: shrinking.is_wanted,
-                signature,
-                seen: failing.seen.clone(),
-                app: &args.app.app,
-            };
-            let (failure, shrunk) = write_failure(&request.config, &request.folder, &found)?;
-            scenario_run.anomalies.clone_from(&failure.anomalies);
-            scenario_run.shrunk = Some(shrunk);
-            failures.push(failure);
-        }
         scenarios.push(scenario_run);
     }
     let run = Run {
@@ -258,12 +238,12 @@ fn report(
         app: request.config.system.app.name.clone(),
         policy: request.policy(),
         commit: env!("SYNCSTORM_COMMIT").to_owned(),
+        findings: found.runs,
         scenarios,
         totals: campaign::totals(results, wall),
     };
-    write_reports(&request.folder, &run, &failures)?;
-    let worst: Vec<Option<Class>> = results.iter().map(worst).collect();
-    let exit_code = exit_code::of_run(&run, &worst, &broken, &left_behind, args.strict);
+    write_reports(&request.folder, &run, &found.failures)?;
+    let exit_code = exit_code::of_run(&run, &broken, &left_behind, args.strict);
     Ok(RunOutcome { run, folder: request.folder.clone(), exit_code, broken, left_behind })
 }
 

@@ -8,31 +8,14 @@ use sim_core::run::{FailureKind, ScenarioRun};
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Signature, Verdict};
 
-use crate::campaign::{Failing, ScenarioResult};
-
-/// The failure to show of a scenario: the most frequent signature, of equally frequent ones one of the worst class;
-/// and of the plans that show it the one with the fewest operations.
-pub(super) fn failure_to_show(result: &ScenarioResult) -> Option<(&Failing, Signature, Class)> {
-    let mut counts: BTreeMap<(Class, &Signature), usize> = BTreeMap::new();
-    for (signature, class) in result.failing.iter().flat_map(|failing| &failing.signatures) {
-        *counts.entry((*class, signature)).or_default() += 1;
-    }
-    let most = counts.values().max().copied()?;
-    let ((class, signature), _) = counts.into_iter().find(|(_, count)| *count == most)?;
-    let plan = result
-        .failing
-        .iter()
-        .filter(|failing| failing.signatures.iter().any(|(one, _)| one == signature))
-        .min_by_key(|failing| (failing.plan.operations(), failing.index))?;
-    Some((plan, signature.clone(), class))
-}
+use crate::campaign::ScenarioResult;
 
 /// The ways in which a scenario's plans failed, most frequent first.
 fn failure_kinds(result: &ScenarioResult) -> Vec<FailureKind> {
     let mut plans: BTreeMap<(&Signature, Class), Vec<u32>> = BTreeMap::new();
     for failing in &result.failing {
-        for (signature, class) in &failing.signatures {
-            plans.entry((signature, *class)).or_default().push(failing.index);
+        for way in &failing.ways {
+            plans.entry((&way.signature, way.class)).or_default().push(failing.index);
         }
     }
     let mut kinds: Vec<FailureKind> = plans
@@ -49,15 +32,11 @@ fn failure_kinds(result: &ScenarioResult) -> Vec<FailureKind> {
     kinds
 }
 
-/// The worst class of a scenario's failures.
-pub(super) fn worst(result: &ScenarioResult) -> Option<Class> {
-    result.failing.iter().flat_map(|failing| &failing.signatures).map(|(_, class)| *class).min()
-}
-
-/// One scenario of the report.
+/// One scenario of the report. `invalid` is the worst class of the findings that break its claim.
 pub(super) fn summarize(
     scenario: &Scenario,
     result: &ScenarioResult,
+    invalid: Option<Class>,
     planned: u32,
     only: Option<&[&str]>,
     policy: &str,
@@ -65,7 +44,12 @@ pub(super) fn summarize(
     let (owed, not_owed): (Vec<Claim>, Vec<Claim>) =
         scenario.promises.claims.iter().partition(|claim| claim.is_owed_by(policy));
     let is_asked = |name: &str| only.is_none_or(|only| only.contains(&name));
-    let mut verdict = result.verdict;
+    // What it met that is no matter of its own does not make it invalid.
+    let mut verdict = match (invalid, result.unknown.is_empty()) {
+        (Some(_), _) => Verdict::Invalid,
+        (None, true) => Verdict::Valid,
+        (None, false) => Verdict::Unknown,
+    };
     let mut unknown: Vec<String> = result
         .unknown
         .iter()
@@ -101,18 +85,16 @@ pub(super) fn summarize(
         not_owed: not_owed.iter().map(|claim| claim.name()).collect(),
         plans: result.plans,
         verdict,
-        class: None,
+        class: invalid,
         conflicts: result.conflicts,
         overridden: result.overridden.clone(),
         occurred: result.occurred.clone(),
         checkers: result.checkers.clone(),
-        anomalies: Vec::new(),
         unknown,
         not_run: None,
         latency_ms: result.latency.end_to_end(),
         hops_ms: result.latency.hops(),
         failed_plans: result.failed,
         failures: failure_kinds(result),
-        shrunk: None,
     }
 }

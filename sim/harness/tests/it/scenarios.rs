@@ -12,7 +12,7 @@ use sim_core::scenario::Scenario;
 use sim_core::scenario::by_name as scenarios;
 use sim_core::verdict::{Class, Verdict};
 use sim_world::TrialConfig;
-use syncstorm::campaign::{self, Campaign, ScenarioResult};
+use syncstorm::campaign::{self, Campaign, FailedWay, ScenarioResult};
 
 fn run(app: &str, policy: PolicyKind, names: &[&str], plans: u32) -> Vec<(Scenario, ScenarioResult)> {
     let app = Arc::new(App::builtin(app).expect("it is built in"));
@@ -51,7 +51,7 @@ pub(crate) fn judged(config: &TrialConfig, chosen: Vec<(Scenario, u32)>) -> Vec<
 pub(crate) fn told(tally: &ScenarioResult) -> String {
     let mut lines: Vec<String> = Vec::new();
     for failing in &tally.failing {
-        for (signature, _) in &failing.signatures {
+        for FailedWay { signature, .. } in &failing.ways {
             lines.push(format!("plan {}: {} {} {}", failing.index, signature.checker, signature.code, signature.role));
         }
     }
@@ -93,7 +93,7 @@ fn the_baseline_is_caught() {
     let names: Vec<&str> = expected.keys().copied().collect();
     for (scenario, tally) in run("flowstate", PolicyKind::ArrivalOrder, &names, 6) {
         let class = expected[scenario.name.as_str()];
-        let found = tally.failing.iter().flat_map(|failing| &failing.signatures).any(|(_, of)| *of == class);
+        let found = tally.failing.iter().flat_map(|failing| &failing.ways).any(|way| way.class == class);
         assert_eq!(tally.verdict, Verdict::Invalid, "{}: {}", scenario.name, told(&tally));
         assert!(found, "{}: no failure of class {class:?}: {}", scenario.name, told(&tally));
     }

@@ -455,6 +455,7 @@ fn old_tokens_stay_good() {
                 status: Some(401),
                 outcome: None,
                 ops: Vec::new(),
+                said: None,
             }),
         );
         builder.event(Who::Run, rotation(Phase::Ok));

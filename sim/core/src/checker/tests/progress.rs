@@ -19,7 +19,15 @@ fn wedged(time: Time) -> HistoryBuilder {
     builder.barrier(Barrier::Settle, Phase::Invoke, &[]);
     for attempt in 1..=5 {
         builder.attempt(0, tx_id, attempt, Phase::Invoke, None, Vec::new());
-        let failed = Upload { phase: Phase::Info, tx_id, attempt, status: Some(500), outcome: None, ops: Vec::new() };
+        let failed = Upload {
+            phase: Phase::Info,
+            tx_id,
+            attempt,
+            status: Some(500),
+            outcome: None,
+            ops: Vec::new(),
+            said: None,
+        };
         builder.event(Who::Client(0), What::Upload(failed));
         builder.wait(5_000_000);
     }
@@ -118,7 +126,15 @@ fn wedged_beside(what: impl Fn(&mut HistoryBuilder, u32)) -> HistoryBuilder {
     builder.barrier(Barrier::Settle, Phase::Invoke, &[]);
     for attempt in 1..=5 {
         builder.attempt(0, tx_id, attempt, Phase::Invoke, None, Vec::new());
-        let failed = Upload { phase: Phase::Info, tx_id, attempt, status: Some(500), outcome: None, ops: Vec::new() };
+        let failed = Upload {
+            phase: Phase::Info,
+            tx_id,
+            attempt,
+            status: Some(500),
+            outcome: None,
+            ops: Vec::new(),
+            said: None,
+        };
         builder.event(Who::Client(0), What::Upload(failed));
         what(&mut builder, attempt);
         builder.wait(5_000_000);
