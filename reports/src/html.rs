@@ -20,7 +20,7 @@ use crate::{diagram, headline};
 
 const STYLE: &str = include_str!("html/style.css");
 
-/// The whole page.
+/// The whole page. `failures` has the case of each finding, in their order.
 #[must_use]
 pub fn render(run: &Run, failures: &[Failure<'_>]) -> String {
     html! {

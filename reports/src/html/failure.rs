@@ -14,33 +14,28 @@ use crate::words::{count, counted, moment, plain, visible};
 /// Longer evidence is folded.
 const EVIDENCE_OPEN: usize = 600;
 
-/// One section for each finding, with picture and story where there is a history to show.
+/// One section for each finding, with picture and story where there is a history to show: `failures` has one for each, in
+/// their order. Further ones follow.
 pub(super) fn sections(run: &Run, failures: &[Failure<'_>]) -> Markup {
-    let is_listed = |failure: &Failure<'_>| run.findings.iter().any(|finding| is_of(failure, finding));
     html! {
-        @for (number, finding) in (1..).zip(&run.findings) {
-            section class="card failure" id=(anchor("finding", &number.to_string())) {
-                (heading(run, number, finding))
-                @let shown: Vec<&Failure<'_>> = failures.iter().filter(|failure| is_of(failure, finding)).take(1).collect();
-                @for failure in &shown { (body(failure)) }
-                @if shown.is_empty() {
+        @for (index, finding) in run.findings.iter().enumerate() {
+            section class="card failure" id=(anchor("finding", &(index + 1).to_string())) {
+                (heading(run, index + 1, finding))
+                @if let Some(failure) = failures.get(index) {
+                    (body(failure))
+                } @else {
                     (findings(&finding.anomalies))
                     (replay(&replay_command(&finding.shrunk.path)))
                 }
             }
         }
-        @for failure in failures.iter().filter(|failure| !is_listed(failure)) {
+        @for failure in failures.iter().skip(run.findings.len()) {
             section class="card failure" id=(anchor("failure", &failure.scenario)) {
                 h2 { (visible(&failure.scenario)) }
                 (body(failure))
             }
         }
     }
-}
-
-/// Whether a failure is the case of a finding.
-fn is_of(failure: &Failure<'_>, finding: &FindingRun) -> bool {
-    failure.replay == replay_command(&finding.shrunk.path)
 }
 
 fn heading(run: &Run, number: usize, finding: &FindingRun) -> Markup {

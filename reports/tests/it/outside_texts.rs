@@ -91,17 +91,20 @@ impl Replacement<'_> {
         for text in [&mut run.seed, &mut run.app, &mut run.policy, &mut run.commit] {
             self.text(text);
         }
+        for finding in &mut run.findings {
+            finding.roles.iter_mut().for_each(|role| self.text(role));
+            finding.anomalies.iter_mut().for_each(|anomaly| self.anomaly(anomaly));
+            self.text(&mut finding.shrunk.path);
+        }
         for scenario in &mut run.scenarios {
             self.text(&mut scenario.claim);
             scenario.not_run.iter_mut().chain(&mut scenario.unknown).for_each(|text| self.text(text));
-            scenario.anomalies.iter_mut().for_each(|anomaly| self.anomaly(anomaly));
             let renamed: BTreeMap<String, u64> = scenario
                 .overridden
                 .iter()
                 .map(|(rule, count)| (format!("{rule}{}", (self.0)("rule")), *count))
                 .collect();
             scenario.overridden = renamed;
-            scenario.shrunk.iter_mut().for_each(|shrunk| self.text(&mut shrunk.path));
         }
         run
     }

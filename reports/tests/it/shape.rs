@@ -17,6 +17,7 @@ fn empty_run() -> Run {
         app: String::new(),
         policy: String::new(),
         commit: String::new(),
+        findings: Vec::new(),
         scenarios: Vec::new(),
         totals: Totals::default(),
     }
@@ -28,7 +29,7 @@ fn the_page_holds_what_a_newcomer_needs() {
     let page = html::render(&sample::run(), &[sample::lost_update(&app), sample::divergence(&app)]);
     let check = |expect: &str| assert!(page.contains(expect), "the page holds {expect:?}");
     check("<title>Syncstorm report</title>");
-    check("2 of 4 scenarios invalid, 1 could not be judged");
+    check("2 findings, 2 of 4 scenarios invalid, 1 could not be judged");
     check("800 plans, 41,230 operations, 9 h 12 min of simulated time");
     check("Simulated latency");
     check("no measurement of PowerSync");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use sim_core::run::{
-    CheckerCount, Division, FailureKind, MutantResult, Percentiles, Place, Run, ScenarioRun, Shrunk, Totals,
+    CheckerCount, Division, FailureKind, FindingRun, MetIn, MutantResult, Percentiles, Place, Run, ScenarioRun, Shrunk,
+    Totals,
 };
 use sim_core::{Class, Verdict};
 
@@ -77,17 +78,9 @@ pub(crate) fn run() -> Run {
             overridden: counts(&[("latest", 3411), ("delete", 240), ("keep-server", 12)]),
             occurred: counts(&[("crash:after-commit-before-complete", 61), ("offline-edit", 5120)]),
             checkers: checkers(&[("convergence", 2)], 200),
-            anomalies: differs.anomalies,
             latency_ms: Some(percentiles(940, 28_000, 41_000, 66_000)),
             hops_ms: hops(),
             failed_plans: 2,
-            shrunk: Some(Shrunk {
-                searched: true,
-                operations: 3,
-                faults: 2,
-                devices: 5,
-                path: "runs/5eed/everything".to_owned(),
-            }),
             ..ScenarioRun::default()
         },
         ScenarioRun {
@@ -106,18 +99,10 @@ pub(crate) fn run() -> Run {
             overridden: counts(&[("latest", 1022)]),
             occurred: counts(&[("unseen-override:column", 1022)]),
             checkers: checkers(&[("durability", 131)], 200),
-            anomalies: lost.anomalies,
             latency_ms: Some(percentiles(290, 18_000, 24_000, 30_500)),
             hops_ms: hops(),
             failed_plans: 131,
             failures: vec![failure("lost-update", "notes.title", &[0, 1, 4]), failure("wrong-record", "notes", &[17])],
-            shrunk: Some(Shrunk {
-                searched: true,
-                operations: 2,
-                faults: 2,
-                devices: 2,
-                path: "runs/5eed/same-field".to_owned(),
-            }),
             ..ScenarioRun::default()
         },
         ScenarioRun {
@@ -131,6 +116,40 @@ pub(crate) fn run() -> Run {
             ..ScenarioRun::default()
         },
     ];
+    let shrunk = |operations, devices, name: &str| Shrunk {
+        searched: true,
+        operations,
+        faults: 2,
+        devices,
+        path: format!("runs/5eed/{name}"),
+    };
+    let met = |scenario: &str, plans| MetIn { scenario: scenario.to_owned(), plans };
+    let findings = vec![
+        FindingRun {
+            checker: "durability".to_owned(),
+            code: "lost-update".to_owned(),
+            class: Class::Safety,
+            roles: vec!["notes".to_owned(), "notes.title".to_owned()],
+            also: vec!["durability/wrong-record".to_owned()],
+            shown_from: "same-field".to_owned(),
+            breaks: vec![met("same-field", 64)],
+            met_in: vec![met("different-fields", 3)],
+            anomalies: lost.anomalies,
+            shrunk: shrunk(2, 2, "same-field"),
+        },
+        FindingRun {
+            checker: "convergence".to_owned(),
+            code: "different-value".to_owned(),
+            class: Class::Safety,
+            roles: vec!["notes.title".to_owned()],
+            also: Vec::new(),
+            shown_from: "everything".to_owned(),
+            breaks: vec![met("everything", 2)],
+            met_in: Vec::new(),
+            anomalies: differs.anomalies,
+            shrunk: shrunk(3, 5, "everything"),
+        },
+    ];
     Run {
         version: sim_core::run::VERSION,
         seed: "0000000000005eed".to_owned(),
@@ -138,6 +157,7 @@ pub(crate) fn run() -> Run {
         app: "notebook".to_owned(),
         policy: "field-merge".to_owned(),
         commit: "2c9efb3".to_owned(),
+        findings,
         scenarios,
         totals: Totals {
             plans: 800,

@@ -306,7 +306,7 @@ fn stuck_queues(missed: &Missed<'_>, stuck: &[(u32, &Standing)], open: &[&String
         let rows: Vec<RowId> = head(standing);
         let roles: BTreeSet<String> = rows.iter().map(|row| history.row_role(missed.ctx.app, *row)).collect();
         let roles = roles.into_iter().collect::<Vec<String>>().join("+");
-        let role = standing.role(&roles);
+        let role = standing.role(missed.ctx.app, &roles);
         groups.entry((gather.is_about_others(&rows), role)).or_default().push((*device, standing));
     }
     for ((_, role), queues) in groups {
@@ -363,14 +363,18 @@ impl Standing {
 
     /// What its oldest open transaction is answered, for comparing failures: `answered 500 duplicate key value`. Where
     /// the answer says nothing, the tables that it writes tell one failure from another.
-    fn role(&self, tables: &str) -> String {
-        let Some((_, status)) = self.last else { return tables.to_owned() };
+    fn role(&self, app: &fixtures::App, tables: &str) -> String {
+        let Some((_, status)) = self.last else { return "never answered".to_owned() };
         let status = status.map_or_else(|| "without an answer".to_owned(), |status| format!("answered {status}"));
         // Names and numbers differ from plan to plan; what kind of answer it is does not.
-        let is_word = |word: &str| word.chars().all(|c| c.is_alphabetic() || c == '-');
+        let names = app.schema.tables.iter().flat_map(|table| {
+            std::iter::once(table.name.as_str()).chain(table.columns.iter().map(|column| column.name.as_str()))
+        });
+        let names: BTreeSet<&str> = names.collect();
+        let is_word = |word: &str| !names.contains(word) && word.chars().all(|c| c.is_alphabetic() || c == '-');
         let reason = self.said.as_deref().map(reason).unwrap_or_default();
         let words = reason.split_whitespace().map(|word| word.trim_matches(|c: char| c.is_ascii_punctuation()));
-        let words: Vec<&str> = words.filter(|word| !word.is_empty() && is_word(word)).take(6).collect();
+        let words: Vec<&str> = words.filter(|word| !word.is_empty() && is_word(word)).take(4).collect();
         if words.is_empty() { format!("{tables} {status}") } else { format!("{status} {}", words.join(" ")) }
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use crate::activity::{ActStep, Activity, Source, Term};
 use crate::layout::Layout;
 use crate::plan::{Expr, Intent};
+use crate::promise::Claim;
 use crate::scenario::Scenario;
 use crate::seed::Rng;
 use crate::workload::tracker::{Tracker, Viewer};
@@ -33,6 +34,8 @@ pub(crate) struct Author<'a> {
     pub(crate) mark: Mark,
     /// The chance that a row is one that everybody writes.
     pub(crate) hot: f64,
+    /// Whether people may close cycles on purpose.
+    is_about_trees: bool,
 }
 
 /// The rows in the slots of an activity.
@@ -77,6 +80,7 @@ impl<'a> Author<'a> {
             keys: BTreeSet::new(),
             mark: Mark::new(0, false, false),
             hot: 0.0,
+            is_about_trees: scenario.promises.claims.contains(&Claim::CyclesSuperseded),
         }
     }
 
@@ -279,7 +283,12 @@ impl<'a> Author<'a> {
     }
 
     /// Adds an intent to the transaction, and to what is known of the rows.
-    pub(crate) fn push(&mut self, intents: &mut Vec<Intent>, who: Viewer, intent: Intent) {
+    pub(crate) fn push(&mut self, intents: &mut Vec<Intent>, who: Viewer, mut intent: Intent) {
+        if let Intent::Insert { row, set, .. } | Intent::Ensure { row, set, .. } | Intent::Set { row, set } =
+            &mut intent
+        {
+            self.keep_trees(who, *row, set);
+        }
         let private = match &intent {
             Intent::Ensure { row, set, .. } | Intent::Insert { row, set, .. } => !self.take_key(*row, set),
             _ => false,
@@ -288,6 +297,25 @@ impl<'a> Author<'a> {
         let column = |table: usize, name: &str| app.schema.tables[table].column_index(name);
         self.tracker.apply(who, &intent, private, &column);
         intents.push(intent);
+    }
+
+    /// Nobody puts a row under itself on purpose, or under what they see below it, unless the scenario is about that. What
+    /// several people do to a tree while apart may close a cycle all the same.
+    fn keep_trees(&self, who: Viewer, row: u32, set: &mut [(String, Expr)]) {
+        if self.is_about_trees {
+            return;
+        }
+        let table = self.tracker.table_of(row);
+        for tree in self.app.policy.trees.iter().filter(|tree| tree.table == table) {
+            let name = &self.app.schema.tables[table].columns[tree.column].name;
+            for (_, value) in set.iter_mut().filter(|(column, _)| column == name) {
+                if let Expr::Id(parent) = value
+                    && self.tracker.is_known_below(who.device, tree.column, *parent, row)
+                {
+                    *value = Expr::Value(serde_json::Value::Null);
+                }
+            }
+        }
     }
 
     /// Whether the row is the first of the plan with its unique key, or has none.

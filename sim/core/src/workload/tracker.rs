@@ -51,9 +51,23 @@ struct RowState {
     /// Only its maker is sure to see it: it may yet be merged into another.
     private: bool,
     owner: Option<u32>,
-    links: Vec<(usize, u32)>,
+    links: Vec<Link>,
     /// Elements of its sets: (column, element, who added it).
     elements: Vec<(usize, Expr, Option<u32>)>,
+}
+
+/// A reference of a row, and who wrote it; `None`: it was there, or the server did.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    column: usize,
+    parent: u32,
+    by: Option<u32>,
+}
+
+impl RowState {
+    fn names(&self, column: usize, parent: u32) -> bool {
+        self.links.iter().any(|link| link.column == column && link.parent == parent)
+    }
 }
 
 /// Who picks a row, and when.
@@ -151,8 +165,7 @@ impl<'a> Tracker<'a> {
 
     /// The rows whose column names the parent and that the viewer is likely to see.
     pub(crate) fn children(&self, who: Viewer, table: usize, column: usize, parent: u32) -> Vec<u32> {
-        let named =
-            |row: &u32| self.rows[*row as usize].links.contains(&(column, parent)) && self.is_visible(*row, who);
+        let named = |row: &u32| self.rows[*row as usize].names(column, parent) && self.is_visible(*row, who);
         self.live[table].iter().copied().filter(named).collect()
     }
 
@@ -162,10 +175,25 @@ impl<'a> Tracker<'a> {
         let naming = |(child_table, column): &(usize, usize)| {
             self.live[*child_table].iter().any(|child| {
                 let child = &self.rows[*child as usize];
-                child.gone.is_none() && child.links.contains(&(*column, row))
+                child.gone.is_none() && child.names(*column, row)
             })
         };
         self.layout.tables[table].held_by.iter().any(naming)
+    }
+
+    /// Whether, by what the device wrote itself and what was there, a row is another one or below it in a tree.
+    pub(crate) fn is_known_below(&self, device: u32, column: usize, row: u32, other: u32) -> bool {
+        let mut at = row;
+        for _ in 0..=self.rows.len() {
+            if at == other {
+                return true;
+            }
+            let links = &self.rows[at as usize].links;
+            let known = |link: &&Link| link.column == column && link.by.is_none_or(|by| by == device);
+            let Some(link) = links.iter().find(known) else { return false };
+            at = link.parent;
+        }
+        true
     }
 
     /// An element of the row's set that the viewer is likely to see.
@@ -245,7 +273,7 @@ impl<'a> Tracker<'a> {
         let layout = self.layout;
         for (child_table, child_layout) in layout.tables.iter().enumerate() {
             for (column, _) in child_layout.cascades.iter().filter(|(_, parent)| *parent == table) {
-                let named = |child: &u32| self.rows[*child as usize].links.contains(&(*column, row));
+                let named = |child: &u32| self.rows[*child as usize].names(*column, row);
                 let children: Vec<u32> = self.live[child_table].iter().copied().filter(named).collect();
                 for child in children {
                     self.delete(child, who);
@@ -260,9 +288,9 @@ impl<'a> Tracker<'a> {
         let table = &self.layout.tables[state.table];
         for (column, expr) in set {
             if table.references.iter().any(|(reference, _)| *reference == column) {
-                state.links.retain(|(of, _)| *of != column);
+                state.links.retain(|link| link.column != column);
                 if let Expr::Id(parent) = expr {
-                    state.links.push((column, *parent));
+                    state.links.push(Link { column, parent: *parent, by });
                 }
             } else if table.owner == Some(column) {
                 if let Expr::Value(serde_json::Value::String(user)) = expr {

@@ -252,6 +252,7 @@ fn write_reports(folder: &Path, run: &Run, failures: &[Failure<'_>]) -> Result<(
         ("report.html", reports::html::render(run, failures)),
         ("run.json", reports::json::render(run)),
         ("junit.xml", reports::junit::render(run)),
+        ("findings.md", reports::markdown::findings(run)),
         ("summary.txt", reports::text::summary(run)),
     ];
     for (name, text) in files {
