@@ -24,6 +24,8 @@ pub(super) enum Work {
     Stream,
     /// A request for which the service asks the database.
     WriteCheckpoint,
+    /// A write checkpoint that was given to a client, until its open stream has brought it.
+    Acknowledgement,
     /// Replication that has not reached what was committed.
     Replication,
     BackendRequest,
@@ -43,10 +45,11 @@ pub(super) enum Dependency {
 }
 
 impl Work {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::ServiceRequest,
         Self::Stream,
         Self::WriteCheckpoint,
+        Self::Acknowledgement,
         Self::Replication,
         Self::BackendRequest,
         Self::LogReading,
@@ -55,7 +58,7 @@ impl Work {
 
     fn needs(self) -> &'static [Dependency] {
         match self {
-            Self::ServiceRequest | Self::Stream | Self::Replication => &[Dependency::Service],
+            Self::ServiceRequest | Self::Stream | Self::Acknowledgement | Self::Replication => &[Dependency::Service],
             Self::WriteCheckpoint => &[Dependency::Service, Dependency::Database],
             Self::BackendRequest => &[Dependency::Database],
             Self::LogReading => &[Dependency::CommitLog],
@@ -69,6 +72,7 @@ impl Work {
             Self::ServiceRequest => Some("the service did not answer a request"),
             Self::Stream => Some("the service did not go on with a sync stream before its checkpoint was complete"),
             Self::WriteCheckpoint => Some("the service did not answer a request for a write checkpoint"),
+            Self::Acknowledgement => Some("the service did not bring a write checkpoint on its client's stream"),
             Self::Replication => Some("the service did not replicate what was committed"),
             Self::BackendRequest => Some("the backend did not answer an upload"),
             Self::LogReading | Self::Harness => None,

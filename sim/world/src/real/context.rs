@@ -46,7 +46,7 @@ pub(super) struct RunContext {
     /// When it was last asked how far it is.
     asked_at: Mutex<Option<Instant>>,
     /// What devices receive tells of it.
-    pub(super) delivered: DeliveredPosition,
+    pub(super) delivered: Arc<DeliveredPosition>,
     /// For kills in the middle of a request; `None` while the backend is down.
     backend_killer: Mutex<Option<ServerKiller>>,
 }
@@ -60,11 +60,12 @@ impl RunContext {
         timing: Timing,
         environment: &Arc<dyn Environment>,
     ) -> Arc<Self> {
+        let activity = Activity::new();
         Arc::new(Self {
             runtime,
             http,
             log: Arc::new(log),
-            activity: Activity::new(),
+            activity: activity.clone(),
             clock,
             clock_file: environment.base().clock.clone(),
             timing,
@@ -75,7 +76,7 @@ impl RunContext {
             replicated: Notify::new(),
             is_catching_up: AtomicBool::new(false),
             asked_at: Mutex::default(),
-            delivered: DeliveredPosition::default(),
+            delivered: Arc::new(DeliveredPosition::new(activity)),
             backend_killer: Mutex::default(),
         })
     }

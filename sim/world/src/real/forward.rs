@@ -178,6 +178,7 @@ async fn carry_stream(
 ) {
     let mut progress = StreamProgress::of_request();
     let mut work = Some(work);
+    let _open = client.as_ref().map(|client| context.delivered.begin_stream(client));
     loop {
         let frame = tokio::select! {
             biased;
@@ -201,6 +202,9 @@ async fn carry_stream(
             }
         } else if let Some(work) = work.take() {
             work.done();
+        }
+        if let Some(client) = client.as_ref().filter(|_| is_work) {
+            context.delivered.note_sign_of_life(client);
         }
         let reached = client.as_ref().zip(completed);
         if let Some(reached) = reached.and_then(|(client, number)| context.delivered.note_delivered(client, number)) {
