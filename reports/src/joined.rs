@@ -290,6 +290,19 @@ impl<'a> JoinedHistory<'a> {
         }
     }
 
+    /// Whether another fault of the same kind, on the same device, lasts beyond the end of this one: what they do is undone
+    /// with the last of them.
+    pub(crate) fn is_outlasted(&self, end: usize, fault: &Fault) -> bool {
+        let alike = |other: &Fault| other.name() == fault.name() && other.device() == fault.device();
+        let events = self.names.history.events.iter().take(end + 1);
+        let active = events.fold(0_i64, |active, event| match &event.what {
+            What::Fault { phase: Phase::Invoke, fault, .. } if alike(fault) => active + 1,
+            What::Fault { phase: Phase::Ok, fault, .. } if alike(fault) => active - 1,
+            _ => active,
+        });
+        active > 0
+    }
+
     /// What the server holds in the end.
     pub(crate) fn server_state(&self, register: &Register) -> RegisterState {
         register.state_in(&self.server_end)

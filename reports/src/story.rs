@@ -127,7 +127,7 @@ fn end_line(joined: &JoinedHistory<'_>, register: &Register) -> String {
     let names = &joined.names;
     let mut groups: Vec<(RegisterState, Vec<String>)> =
         vec![(joined.server_state(register), vec!["the server".to_owned()])];
-    for device in 0..names.devices() {
+    for device in (0..names.devices()).filter(|device| !names.is_replaced(*device)) {
         let state = joined.device_state(device, register);
         match groups.iter_mut().find(|(other, _)| *other == state) {
             Some((_, members)) => members.push(device_name(device)),

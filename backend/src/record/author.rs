@@ -22,6 +22,12 @@ impl Writer {
     pub fn is_same_client(&self, other: &Self) -> bool {
         self.client == other.client && self.subject == other.subject && self.epoch == other.epoch
     }
+
+    /// Whether it is the same installation's, or that of a copy of its database that was restored.
+    #[must_use]
+    pub fn is_same_installation(&self, other: &Self) -> bool {
+        self.client == other.client && self.subject == other.subject
+    }
 }
 
 /// Who wrote a value.

@@ -172,25 +172,31 @@ impl StoredRow {
         if contributions.is_empty() {
             return if author.is_earlier_of(writer) { Vec::new() } else { vec![author] };
         }
-        let seen = base.and_then(|base| {
-            // The base is a value that was stored here, plus the writer's own effects, which arrived later.
+        // The base is a value that was stored here, plus the writer's own effects, which arrived later.
+        let seen_if = |is_own: &dyn Fn(&Writer) -> bool| -> usize {
+            let Some(base) = base else { return 0 };
             let mut own = 0_i64;
-            (0..contributions.len()).rev().find(|at| {
+            let seen = (0..contributions.len()).rev().find(|at| {
                 let (contributor, value) = &contributions[*at];
                 let matches = match (value.as_int(), base.as_int()) {
                     (Some(value), Some(base)) => value.checked_add(own) == Some(base),
                     _ => register.holds_same(value, base),
                 };
-                if contributor.is_same_client(writer)
+                if is_own(contributor)
                     && let Some(before) = at.checked_sub(1).and_then(|before| contributions[before].1.as_int())
                     && let Some(value) = value.as_int()
                 {
                     own = own.saturating_add(value.saturating_sub(before));
                 }
                 matches
-            })
-        });
-        contributions[seen.map_or(0, |seen| seen + 1)..]
+            });
+            seen.map_or(0, |seen| seen + 1)
+        };
+        // A restored copy holds what its database had made before, and the wire does not say how much of it. Where the two
+        // readings differ, the one that has seen less decides: a record too many hurts nobody.
+        let seen = seen_if(&|contributor| contributor.is_same_client(writer))
+            .min(seen_if(&|contributor| contributor.is_same_installation(writer)));
+        contributions[seen..]
             .iter()
             .map(|(contributor, _)| Author::Client(contributor.clone()))
             .filter(|contributor| !contributor.is_earlier_of(writer))

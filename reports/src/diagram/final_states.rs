@@ -15,6 +15,7 @@ pub(super) fn of_register(joined: &JoinedHistory<'_>, lanes: &[Lane], register: 
         .enumerate()
         .filter_map(|(lane, at)| {
             let state = match at.owner {
+                Lifeline::Device(device) if names.is_replaced(device) => return None,
                 Lifeline::Device(device) => joined.device_state(device, register),
                 Lifeline::Backend => server.clone(),
                 Lifeline::Service => return None,

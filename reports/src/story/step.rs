@@ -79,6 +79,7 @@ impl Sentences<'_, '_> {
                 (!broken.is_empty()).then(|| broken.join("; "))
             }
             What::Fault { phase: Phase::Invoke, fault, .. } => Some(faults::begins(fault)),
+            What::Fault { phase: Phase::Ok, fault, .. } if self.joined.is_outlasted(index, fault) => None,
             What::Fault { phase: Phase::Ok, fault, .. } => faults::ends(fault),
             What::Fault { fault, .. } => Some(format!("the fault {} could not be injected", fault.name())),
             What::Barrier { barrier, phase, open } => barrier_words(*barrier, *phase, open),

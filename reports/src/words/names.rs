@@ -49,6 +49,11 @@ impl<'a> Names<'a> {
         after.map_or_else(String::new, |after| format!(", in the place of {}", device_name(after)))
     }
 
+    /// Whether another installation took the device's place: it is not there in the end.
+    pub(crate) fn is_replaced(&self, device: u32) -> bool {
+        self.history.header.devices.iter().any(|other| other.after == Some(device))
+    }
+
     /// The subject of a device's tokens.
     pub(crate) fn user(&self, device: u32) -> &'a str {
         self.history.header.devices.get(device as usize).map_or("", |device| &device.user)

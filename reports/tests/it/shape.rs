@@ -3,7 +3,7 @@
 use fixtures::Value;
 use reports::{diagram, html, junit, story, text};
 use sim_core::history::Phase;
-use sim_core::plan::DeviceKind;
+use sim_core::plan::{DeviceKind, Fault};
 use sim_core::run::{Run, ScenarioRun, Totals};
 
 use crate::elements::elements;
@@ -174,4 +174,42 @@ fn replay_commands_survive_a_shell() {
     check("my runs/x", "syncstorm replay 'my runs/x'");
     check("it's; rm -rf ~", r"syncstorm replay 'it'\''s; rm -rf ~'");
     check("", "syncstorm replay ''");
+}
+
+#[test]
+fn what_two_faults_do_is_undone_with_the_last_of_them() {
+    let app = sample::app();
+    let mut builder = HistoryBuilder::new(&[DeviceKind::Web], &["Plan"]);
+    let fault = Fault::WrongAudience { device: 0, for_us: 5_000_000 };
+    let first = builder.begin_fault(1.0, &fault);
+    let second = builder.begin_fault(3.0, &fault);
+    builder.end_fault(6.0, first, &fault);
+    builder.end_fault(8.0, second, &fault);
+    builder.finish(10.0, &[]);
+    let lines = story::lines(&builder.plan, &builder.history, &app, &[]);
+    let begins = lines.iter().filter(|line| line.contains("name another audience")).count();
+    let ends: Vec<&String> = lines.iter().filter(|line| line.contains("tokens") && line.contains("again")).collect();
+    assert_eq!((begins, ends.len()), (2, 1), "{lines:#?}");
+    assert!(ends[0].contains("8.000 s"), "{lines:#?}");
+}
+
+#[test]
+fn a_device_that_was_replaced_holds_nothing_in_the_end() {
+    let app = sample::app();
+    let mut builder = HistoryBuilder::new(&[DeviceKind::Web, DeviceKind::Web], &["Plan"]);
+    let (edit, _) = builder.edit(1.0, 0, "rename", 0, &[(TITLE, Value::text("Plan"), Value::text("Other"))]);
+    let mut kept = builder.rows[&0].to_vec();
+    kept[TITLE] = Value::text("Other");
+    builder.finish(10.0, &[(0, 0, kept.into())]);
+    let end = |builder: &HistoryBuilder| {
+        let mut anomaly = sample::lost_update(&app).anomalies.remove(0);
+        anomaly.events = vec![edit];
+        story::lines(&builder.plan, &builder.history, &app, &[anomaly]).join("\n")
+    };
+    let before = end(&builder);
+    let last = |text: &str| text.lines().filter(|line| line.starts_with("In the end")).collect::<Vec<_>>().join("\n");
+    assert!(last(&before).contains("device 0"), "{before}");
+    builder.history.header.devices[1].after = Some(0);
+    let after = end(&builder);
+    assert!(!last(&after).contains("device 0"), "{after}");
 }

@@ -442,7 +442,12 @@ pub(crate) fn answer(op_id: i64, outcome: Outcome) -> OpAnswer {
 
 /// A builder in which two devices show one box, one card, one label and one memo: rows 0, 1, 2, 3.
 pub(crate) fn with_seed_rows() -> HistoryBuilder {
-    let mut builder = HistoryBuilder::new(2);
+    with_seed_rows_of(2)
+}
+
+/// The same with so many devices.
+pub(crate) fn with_seed_rows_of(devices: u32) -> HistoryBuilder {
+    let mut builder = HistoryBuilder::new(devices as usize);
     let rows: Vec<RowId> = ["boxes", "cards", "labels", "memos"].iter().map(|table| builder.row(table)).collect();
     let box_id = builder.id(rows[0]);
     builder.server_write(&[
@@ -451,7 +456,8 @@ pub(crate) fn with_seed_rows() -> HistoryBuilder {
         (rows[2], Some(json!({"key": "colour", "value": "red"}))),
         (rows[3], Some(json!({"text": "memo"}))),
     ]);
-    builder.apply(0);
-    builder.apply(1);
+    for device in 0..devices {
+        builder.apply(device);
+    }
     builder
 }

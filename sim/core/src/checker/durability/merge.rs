@@ -375,6 +375,11 @@ impl<'a, 't> Judge<'a, 't> {
                 (register.also, register.high) = (Some(write), high);
                 state.alike.push((index, write));
             }
+            // What structure set stays the deed of whose transaction it came with; this one asked for the same.
+            RegisterFate::Same if register.by.is_none() && register.course.is_some() => {
+                (register.also, register.high) = (Some(write), high);
+                state.alike.push((index, write));
+            }
             RegisterFate::Stands | RegisterFate::Joined | RegisterFate::Same => {
                 match (stand, register.by) {
                     (RegisterFate::Same, Some(by)) => state.alike.push((index, by)),

@@ -403,3 +403,29 @@ fn aliases() {
     check("a merge that loses the insert", builder("colour", "a", vec![]), &["lost-update"]);
     check("a merge into a row with another key", builder("shape", "b", lost(LABEL)), &["lost-insert", "lost-update"]);
 }
+
+#[test]
+fn what_structure_set_stays_the_deed_of_the_deleter_though_another_asks_for_the_same() {
+    // Device 0 deletes a box, whose child loses its parent. Device 1 takes the child out of it, too, which changes
+    // nothing any more, and device 2, which saw neither, deletes the child.
+    let codes = |record_of: Option<(u32, i64)>| {
+        let mut p = Play { builder: crate::checker::testing::with_seed_rows_of(3) };
+        let child = p.builder.row("boxes");
+        let parent = p.builder.id(BOX);
+        p.builder.server_write(&[(child, Some(json!({"name": "child", "parent_id": parent})))]);
+        (0..3).for_each(|device| p.apply(device));
+        p.builder.wait(100_000_000);
+        p.delete(0, BOX);
+        p.edit(1, child, json!({"parent_id": null, "updated_at": at(103)}));
+        p.delete(2, child);
+        p.commit(0, vec![(child, Some(json!({"parent_id": null}))), (BOX, None)], vec![]);
+        p.commit(1, vec![], vec![]);
+        let records = record_of.map(|loser| record(child, None, "deleted", loser, (2, 1)));
+        p.commit(2, vec![(child, None)], records.into_iter().collect());
+        p.builder.finish();
+        judged(&p.builder).0.anomalies.iter().map(|anomaly| anomaly.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(Some((0, 1))), [""; 0], "the one who made it so");
+    assert_eq!(codes(Some((1, 1))), [""; 0], "or the one who asked for the same");
+    assert_eq!(codes(None), ["override-without-record"]);
+}
