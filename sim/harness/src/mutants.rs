@@ -82,11 +82,91 @@ pub enum Mutant {
     LosesLines,
     /// A data line arrives twice.
     RepeatsLines,
+    /// Of equal stamps the later arrival stays.
+    TiesByArrival,
+    /// Of several overridden writes only the first is on record.
+    ForgetsSecondLoser,
+    /// Conflict records name a rule that did not decide.
+    RecordsWrongRule,
+    /// Conflict records name the server as the winner.
+    NamesServerAsWinner,
+    /// What merged with what was there is answered applied.
+    CallsMergedApplied,
+    /// An edit that lost whole is answered merged.
+    CallsLostMerged,
+    /// An empty text is stored as NULL.
+    StoresEmptyAsNull,
+    /// NULL in a text column is stored as the empty text.
+    StoresNullAsEmpty,
+    /// Space at the end of a text is cut off.
+    TrimsTexts,
+    /// A new line in a text is stored as a space.
+    JoinsLines,
+    /// Texts are cut after 255 characters.
+    CutsLongTexts,
+    /// Numbers with a fraction are rounded to four bytes.
+    RoundsNumbers,
+    /// A column that is set to NULL is passed over.
+    IgnoresNulls,
+    /// A column that is set to 0 is passed over.
+    IgnoresZeros,
+    /// What a device had seen is not looked at.
+    IgnoresBases,
+    /// The server puts its own time in place of the device's stamp.
+    StampsByServer,
+    /// Of an update of several columns the last is passed over.
+    ForgetsLastColumn,
+    /// Deletes are acknowledged and not done.
+    KeepsDeleted,
+    /// The first operation of a transaction is done twice.
+    DoesFirstTwice,
+    /// Whatever became of an operation, it is answered applied.
+    AnswersApplied,
+    /// A repeated upload is answered applied, whatever the first answer was.
+    AnswersRepeatsApplied,
+    /// Transactions of more than three operations are refused, without a record.
+    RefusesLarge,
+    /// Nobody can read the conflict records.
+    HidesConflicts,
+    /// The last conflict record cannot be read.
+    HidesLastConflict,
+    /// New rows are not replicated.
+    DropsInserts,
+    /// The last column of a change is replicated as it was before.
+    ReplicatesStaleColumn,
+    /// Transactions of several rows are not replicated.
+    DropsLargeTransactions,
+    /// A column that became NULL is replicated as it was before.
+    ReplicatesNullsLate,
+    /// Of a transaction only the changes of its first table are replicated.
+    DropsSecondTable,
+    /// Write checkpoints are never acknowledged.
+    NeverAcknowledges,
+    /// The last operation of a transaction is left out of its upload, and counts as done.
+    TruncatesBatches,
+    /// A value changes before it is uploaded.
+    CorruptsUploads,
+    /// An upload that is refused for its token counts as done.
+    CompletesOnRefusedToken,
+    /// Whatever write checkpoint is given, the device takes it for the first.
+    RepeatsWriteCheckpoints,
+    /// NULLs are left out of uploads.
+    UploadsWithoutNulls,
+    /// Two data lines arrive in the other order.
+    SwapsLines,
+    /// A data line ends too early.
+    CutsLines,
+    /// The line that completes a checkpoint vanishes, and the stream goes on.
+    LosesCompletions,
+    /// A checksum changes on its way.
+    ChangesChecksums,
+    /// A checkpoint acknowledges more than was asked for.
+    AcknowledgesOthers,
 }
 
 impl Mutant {
     /// Every defect.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 70] = [
         Self::ArrivalWins,
         Self::SupersedesEverything,
         Self::NamesWrongWinner,
@@ -117,6 +197,46 @@ impl Mutant {
         Self::CorruptsValues,
         Self::LosesLines,
         Self::RepeatsLines,
+        Self::TiesByArrival,
+        Self::ForgetsSecondLoser,
+        Self::RecordsWrongRule,
+        Self::NamesServerAsWinner,
+        Self::CallsMergedApplied,
+        Self::CallsLostMerged,
+        Self::StoresEmptyAsNull,
+        Self::StoresNullAsEmpty,
+        Self::TrimsTexts,
+        Self::JoinsLines,
+        Self::CutsLongTexts,
+        Self::RoundsNumbers,
+        Self::IgnoresNulls,
+        Self::IgnoresZeros,
+        Self::IgnoresBases,
+        Self::StampsByServer,
+        Self::ForgetsLastColumn,
+        Self::KeepsDeleted,
+        Self::DoesFirstTwice,
+        Self::AnswersApplied,
+        Self::AnswersRepeatsApplied,
+        Self::RefusesLarge,
+        Self::HidesConflicts,
+        Self::HidesLastConflict,
+        Self::DropsInserts,
+        Self::ReplicatesStaleColumn,
+        Self::DropsLargeTransactions,
+        Self::ReplicatesNullsLate,
+        Self::DropsSecondTable,
+        Self::NeverAcknowledges,
+        Self::TruncatesBatches,
+        Self::CorruptsUploads,
+        Self::CompletesOnRefusedToken,
+        Self::RepeatsWriteCheckpoints,
+        Self::UploadsWithoutNulls,
+        Self::SwapsLines,
+        Self::CutsLines,
+        Self::LosesCompletions,
+        Self::ChangesChecksums,
+        Self::AcknowledgesOthers,
     ];
 
     /// Its name.
@@ -175,6 +295,46 @@ impl Mutant {
             Self::CorruptsValues => ("corrupts-values", Place::Network, "same-field"),
             Self::LosesLines => ("loses-lines", Place::Network, "same-field"),
             Self::RepeatsLines => ("repeats-lines", Place::Network, "same-field"),
+            Self::TiesByArrival => ("ties-by-arrival", Place::Policy, "same-field"),
+            Self::ForgetsSecondLoser => ("forgets-second-loser", Place::Policy, "edit-meets-delete"),
+            Self::RecordsWrongRule => ("records-wrong-rule", Place::Policy, "same-field"),
+            Self::NamesServerAsWinner => ("names-server-as-winner", Place::Policy, "same-field"),
+            Self::CallsMergedApplied => ("calls-merged-applied", Place::Policy, "tag-sets"),
+            Self::CallsLostMerged => ("calls-lost-merged", Place::Policy, "same-field"),
+            Self::StoresEmptyAsNull => ("stores-empty-as-null", Place::Store, "any-edit"),
+            Self::StoresNullAsEmpty => ("stores-null-as-empty", Place::Store, "any-edit"),
+            Self::TrimsTexts => ("trims-texts", Place::Store, "any-edit"),
+            Self::JoinsLines => ("joins-lines", Place::Store, "any-edit"),
+            Self::CutsLongTexts => ("cuts-long-texts", Place::Store, "any-edit"),
+            Self::RoundsNumbers => ("rounds-numbers", Place::Store, "any-edit"),
+            Self::IgnoresNulls => ("ignores-nulls", Place::Store, "any-edit"),
+            Self::IgnoresZeros => ("ignores-zeros", Place::Store, "any-edit"),
+            Self::IgnoresBases => ("ignores-bases", Place::Store, "pomodoro-counter"),
+            Self::StampsByServer => ("stamps-by-server", Place::Store, "clock-skew"),
+            Self::ForgetsLastColumn => ("forgets-last-column", Place::Store, "complete-task"),
+            Self::KeepsDeleted => ("keeps-deleted", Place::Store, "edit-meets-delete"),
+            Self::DoesFirstTwice => ("does-first-twice", Place::Store, "pomodoro-counter"),
+            Self::AnswersApplied => ("answers-applied", Place::Store, "same-field"),
+            Self::AnswersRepeatsApplied => ("answers-repeats-applied", Place::Store, "lost-reply"),
+            Self::RefusesLarge => ("refuses-large", Place::Store, "day"),
+            Self::HidesConflicts => ("hides-conflicts", Place::Store, "same-field"),
+            Self::HidesLastConflict => ("hides-last-conflict", Place::Store, "same-field"),
+            Self::DropsInserts => ("drops-inserts", Place::Service, "pomodoro-counter"),
+            Self::ReplicatesStaleColumn => ("replicates-stale-column", Place::Service, "same-field"),
+            Self::DropsLargeTransactions => ("drops-large-transactions", Place::Service, "complete-task"),
+            Self::ReplicatesNullsLate => ("replicates-nulls-late", Place::Service, "any-edit"),
+            Self::DropsSecondTable => ("drops-second-table", Place::Service, "complete-task"),
+            Self::NeverAcknowledges => ("never-acknowledges", Place::Service, "same-field"),
+            Self::TruncatesBatches => ("truncates-batches", Place::Engine, "complete-task"),
+            Self::CorruptsUploads => ("corrupts-uploads", Place::Engine, "same-field"),
+            Self::CompletesOnRefusedToken => ("completes-on-refused-token", Place::Engine, "token-expiry"),
+            Self::RepeatsWriteCheckpoints => ("repeats-write-checkpoints", Place::Engine, "same-field"),
+            Self::UploadsWithoutNulls => ("uploads-without-nulls", Place::Engine, "any-edit"),
+            Self::SwapsLines => ("swaps-lines", Place::Network, "same-field"),
+            Self::CutsLines => ("cuts-lines", Place::Network, "same-field"),
+            Self::LosesCompletions => ("loses-completions", Place::Network, "same-field"),
+            Self::ChangesChecksums => ("changes-checksums", Place::Network, "same-field"),
+            Self::AcknowledgesOthers => ("acknowledges-others", Place::Network, "same-field"),
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct HistoryBuilder {
     pub(crate) plan: Plan,
     pub(crate) history: History,
     /// The rows on the server.
-    rows: BTreeMap<RowId, Row>,
+    pub(crate) rows: BTreeMap<RowId, Row>,
     /// The number of the last commit.
     seq: u64,
     /// The next operation id of each device.

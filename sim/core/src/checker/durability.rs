@@ -33,6 +33,7 @@ mod lawful;
 mod left_out;
 mod merge;
 mod parts;
+mod readable;
 mod records;
 mod registers;
 mod report;

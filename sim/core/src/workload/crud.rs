@@ -237,6 +237,12 @@ impl Author<'_> {
         let chosen = rng.random_range(0..kinds);
         let name = |author: &Self, column: usize| author.app.schema.tables[table].columns[column].name.clone();
         let intent = if let Some(&column) = layout.sets.get(chosen) {
+            if edges.whole_counter && rng.random_bool(0.2) {
+                // Additions and removals at once.
+                let value = self.draw(rng, who, table, column, false);
+                self.push(intents, who, Intent::Set { row, set: vec![(name(self, column), value)] });
+                return Some(());
+            }
             let known = if rng.random_bool(0.35) { self.tracker.element(rng, who, row, column) } else { None };
             match known {
                 Some(element) => Intent::Remove { row, column: name(self, column), element },

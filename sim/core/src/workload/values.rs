@@ -143,11 +143,17 @@ pub(crate) fn draw(
     }
     Expr::Value(match &generator.shape {
         ValueShape::OneOf(values) => values[rng.random_range(0..values.len())].to_json(),
-        ValueShape::Words { min, max } => Json::from(mark.text(rng, *min, *max)),
+        ValueShape::Words { min, max } => {
+            let text = mark.text(rng, *min, *max);
+            Json::from(if mark.odd && rng.random_bool(0.15) { at_the_edge(rng, text) } else { text })
+        }
         ValueShape::Int { min, max } => Json::from(rng.random_range(*min..=*max)),
         ValueShape::Real { min, max, step } => {
             let steps = ((max - min) / step).floor() as u64;
-            Json::from(min + step * rng.random_range(0..=steps) as f64)
+            let even = min + step * rng.random_range(0..=steps) as f64;
+            // More digits than four bytes hold, and no more than SQLite prints of a number in JSON: 15.
+            let is_fine = mark.odd && even < *max && rng.random_bool(0.3);
+            Json::from(if is_fine { ((even + step * rng.random_range(0.0..1.0)) * 1e7).round() / 1e7 } else { even })
         }
         ValueShape::Set(elements) => {
             let share = rng.random_range(0.0..0.6);
@@ -174,6 +180,16 @@ pub(crate) fn draw(
         ValueShape::User if writing.creates => Json::from(writing.user),
         ValueShape::User => Json::from(writing.users[rng.random_range(0..writing.users.len())].as_str()),
     })
+}
+
+/// A text as people and programs write them at times: empty, blank, with a space at the end, with a new line.
+fn at_the_edge(rng: &mut Rng, text: String) -> String {
+    match rng.random_range(0..6) {
+        0 => String::new(),
+        1 => " ".to_owned(),
+        2 | 3 => format!("{text} "),
+        _ => format!("{text}\nand more"),
+    }
 }
 
 /// An element of the set that the generator describes.

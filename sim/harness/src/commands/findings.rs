@@ -5,6 +5,7 @@
 //! stack does wrong whatever the scenario is told once and takes no scenario's claim.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use fixtures::{App, Rule};
 use reports::Failure;
@@ -15,11 +16,11 @@ use sim_core::run::{FindingRun, MetIn};
 use sim_core::scenario::Scenario;
 use sim_core::verdict::{Class, Signature};
 use sim_core::{Plan, shrink};
+use sim_world::TrialConfig;
 
 use super::SHRINKING_MAX;
 use super::exit_code::CommandError;
 use super::failure::{ShrunkFailure, Written, write_failure};
-use super::run::RunRequest;
 use crate::campaign::{self, FailedWay, Failing, ScenarioResult};
 
 /// The checker of scenarios' own claims.
@@ -27,7 +28,10 @@ const CLAIMS: &str = "claims";
 
 /// How findings are made ready for a report.
 pub(super) struct Gathering<'a> {
-    pub(super) request: &'a RunRequest,
+    pub(super) config: &'a TrialConfig,
+    pub(super) scenarios: &'a [(Scenario, u32)],
+    /// Where the run's files go.
+    pub(super) folder: &'a Path,
     pub(super) workers: usize,
     /// Whether smaller plans are searched for.
     pub(super) searches: bool,
@@ -108,7 +112,7 @@ impl<'a> Gathering<'a> {
     }
 
     fn scenario(&self, index: usize) -> &'a Scenario {
-        &self.request.scenarios[index].0
+        &self.scenarios[index].0
     }
 
     /// All ways in which plans failed.
@@ -135,7 +139,7 @@ impl<'a> Gathering<'a> {
         Way {
             checker: signature.checker.clone(),
             code: signature.code.clone(),
-            about: about(&self.request.config.system.app, &signature.role),
+            about: about(&self.config.system.app, &signature.role),
         }
     }
 
@@ -148,7 +152,7 @@ impl<'a> Gathering<'a> {
         folders: &mut BTreeSet<String>,
     ) -> Result<Written<'a>, CommandError> {
         let (scenario, plan) = (self.scenario(index), &*failing.plan);
-        let config = &self.request.config;
+        let config = self.config;
         let smallest = if self.searches {
             (self.note)(&format!("shrinking {}: {} {}", scenario.name, signature.checker, signature.code));
             let (promises, stop) = (&scenario.promises, &config.stop);
@@ -173,7 +177,7 @@ impl<'a> Gathering<'a> {
             seen: failing.seen.clone(),
             app: self.app,
         };
-        write_failure(config, &self.request.folder, &found)
+        write_failure(config, self.folder, &found)
     }
 
     /// Whose claim the finding breaks, and who else met it.

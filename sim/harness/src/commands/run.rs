@@ -44,13 +44,13 @@ const PLANS_REAL_MAX: u32 = 16;
 
 /// What there is to run.
 pub struct RunRequest {
-    pub(super) config: TrialConfig,
+    config: TrialConfig,
     /// With how many plans each gets: none where this world cannot run it.
-    pub(super) scenarios: Vec<(Scenario, u32)>,
+    scenarios: Vec<(Scenario, u32)>,
     /// Why a scenario does not run in this world.
     not_run: Vec<Option<String>>,
     checkers: Option<Vec<&'static str>>,
-    pub(super) folder: PathBuf,
+    folder: PathBuf,
     told: Vec<String>,
 }
 
@@ -214,8 +214,15 @@ fn report(
     workers: usize,
     shrinking: &Shrinking<'_>,
 ) -> Result<RunOutcome, CommandError> {
-    let gathering =
-        Gathering { request, workers, searches: shrinking.is_wanted, app: &args.app.app, note: shrinking.note };
+    let gathering = Gathering {
+        config: &request.config,
+        scenarios: &request.scenarios,
+        folder: &request.folder,
+        workers,
+        searches: shrinking.is_wanted,
+        app: &args.app.app,
+        note: shrinking.note,
+    };
     let found = gathering.gather(results)?;
     let mut scenarios = Vec::new();
     let mut broken = Vec::new();

@@ -6,9 +6,11 @@ use std::sync::Mutex;
 use ::backend::policy::{Decision, Effect, Situation};
 use ::backend::record::Stored;
 use ::backend::upload::BoxFuture;
-use ::backend::wire::{Outcome, TransactionOutcome, UploadAnswer};
+use ::backend::wire::{Outcome, TransactionOutcome, UploadAnswer, WireOp};
 use ::backend::{Author, ConflictRecord, Engine, Policy, PolicyKind, Rules, Store, StoreError, Upload, UploadBody};
 use fixtures::{App, Rule};
+use serde_json::Value as Json;
+use sim_core::run::Place;
 
 use super::Mutant;
 
@@ -42,9 +44,15 @@ fn replace(policy: &mut fixtures::Policy, is: impl Fn(&Rule) -> bool) {
 pub fn policy(sound: Arc<dyn Policy>, mutant: Mutant) -> Arc<dyn Policy> {
     match mutant {
         mutant @ (Mutant::ArrivalWins
+        | Mutant::TiesByArrival
         | Mutant::SupersedesEverything
         | Mutant::NamesWrongWinner
-        | Mutant::ForgetsRecords) => Arc::new(DefectivePolicy { sound, mutant }),
+        | Mutant::ForgetsRecords
+        | Mutant::ForgetsSecondLoser
+        | Mutant::RecordsWrongRule
+        | Mutant::NamesServerAsWinner
+        | Mutant::CallsMergedApplied
+        | Mutant::CallsLostMerged) => Arc::new(DefectivePolicy { sound, mutant }),
         _ => sound,
     }
 }
@@ -60,8 +68,11 @@ impl Policy for DefectivePolicy {
     }
 
     fn decide(&self, situation: &Situation<'_>) -> Decision {
-        if self.mutant == Mutant::ArrivalWins
-            && let Stored::Live(stored) = situation.stored
+        let is_tie = |stored: &::backend::record::StoredRow| {
+            situation.rules.clock.is_some_and(|clock| situation.op.sent(clock) == Some(stored.value(clock)))
+        };
+        if let Stored::Live(stored) = situation.stored
+            && (self.mutant == Mutant::ArrivalWins || (self.mutant == Mutant::TiesByArrival && is_tie(stored)))
         {
             // Every operation seems to know what it overwrites.
             let mut op = situation.op.clone();
@@ -83,6 +94,15 @@ impl Policy for DefectivePolicy {
                 }
             }
             Mutant::ForgetsRecords => decision.conflicts.clear(),
+            Mutant::ForgetsSecondLoser => decision.conflicts.truncate(1),
+            Mutant::RecordsWrongRule => decision.conflicts.iter_mut().for_each(|conflict| conflict.rule = "max".into()),
+            Mutant::NamesServerAsWinner => {
+                decision.conflicts.iter_mut().for_each(|conflict| conflict.winner = Author::Server);
+            }
+            Mutant::CallsMergedApplied if decision.outcome == Outcome::Merged => {
+                (decision.outcome, decision.reason) = (Outcome::Applied, None);
+            }
+            Mutant::CallsLostMerged if decision.outcome == Outcome::Superseded => decision.outcome = Outcome::Merged,
             _ => {}
         }
         decision
@@ -93,11 +113,7 @@ impl Policy for DefectivePolicy {
 #[must_use]
 pub fn store(sound: Arc<dyn Store>, mutant: Mutant) -> Arc<dyn Store> {
     match mutant {
-        mutant @ (Mutant::ForgetsUploads
-        | Mutant::DropsLastOperation
-        | Mutant::RefusesSilently
-        | Mutant::AcknowledgesWithoutCommit
-        | Mutant::LedgerGoesByNumber) => {
+        mutant if mutant.place() == Place::Store => {
             Arc::new(DefectiveStore { sound, mutant, seen: Mutex::default(), given: Mutex::default() })
         }
         _ => sound,
@@ -120,6 +136,11 @@ impl DefectiveStore {
         *count += 1;
         *count - 1
     }
+
+    fn times_delivered(&self, client: &str, tx_id: i64) -> u32 {
+        let seen = self.seen.lock().expect("one thread runs a plan");
+        seen.get(&(client.to_owned(), tx_id)).copied().unwrap_or(0)
+    }
 }
 
 impl Store for DefectiveStore {
@@ -140,15 +161,26 @@ impl Store for DefectiveStore {
                         tx.ops.iter_mut().for_each(|op| op.op_id += shift);
                     }
                     Mutant::DropsLastOperation if tx.ops.len() > 1 => dropped.extend(tx.ops.pop()),
-                    _ => {}
+                    Mutant::KeepsDeleted => dropped.extend(tx.ops.extract_if(.., |op| op.op == "DELETE")),
+                    Mutant::DoesFirstTwice if before == 0 => {
+                        let again = tx.ops.first().map(|op| WireOp { op_id: op.op_id + STRANGE, ..op.clone() });
+                        tx.ops.extend(again.filter(|op| op.op == "PATCH"));
+                    }
+                    _ => tx.ops.iter_mut().for_each(|op| bend(op, self.mutant, upload.received_us)),
                 }
             }
             let first_op = request.transactions.first().and_then(|tx| tx.ops.first()).map_or(0, |op| op.op_id);
             let strange = request.transactions.iter().all(|tx| tx.tx_id % 3 == 0);
-            let bend = matches!(self.mutant, Mutant::RefusesSilently | Mutant::AcknowledgesWithoutCommit) && strange;
-            if bend {
+            let is_large = request.transactions.iter().any(|tx| tx.ops.len() > 3);
+            let is_bent = match self.mutant {
+                Mutant::RefusesSilently | Mutant::AcknowledgesWithoutCommit => strange,
+                Mutant::RefusesLarge => is_large,
+                _ => false,
+            };
+            if is_bent {
                 return Ok(self.invent(upload));
             }
+            let is_repeat = request.transactions.iter().any(|tx| self.times_delivered(&client, tx.tx_id) > 1);
             if self.mutant == Mutant::LedgerGoesByNumber {
                 let key = (client, first_op);
                 let known = self.given.lock().expect("one thread runs a plan").get(&key).cloned();
@@ -165,6 +197,18 @@ impl Store for DefectiveStore {
             for tx in &mut answer.transactions {
                 tx.ops.iter_mut().for_each(|op| op.op_id -= shift);
                 tx.ops.extend(dropped.iter().map(|op| ::backend::wire::OpAnswer::plain(op.op_id, Outcome::Applied)));
+                tx.ops.retain(|op| op.op_id < STRANGE);
+                tx.ops.sort_by_key(|op| op.op_id);
+                let is_whitewashed = match self.mutant {
+                    Mutant::AnswersApplied => true,
+                    Mutant::AnswersRepeatsApplied => is_repeat,
+                    _ => false,
+                };
+                if is_whitewashed && tx.outcome == TransactionOutcome::Committed {
+                    tx.ops.iter_mut().for_each(|op| {
+                        *op = ::backend::wire::OpAnswer::plain(op.op_id, Outcome::Applied);
+                    });
+                }
             }
             Ok(answer)
         })
@@ -176,7 +220,15 @@ impl Store for DefectiveStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
-        self.sound.conflicts(subject, after, limit)
+        Box::pin(async move {
+            let mut records = self.sound.conflicts(subject, after, limit).await?;
+            match self.mutant {
+                Mutant::HidesConflicts => records.clear(),
+                Mutant::HidesLastConflict => drop(records.pop()),
+                _ => {}
+            }
+            Ok(records)
+        })
     }
 
     fn is_ready(&self) -> BoxFuture<'_, bool> {
@@ -188,7 +240,7 @@ impl DefectiveStore {
     /// An answer to something that never happened.
     fn invent(&self, upload: &Upload) -> UploadAnswer {
         let UploadBody::Transactions(request) = &upload.body else { return UploadAnswer { transactions: Vec::new() } };
-        let refuses = self.mutant == Mutant::RefusesSilently;
+        let refuses = self.mutant != Mutant::AcknowledgesWithoutCommit;
         let transactions = request
             .transactions
             .iter()
@@ -206,5 +258,55 @@ impl DefectiveStore {
             })
             .collect();
         UploadAnswer { transactions }
+    }
+}
+
+/// Columns that hold free text.
+const TEXTS: [&str; 3] = ["title", "description", "name"];
+/// How long the texts are that a backend with a narrow column keeps.
+const NARROW: usize = 255;
+
+/// An operation as a backend takes it that stores something else than was sent.
+fn bend(op: &mut WireOp, mutant: Mutant, received_us: i64) {
+    if mutant == Mutant::IgnoresBases {
+        op.old = None;
+    }
+    let is_patch = op.op == "PATCH";
+    let Some(data) = op.data.as_mut() else { return };
+    match mutant {
+        Mutant::IgnoresNulls if is_patch => data.retain(|_, value| !value.is_null()),
+        Mutant::IgnoresZeros if is_patch => data.retain(|_, value| value.as_i64() != Some(0)),
+        Mutant::ForgetsLastColumn if is_patch && data.len() > 2 => {
+            let last = data.keys().filter(|name| *name != CLOCK).next_back().cloned();
+            last.and_then(|name| data.remove(&name));
+        }
+        Mutant::StampsByServer if data.contains_key(CLOCK) => {
+            data.insert(CLOCK.to_owned(), Json::from(fixtures::value::time_to_iso(received_us)));
+        }
+        _ => {
+            for (name, value) in data.iter_mut() {
+                bend_value(name, value, mutant);
+            }
+        }
+    }
+}
+
+/// The column that carries the stamp of a write.
+const CLOCK: &str = "updated_at";
+
+fn bend_value(name: &str, value: &mut Json, mutant: Mutant) {
+    let bent = match (mutant, &*value) {
+        (Mutant::StoresEmptyAsNull, Json::String(text)) if text.is_empty() => Some(Json::Null),
+        (Mutant::StoresNullAsEmpty, Json::Null) if TEXTS.contains(&name) => Some(Json::from("")),
+        (Mutant::TrimsTexts, Json::String(text)) => Some(Json::from(text.trim_end())),
+        (Mutant::JoinsLines, Json::String(text)) => Some(Json::from(text.replace('\n', " "))),
+        (Mutant::CutsLongTexts, Json::String(text)) => Some(Json::from(text.chars().take(NARROW).collect::<String>())),
+        (Mutant::RoundsNumbers, Json::Number(number)) if number.is_f64() => {
+            number.as_f64().map(|number| Json::from(f64::from(number as f32)))
+        }
+        _ => None,
+    };
+    if let Some(bent) = bent {
+        *value = bent;
     }
 }

@@ -25,8 +25,26 @@ impl DefectiveNetwork {
 }
 
 impl Network for DefectiveNetwork {
-    fn send(&self, device: u32, request: Request) -> LocalFuture<'static, Result<Response, NetError>> {
+    fn send(&self, device: u32, mut request: Request) -> LocalFuture<'static, Result<Response, NetError>> {
+        if request.purpose == Purpose::Upload {
+            bend_upload(&mut request, self.mutant);
+        }
         match self.mutant {
+            Mutant::CompletesOnRefusedToken if request.purpose == Purpose::Upload => {
+                let sent = self.sound.send(device, request);
+                Box::pin(async move {
+                    let answer = sent.await?;
+                    Ok(if answer.status == 401 { success() } else { answer })
+                })
+            }
+            Mutant::RepeatsWriteCheckpoints if request.purpose == Purpose::WriteCheckpoint => {
+                let sent = self.sound.send(device, request);
+                Box::pin(async move {
+                    let answer = sent.await?;
+                    let body = r#"{"data":{"write_checkpoint":"1"}}"#;
+                    Ok(if answer.status == 200 { Response { status: 200, body: body.into() } } else { answer })
+                })
+            }
             Mutant::DropsQueue if request.purpose == Purpose::Upload && request.subject.is_multiple_of(3) => {
                 Box::pin(async { Ok(success()) })
             }
@@ -84,6 +102,35 @@ fn success() -> Response {
     Response { status: 200, body: "{}".into() }
 }
 
+/// Makes of an upload what a connector sends that leaves something out.
+fn bend_upload(request: &mut Request, mutant: Mutant) {
+    if !matches!(mutant, Mutant::TruncatesBatches | Mutant::CorruptsUploads | Mutant::UploadsWithoutNulls) {
+        return;
+    }
+    let body = request.body.as_deref().unwrap_or_default();
+    let Ok(mut upload) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+    let transactions = upload["transactions"].as_array_mut();
+    for ops in transactions.into_iter().flatten().filter_map(|tx| tx["ops"].as_array_mut()) {
+        if mutant == Mutant::TruncatesBatches && ops.len() > 1 {
+            ops.pop();
+        }
+        for data in ops.iter_mut().filter_map(|op| op["data"].as_object_mut()) {
+            match mutant {
+                Mutant::UploadsWithoutNulls => data.retain(|_, value| !value.is_null()),
+                Mutant::CorruptsUploads => {
+                    for value in data.values_mut() {
+                        if let Some(text) = value.as_str().filter(|text| text.contains('~')) {
+                            *value = text.replacen('~', "?", 1).into();
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    request.body = Some(upload.to_string().into());
+}
+
 /// Sends the operations of a transaction one by one, as connectors do that cut the queue into batches.
 async fn piecemeal(network: Rc<dyn Network>, device: u32, request: Request) -> Result<Response, NetError> {
     let body = request.body.clone().unwrap_or_default();
@@ -126,7 +173,10 @@ impl DefectiveStream {
                 ended => return ended,
             };
             if !line.starts_with("{\"data\"") {
-                return StreamEvent::Line(line);
+                match self.bent(line) {
+                    Some(line) => return StreamEvent::Line(line),
+                    None => continue,
+                }
             }
             self.lines.set(self.lines.get() + 1);
             let strikes = self.lines.get() % 3 == 2;
@@ -136,9 +186,44 @@ impl DefectiveStream {
                     self.again = Some(line.clone());
                     return StreamEvent::Line(line);
                 }
+                Mutant::CutsLines if strikes => {
+                    let end = (line.len() / 2..line.len()).find(|at| line.is_char_boundary(*at)).unwrap_or(line.len());
+                    return StreamEvent::Line(line[..end].to_owned());
+                }
+                Mutant::SwapsLines if strikes => match self.sound.next().await {
+                    StreamEvent::Line(next) if next.starts_with("{\"data\"") => {
+                        self.again = Some(line);
+                        return StreamEvent::Line(next);
+                    }
+                    StreamEvent::Line(next) => {
+                        self.again = Some(next);
+                        return StreamEvent::Line(line);
+                    }
+                    ended => return ended,
+                },
                 Mutant::CorruptsValues if strikes => return StreamEvent::Line(corrupted(&line)),
                 _ => return StreamEvent::Line(line),
             }
+        }
+    }
+}
+
+impl DefectiveStream {
+    /// A line that carries no data, as it arrives; `None`: it does not.
+    fn bent(&self, line: String) -> Option<String> {
+        let count = || {
+            self.lines.set(self.lines.get() + 1);
+            self.lines.get()
+        };
+        match self.mutant {
+            Mutant::LosesCompletions if line.starts_with("{\"checkpoint_complete\"") && count() % 3 == 2 => None,
+            Mutant::ChangesChecksums if line.starts_with("{\"checkpoint") => {
+                Some(line.replacen("\"checksum\":", "\"checksum\":1", 1))
+            }
+            Mutant::AcknowledgesOthers if line.starts_with("{\"checkpoint") => {
+                Some(line.replacen("\"write_checkpoint\":\"", "\"write_checkpoint\":\"9", 1))
+            }
+            _ => Some(line),
         }
     }
 }

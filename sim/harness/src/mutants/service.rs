@@ -1,6 +1,7 @@
 //! Defects of the sync service: what is replicated to it, and what it believes to be the source's head.
 
-use sim_service::changes::SourceTransaction;
+use fixtures::Row;
+use sim_service::changes::{RowChange, SourceTransaction};
 
 use sim_world::seams::Rows;
 
@@ -45,9 +46,41 @@ pub fn replicated(mut transaction: SourceTransaction, mutant: Mutant) -> Vec<Sou
             ];
         }
         Mutant::SplitsTransactions => transaction.lsn = lsn * 2 + 1,
+        // What was there when the plan began is not meant.
+        Mutant::DropsInserts if lsn > 1 => transaction.changes.retain(|change| change.before.is_some()),
+        Mutant::ReplicatesStaleColumn => {
+            for change in &mut transaction.changes {
+                bring_back(change, |before, after| {
+                    let changed = (0..after.len()).filter(|column| before[*column] != after[*column]);
+                    changed.min().into_iter().collect()
+                });
+            }
+        }
+        Mutant::ReplicatesNullsLate => {
+            for change in &mut transaction.changes {
+                bring_back(change, |before, after| {
+                    (0..after.len()).filter(|column| after[*column].is_null() && !before[*column].is_null()).collect()
+                });
+            }
+        }
+        Mutant::DropsLargeTransactions if lsn > 1 && transaction.changes.len() > 1 => transaction.changes.clear(),
+        Mutant::DropsSecondTable => {
+            let first = transaction.changes.first().map(|change| change.table);
+            transaction.changes.retain(|change| lsn == 1 || Some(change.table) == first);
+        }
         _ => {}
     }
     vec![transaction]
+}
+
+/// Puts columns of a change back to what they were before: those that `columns` gives for the row before and after.
+fn bring_back(change: &mut RowChange, columns: impl Fn(&Row, &Row) -> Vec<usize>) {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return };
+    let mut values = after.to_vec();
+    for column in columns(before, after) {
+        values[column] = before[column].clone();
+    }
+    change.after = Some(values.into());
 }
 
 /// What the service takes for the source's head.
@@ -55,6 +88,7 @@ pub fn replicated(mut transaction: SourceTransaction, mutant: Mutant) -> Vec<Sou
 pub fn head(last: u64, mutant: Mutant) -> u64 {
     match mutant {
         Mutant::AcknowledgesEarly => 0,
+        Mutant::NeverAcknowledges => last + 1,
         Mutant::SplitsTransactions => last * 2 + 1,
         _ => last,
     }

@@ -55,14 +55,14 @@ fn a_run_in_which_no_scenario_runs_is_not_judged() {
 
 #[test]
 fn the_summary_says_which_claims_were_judged() {
-    let (code, json, reports) = run(&["pomodoro-counter", "reference", "--plans", "8"]);
+    let (code, json, reports) = run(&["pomodoro-counter", "web-tab-close", "--plans", "8"]);
     assert_eq!(code, Some(0), "{json:#}");
     let claims = |name: &str| {
         let scenarios = json["scenarios"].as_array().expect("there are scenarios");
         scenarios.iter().find(|scenario| scenario["name"] == name).expect("it ran")["claims"].clone()
     };
     assert_eq!(claims("pomodoro-counter"), serde_json::json!(["counters-exact"]));
-    assert_eq!(claims("reference"), serde_json::json!([]));
+    assert_eq!(claims("web-tab-close"), serde_json::json!([]));
     assert!(reports.contains("2 scenarios valid, 1 claim held"), "{reports}");
     assert!(reports.contains("No claim of its own was judged"), "{reports}");
 }

@@ -5,6 +5,7 @@ use fixtures::{Row, Value};
 use super::edit::Edit;
 use super::judge::Judge;
 use super::parts::{self, is_refusal};
+use super::readable;
 use super::records::Records;
 use super::registers::layouts;
 use super::state::{Net, Register, Write};
@@ -29,7 +30,7 @@ pub fn check(ctx: &Context<'_>, timeline: &Timeline<'_>) -> Finding {
 /// Judges the history, and counts.
 #[must_use]
 pub fn examine(ctx: &Context<'_>, timeline: &Timeline<'_>) -> (Finding, Stats) {
-    let undelivered = undelivered::check(ctx, timeline);
+    let beside = [undelivered::check(ctx, timeline), readable::check(ctx)];
     let written = server_sets::without(ctx);
     let ctx = &Context { history: written.as_ref().unwrap_or(ctx.history), ..*ctx };
     let layouts = layouts(ctx.app);
@@ -37,7 +38,7 @@ pub fn examine(ctx: &Context<'_>, timeline: &Timeline<'_>) -> (Finding, Stats) {
     let mut judge = Judge::new(ctx, timeline, &layouts, &records);
     judge.run();
     let mut finding = judge.finding;
-    for anomaly in undelivered.anomalies {
+    for anomaly in beside.into_iter().flat_map(|finding| finding.anomalies) {
         finding.invalid(anomaly);
     }
     (finding, judge.stats)
