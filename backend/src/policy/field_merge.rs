@@ -78,7 +78,8 @@ fn latest(merge: &mut Merge<'_>, edit: &RegisterEdit<'_>) {
     let wins =
         own || merge.stored.stamp(edit.index).is_none_or(|stamp| merge.s.is_later_than(stamp.at_us, &stamp.writer));
     if wins {
-        let stamp_us = merge.next_stamp_us(edit.index);
+        // Of equal clocks the client decides, also for the next one that comes with this clock.
+        let stamp_us = if own { merge.next_stamp_us(edit.index) } else { merge.s.clock_us() };
         merge.replace_stored(edit, stamp_us, "latest");
     } else {
         merge.keep_stored(edit, "latest");

@@ -228,7 +228,15 @@ impl Host {
             }
         } else {
             let app = self.app.clone();
-            for (table, id) in self.pending.touched(is_full) {
+            let mut touched = self.pending.touched(is_full);
+            // What lines of an earlier session brought becomes visible with this apply as well. With own edits in the
+            // queue, rows hold these.
+            if self.pending.is_unknown() && self.timed(upload_queue::target_and_length)?.1 == 0 {
+                for table in 0..app.schema.tables.len() {
+                    touched.extend(self.visible_rows(table)?.into_iter().map(|(id, _)| (table, Arc::from(id))));
+                }
+            }
+            for (table, id) in touched {
                 let name = &app.schema.tables[table].name;
                 let json = self.timed(|connection| visible_rows::synced_json(connection, name, &id))?;
                 let image = json.and_then(|json| self.recorder.image(table, &json));

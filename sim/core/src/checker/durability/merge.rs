@@ -223,7 +223,7 @@ impl<'a, 't> Judge<'a, 't> {
         }
         if let Some(excuse) = self.excuse(at, edit, register, Some(sides.current), sides.after) {
             self.excused(at, edit, index, &excuse);
-            if excuse.owed && sides.is_current {
+            if sides.is_current && (excuse.owed || excuse.rule == "parent-missing") {
                 self.may_have_written(at.write(author), edit, index);
             }
             return match (excuse.owed, sides.is_current) {
