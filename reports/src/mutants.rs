@@ -12,18 +12,30 @@ pub fn text(mutants: &[MutantResult]) -> String {
     let columns = [
         Column::new("defect", Align::Left),
         Column::new("planted in", Align::Left),
+        Column::new("scenario", Align::Left),
         Column::new("caught by", Align::Left),
         Column::new("plans", Align::Right),
+        Column::new("smallest", Align::Right),
     ];
     let rows: Vec<Vec<String>> = mutants
         .iter()
         .map(|mutant| {
             let by = match (mutant.caught, &mutant.checker) {
-                (true, Some(checker)) => visible(checker),
+                (true, Some(_)) => {
+                    mutant.checkers.iter().map(|checker| visible(checker)).collect::<Vec<_>>().join(", ")
+                }
                 (true, None) => "caught".to_owned(),
                 (false, _) => "NOT CAUGHT".to_owned(),
             };
-            vec![visible(&mutant.name), mutant.place.name().to_owned(), by, count(u64::from(mutant.plans))]
+            let smallest = mutant.smallest.map_or_else(|| "-".to_owned(), |operations| count(operations as u64));
+            vec![
+                visible(&mutant.name),
+                mutant.place.name().to_owned(),
+                visible(&mutant.scenario),
+                by,
+                count(u64::from(mutant.plans)),
+                smallest,
+            ]
         })
         .collect();
     let caught = mutants.iter().filter(|mutant| mutant.caught).count();

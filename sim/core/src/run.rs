@@ -248,6 +248,13 @@ pub struct MutantResult {
     pub checker: Option<String>,
     /// Plans that ran until it was caught, or in all.
     pub plans: u32,
+    /// The scenario in which it was looked for.
+    pub scenario: String,
+    /// Every checker that calls the plan that caught it invalid, ascending.
+    pub checkers: Vec<String>,
+    /// Operations of the smallest plan that fails the same way, where that was searched for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smallest: Option<usize>,
 }
 
 /// The part of the stack that a defect is planted in.

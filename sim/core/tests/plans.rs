@@ -220,3 +220,22 @@ fn figures() {
         assert!(transactions >= 1.0, "{}: nobody does anything", scenario.name);
     }
 }
+
+/// Outside scenarios about trees nobody puts a row under itself.
+#[test]
+fn nobody_is_their_own_parent() {
+    for (scenario, app) in scenarios().into_iter().filter(|(scenario, _)| scenario.name != "reparent-cycle") {
+        for index in 0..100.min(u64::from(scenario.plans)) {
+            let plan = generate(&scenario, &app, seed(index));
+            for intent in plan.steps.iter().chain(&plan.resume).flat_map(|step| step.action.intents()) {
+                let (Intent::Insert { row, set, .. } | Intent::Ensure { row, set, .. } | Intent::Set { row, set }) =
+                    intent
+                else {
+                    continue;
+                };
+                let own = set.iter().find(|(_, value)| *value == Expr::Id(*row));
+                assert_eq!(own, None, "{} plan {index}: row {row}", scenario.name);
+            }
+        }
+    }
+}

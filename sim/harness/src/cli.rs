@@ -247,6 +247,9 @@ pub struct MutantsArgs {
     /// Threads; every core when absent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub workers: Option<u32>,
+    /// Also search for the smallest plan that shows each.
+    #[arg(long)]
+    pub shrink: bool,
     /// Print one JSON object to standard output, and nothing else.
     #[arg(long)]
     pub json: bool,

@@ -180,6 +180,9 @@ pub(crate) fn mutants() -> Vec<MutantResult> {
             caught: true,
             checker: Some("durability".to_owned()),
             plans: 3,
+            scenario: "same-field".to_owned(),
+            checkers: vec!["durability".to_owned(), "policy".to_owned()],
+            smallest: Some(2),
         },
         MutantResult {
             name: "queue-dropped-before-upload".to_owned(),
@@ -187,6 +190,9 @@ pub(crate) fn mutants() -> Vec<MutantResult> {
             caught: false,
             checker: None,
             plans: 1500,
+            scenario: "same-field".to_owned(),
+            checkers: Vec::new(),
+            smallest: None,
         },
     ]
 }

@@ -207,7 +207,8 @@ impl<'a> Gathering<'a> {
     }
 
     /// Whether the scenario's claims say that it is wrong, or its own faults or conflicts brought it about: what the
-    /// smallest case still needs. What keeps devices apart is no fault in this sense: it is how they come to a conflict.
+    /// smallest case still needs. What keeps devices apart, or makes them late, is no fault in this sense where two of them
+    /// write: it is how they come to a conflict.
     fn is_own(&self, index: usize, failed: &[(&Failing, &FailedWay)], smallest: &Plan) -> bool {
         let scenario = self.scenario(index);
         let claims = &scenario.promises.claims;
@@ -219,12 +220,14 @@ impl<'a> Gathering<'a> {
         if failed.iter().all(|(_, way)| way.is_of_resumed_traffic) {
             return false;
         }
-        let (own, needed) = (faults_of(scenario.fault_names()), faults_of(faults(smallest)));
+        let is_conflict = writers(smallest) > 1;
+        let own = without(scenario.fault_names(), &SEPARATIONS);
+        let needed = without(faults(smallest), if is_conflict { &DELAYS } else { &SEPARATIONS });
         if !needed.is_empty() {
             return !needed.is_disjoint(&own);
         }
         // A scenario without faults is about conflicts; one that claims nothing in particular, about all that it meets.
-        own.is_empty() && (claims.is_empty() || writers(smallest) > 1)
+        own.is_empty() && (claims.is_empty() || is_conflict)
     }
 }
 
@@ -276,10 +279,30 @@ fn faults(plan: &Plan) -> BTreeSet<&'static str> {
     plan.steps.iter().filter_map(|step| fault(&step.action)).collect()
 }
 
-/// Those that do more than keep devices apart.
-fn faults_of(names: BTreeSet<&'static str>) -> BTreeSet<&'static str> {
-    let apart = [FaultName::Offline, FaultName::Partition].map(|name| name.spec().name);
-    names.into_iter().filter(|name| !apart.contains(name)).collect()
+/// What keeps devices apart, so that they come to a conflict.
+const SEPARATIONS: [FaultName; 2] = [FaultName::Offline, FaultName::Partition];
+/// What merely makes something late: two devices that write come to a conflict by it as well.
+const DELAYS: [FaultName; 15] = [
+    FaultName::Offline,
+    FaultName::Partition,
+    FaultName::Slow,
+    FaultName::StreamCut,
+    FaultName::HalfOpen,
+    FaultName::Suspend,
+    FaultName::TabClose,
+    FaultName::WrongAudience,
+    FaultName::KeyRotated,
+    FaultName::BackendDown,
+    FaultName::ServiceDown,
+    FaultName::ServicePaused,
+    FaultName::ReplicationStalled,
+    FaultName::ReplicationCut,
+    FaultName::PostgresPaused,
+];
+
+fn without(names: BTreeSet<&'static str>, these: &[FaultName]) -> BTreeSet<&'static str> {
+    let these: Vec<&str> = these.iter().map(|name| name.spec().name).collect();
+    names.into_iter().filter(|name| !these.contains(name)).collect()
 }
 
 /// How many devices write.

@@ -1,5 +1,6 @@
 //! `mutants`: plants each defect in turn, and runs plans until one is judged invalid.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -7,13 +8,13 @@ use backend::PolicyKind;
 use fixtures::App;
 use sim_core::run::MutantResult;
 use sim_core::scenario::{Scenario, by_name as scenarios};
-use sim_core::verdict::Verdict;
-use sim_core::workload;
+use sim_core::verdict::{Signature, Verdict};
+use sim_core::{Plan, workload};
 use sim_world::TrialConfig;
 
 use super::exit_code::CommandError;
-use super::workers;
 use super::world::{WorldRequest, trial_config};
+use super::{SHRINKING_MAX, workers};
 use crate::campaign;
 use crate::cli::MutantsArgs;
 use crate::databases::WorkerDatabases;
@@ -66,6 +67,14 @@ pub fn mutants(args: &MutantsArgs, stop: &AtomicBool, note: &dyn Fn(&str)) -> Re
     Ok(results)
 }
 
+/// The plan that caught a defect.
+struct Caught {
+    index: u32,
+    signature: Signature,
+    checkers: Vec<String>,
+    plan: Plan,
+}
+
 /// Runs plans in order of their number until one is invalid; several at once, but the lowest number counts.
 fn plans_until_caught(
     mutant: Mutant,
@@ -75,14 +84,14 @@ fn plans_until_caught(
     stop: &AtomicBool,
 ) -> MutantResult {
     let next = AtomicU32::new(0);
-    let caught: Mutex<Option<(u32, String)>> = Mutex::new(None);
+    let caught: Mutex<Option<Caught>> = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..workers(args.workers) {
             scope.spawn(|| {
                 let Ok(mut databases) = WorkerDatabases::new(&config.system.app) else { return };
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let lowest = caught.lock().ok().and_then(|caught| caught.as_ref().map(|(index, _)| *index));
+                    let lowest = caught.lock().ok().and_then(|caught| caught.as_ref().map(|caught| caught.index));
                     if index >= args.plans
                         || lowest.is_some_and(|lowest| index > lowest)
                         || stop.load(Ordering::Relaxed)
@@ -98,20 +107,31 @@ fn plans_until_caught(
                     if report.verdict() == Verdict::Invalid
                         && let Some(anomaly) = report.anomalies().next()
                         && let Ok(mut caught) = caught.lock()
-                        && caught.as_ref().is_none_or(|(lowest, _)| index < *lowest)
+                        && caught.as_ref().is_none_or(|caught| index < caught.index)
                     {
-                        *caught = Some((index, anomaly.checker.to_owned()));
+                        let checkers: BTreeSet<&str> = report.anomalies().map(|anomaly| anomaly.checker).collect();
+                        let checkers = checkers.into_iter().map(str::to_owned).collect();
+                        *caught = Some(Caught { index, signature: anomaly.signature(), checkers, plan });
                     }
                 }
             });
         }
     });
     let caught = caught.into_inner().ok().flatten();
+    let smallest = caught.as_ref().filter(|_| args.shrink).map(|caught| {
+        let (promises, workers) = (&scenario.promises, workers(args.workers));
+        let found =
+            campaign::search_smaller(config, promises, &caught.plan, &caught.signature, workers, SHRINKING_MAX, stop);
+        found.plan.operations()
+    });
     MutantResult {
         name: mutant.name().to_owned(),
         place: mutant.place(),
         caught: caught.is_some(),
-        plans: caught.as_ref().map_or(args.plans, |(index, _)| index + 1),
-        checker: caught.map(|(_, checker)| checker),
+        plans: caught.as_ref().map_or(args.plans, |caught| caught.index + 1),
+        scenario: scenario.name.clone(),
+        checker: caught.as_ref().map(|caught| caught.signature.checker.clone()),
+        checkers: caught.map(|caught| caught.checkers).unwrap_or_default(),
+        smallest,
     }
 }

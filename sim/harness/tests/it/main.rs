@@ -10,6 +10,7 @@ mod documents;
 mod embedded_backend;
 mod embedded_world;
 mod external;
+mod findings;
 mod history_mutations;
 mod imports;
 mod mutants;
