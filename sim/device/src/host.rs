@@ -233,7 +233,7 @@ impl Host {
             // queue, rows hold these.
             if self.pending.is_unknown() && self.timed(upload_queue::target_and_length)?.1 == 0 {
                 for table in 0..app.schema.tables.len() {
-                    touched.extend(self.visible_rows(table)?.into_iter().map(|(id, _)| (table, Arc::from(id))));
+                    touched.extend(self.visible_rows(table)?.into_iter().map(|(id, _)| (table, id)));
                 }
             }
             for (table, id) in touched {

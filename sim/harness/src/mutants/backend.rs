@@ -277,7 +277,7 @@ fn bend(op: &mut WireOp, mutant: Mutant, received_us: i64) {
         Mutant::IgnoresNulls if is_patch => data.retain(|_, value| !value.is_null()),
         Mutant::IgnoresZeros if is_patch => data.retain(|_, value| value.as_i64() != Some(0)),
         Mutant::ForgetsLastColumn if is_patch && data.len() > 2 => {
-            let last = data.keys().filter(|name| *name != CLOCK).next_back().cloned();
+            let last = data.keys().rfind(|name| *name != CLOCK).cloned();
             last.and_then(|name| data.remove(&name));
         }
         Mutant::StampsByServer if data.contains_key(CLOCK) => {

@@ -59,3 +59,26 @@ fn links_lead_somewhere() {
     }
     assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
 }
+
+/// The page of planted defects lists those that there are, each once, and README's table has one row a finding.
+#[test]
+fn generated_tables_are_whole() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).expect("the page is there");
+    let page = read("docs/planted-defects.md");
+    let mut listed: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let mut planted: Vec<&str> = syncstorm::mutants::Mutant::ALL.into_iter().map(|mutant| mutant.name()).collect();
+    listed.sort_unstable();
+    planted.sort_unstable();
+    assert_eq!(listed, planted, "write it anew with `./x mutants --shrink --json`");
+    let readme = read("README.md");
+    let table = readme.split("<!-- findings of ./x run --policy arrival-order -->").nth(1).expect("it begins");
+    let table = table.split("<!-- end of findings -->").next().expect("it ends");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    let last = table.trim().lines().last().expect("a sentence");
+    let findings: usize = last.split(' ').next().and_then(|count| count.parse().ok()).expect("a count");
+    assert!(!rows.is_empty() && rows.len() <= findings, "{} rows, {findings} findings", rows.len());
+    for row in rows {
+        let name = row.trim_start_matches("| `").split('`').next().expect("a name");
+        assert!(root().join("scenarios").join(format!("{name}.toml")).is_file(), "{name} is no scenario: {row}");
+    }
+}
