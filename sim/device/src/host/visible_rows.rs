@@ -53,7 +53,9 @@ fn read(
         let mut values = Vec::with_capacity(schema.columns.len());
         for (index, column) in schema.columns.iter().enumerate() {
             let json = match row.get_ref(index + 1)? {
-                ValueRef::Null | ValueRef::Blob(_) => serde_json::Value::Null,
+                ValueRef::Null => serde_json::Value::Null,
+                // The wire has no bytes: whatever these are, they are no NULL.
+                ValueRef::Blob(bytes) => format!("x'{}'", hex(bytes)).into(),
                 ValueRef::Integer(int) => int.into(),
                 ValueRef::Real(real) => real.into(),
                 ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
@@ -63,4 +65,8 @@ fn read(
         result.push((Arc::from(id), Row::from(values)));
     }
     Ok(result)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

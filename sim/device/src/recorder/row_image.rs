@@ -29,7 +29,9 @@ pub(super) fn parse(table: &Table, json: &str) -> Option<Row> {
                     Some(index) => {
                         hint = index + 1;
                         let json: serde_json::Value = map.next_value()?;
-                        values[index] = Value::from_json(columns[index].ty, &json).map_err(serde::de::Error::custom)?;
+                        // What the column's type does not have is kept as its text: it is there, and no value of the server's.
+                        let value = Value::from_json(columns[index].ty, &json);
+                        values[index] = value.unwrap_or_else(|_| Value::text(&json.to_string()));
                     }
                     None => {
                         map.next_value::<serde::de::IgnoredAny>()?;
@@ -48,4 +50,21 @@ pub(super) fn parse(table: &Table, json: &str) -> Option<Row> {
     }
     let mut reader = serde_json::Deserializer::from_str(json);
     Columns { table }.deserialize(&mut reader).ok().map(Row::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use fixtures::App;
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_the_column_cannot_hold_is_kept_as_text() {
+        let app = App::builtin("flowstate").expect("it is built in");
+        let table = &app.schema.tables[app.schema.table_index("tasks").expect("it is there")];
+        let column = table.column_index("total_pomodoros").expect("it is there");
+        let row = parse(table, r#"{"title":"a","total_pomodoros":"many"}"#).expect("the row is there");
+        assert_eq!(row[column], Value::text("\"many\""));
+        assert_eq!(parse(table, "[1]"), None, "that is no row");
+    }
 }

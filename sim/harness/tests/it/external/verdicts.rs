@@ -47,7 +47,15 @@ fn the_baseline_is_judged_alike() {
         .args(&further)
         .output()
         .expect("the program starts");
-    let (here, there) = (findings(&told(&output)), findings(&told(&there)));
+    // Each handler words its failures in its own way, and this one says nothing.
+    let without_words = |told: &Json| -> BTreeMap<String, BTreeSet<String>> {
+        let cut = |finding: String| match finding.split_once(" stuck-queue ") {
+            Some((checker, _)) => format!("{checker} stuck-queue"),
+            None => finding,
+        };
+        findings(told).into_iter().map(|(name, found)| (name, found.into_iter().map(cut).collect())).collect()
+    };
+    let (here, there) = (without_words(&told(&output)), without_words(&told(&there)));
     assert_eq!(here, there, "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
 }
