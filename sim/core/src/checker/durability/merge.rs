@@ -17,6 +17,8 @@ use crate::history::{RowId, label};
 pub(super) enum RegisterFate {
     /// It stands.
     Stands,
+    /// It stands in place of a write that it had not seen, by its stamp.
+    Won,
     /// The register held that value already.
     Same,
     /// It joined with what was there, or a rule changed it.
@@ -204,6 +206,9 @@ impl<'a, 't> Judge<'a, 't> {
                         },
                     );
                 }
+                if rule == "latest" {
+                    return RegisterFate::Won;
+                }
             }
             return RegisterFate::Stands;
         }
@@ -361,8 +366,14 @@ impl<'a, 't> Judge<'a, 't> {
             state.registers = vec![state::SERVER; registers];
         }
         let register = &mut state.registers[index];
-        let low = edit.clock_low.max(register.low.saturating_add(1));
-        let high = edit.clock_high.max(register.high.saturating_add(1));
+        // A write that its device had seen is left behind; over one that it had not seen it keeps its own stamp.
+        let (low, high) = match stand {
+            RegisterFate::Won => (edit.clock_low, edit.clock_high),
+            _ => (
+                edit.clock_low.max(register.low.saturating_add(1)),
+                edit.clock_high.max(register.high.saturating_add(1)),
+            ),
+        };
         match stand {
             RegisterFate::Lost | RegisterFate::Undone => return,
             // An operation that is superseded whole wrote nothing, also where it asked for what is there.
@@ -380,7 +391,7 @@ impl<'a, 't> Judge<'a, 't> {
                 (register.also, register.high) = (Some(write), high);
                 state.alike.push((index, write));
             }
-            RegisterFate::Stands | RegisterFate::Joined | RegisterFate::Same => {
+            RegisterFate::Stands | RegisterFate::Won | RegisterFate::Joined | RegisterFate::Same => {
                 match (stand, register.by) {
                     (RegisterFate::Same, Some(by)) => state.alike.push((index, by)),
                     _ => state.alike.retain(|(at, _)| *at != index),

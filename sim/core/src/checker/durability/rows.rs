@@ -75,7 +75,7 @@ impl<'a> Judge<'a, '_> {
         self.count_left_out(at, edit, before, after);
         for index in written(edit, layout) {
             match self.register(at, edit, index, before, after) {
-                RegisterFate::Stands => counts.stands += 1,
+                RegisterFate::Stands | RegisterFate::Won => counts.stands += 1,
                 RegisterFate::Same | RegisterFate::Joined | RegisterFate::Undone => counts.other += 1,
                 RegisterFate::Lost => counts.lost += 1,
             }

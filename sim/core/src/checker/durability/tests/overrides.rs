@@ -396,3 +396,40 @@ fn other_policies() {
     check("arrival-order is held to the rules", builder("arrival-order", 40, "b", vec![]), &["wrong-winner"]);
     check("arrival-order keeps no record", builder("arrival-order", 60, "b", vec![]), &["override-without-record"]);
 }
+
+#[test]
+fn of_equal_stamps_the_client_decides_for_the_third_as_well() {
+    // Three write with one clock; whoever's client id is greater wins over those before, and keeps the stamp it had.
+    let codes = |order: [u32; 3], ends_with: u32, records: Vec<ConflictRecord>| {
+        let mut p = Play { builder: crate::checker::testing::with_seed_rows_of(3) };
+        for (index, device) in p.builder.history.header.devices.iter_mut().enumerate() {
+            device.client_id = format!("client-{index}");
+        }
+        p.builder.wait(100_000_000);
+        let text = |device: u32| format!("by {device}");
+        for device in 0..3 {
+            p.edit(device, CARD, json!({"title": text(device), "updated_at": at(100)}));
+        }
+        let mut stays = None;
+        for device in order {
+            let wins = stays.is_none_or(|other| device > other);
+            let rows =
+                if wins { vec![(CARD, Some(json!({"title": text(device), "updated_at": at(100)})))] } else { vec![] };
+            let of_this = records.iter().filter(|record| {
+                let loses = record.loser == Writer::Client { device, op_id: 1 };
+                let takes = record.winner == Writer::Client { device, op_id: 1 };
+                if wins { takes } else { loses }
+            });
+            p.commit(device, rows, of_this.cloned().collect());
+            if wins {
+                stays = Some(device);
+            }
+        }
+        assert_eq!(stays, Some(ends_with));
+        p.builder.finish();
+        judged(&p.builder).0.anomalies.iter().map(|anomaly| anomaly.code).collect::<Vec<_>>()
+    };
+    let lost = |loser: u32, winner: u32| record(CARD, Some("title"), "latest", (loser, 1), (winner, 1));
+    assert_eq!(codes([0, 1, 2], 2, vec![lost(0, 1), lost(1, 2)]), [""; 0]);
+    assert_eq!(codes([1, 0, 2], 2, vec![lost(0, 1), lost(1, 2)]), [""; 0]);
+}
