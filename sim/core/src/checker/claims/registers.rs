@@ -177,20 +177,29 @@ fn stamps_of(ruling: &mut Ruling<'_, '_, '_>, row: RowId, columns: &[usize], wri
             .get(writes[index].tx.device as usize)
             .map(|device| device.client_id.as_str())
     };
+    // A write back to the value that another had as its base leaves that base unchanged: the other is applied.
+    let is_base_of = |other: usize, index: usize| {
+        columns.iter().all(|column| {
+            let base = writes[index].old(*column);
+            base.is_some() && left(writes[other], *column) == base
+        })
+    };
     let beaten = |index: usize| {
         last.iter().copied().find(|other| {
             *other != index
+                && !is_base_of(*other, index)
                 && writes[*other].tx.device != writes[index].tx.device
                 && (writes[*other].clock_us(clock), client(*other)) > (stamps[index], client(index))
         })
     };
     for (who, image) in facts.ends(row) {
         let Some(image) = image else { continue };
-        let holds = |index: &usize| {
-            columns
-                .iter()
-                .all(|column| left(writes[*index], *column).is_none_or(|value| image.get(*column) == Some(value)))
+        // NULL in a column that was not sent tells nothing where the insert left it to the server.
+        let left_there = |write: &Write<'_>, column: usize| {
+            let kept = write.old(column).filter(|value| !value.is_null());
+            write.data(column).or(kept).is_none_or(|value| image.get(column) == Some(value))
         };
+        let holds = |index: &usize| columns.iter().all(|column| left_there(writes[*index], *column));
         let candidates: Vec<usize> = last.iter().copied().filter(holds).collect();
         if candidates.iter().any(|index| beaten(*index).is_none()) {
             continue;

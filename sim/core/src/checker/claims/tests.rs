@@ -127,6 +127,15 @@ fn greatest_stamp_stays() {
     check("the greater client stays", claim, true, builder(50, "b"));
     check("the smaller client stays", claim, false, builder(50, "a"));
     check("a third value", claim, false, builder(60, "c"));
+    // Device 0 goes from "card" to "a" and back; device 1 had "card", which is what it finds.
+    check("back to the base of another counts as unchanged", claim, true, |builder| {
+        edit(builder, 1, CARD, json!({"title": "b", "updated_at": at(40)}));
+        edit(builder, 0, CARD, json!({"title": "a", "updated_at": at(60)}));
+        edit(builder, 0, CARD, json!({"title": "card", "updated_at": at(61)}));
+        land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
+        land(builder, 0, &[(CARD, Some(json!({"title": "card"})))], vec![]);
+        land(builder, 1, &[(CARD, Some(json!({"title": "b"})))], vec![]);
+    });
     check("what was seen is overridden whatever the clock", claim, true, |builder| {
         edit(builder, 0, CARD, json!({"title": "a", "updated_at": at(90)}));
         land(builder, 0, &[(CARD, Some(json!({"title": "a"})))], vec![]);
